@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""config.json: what is read, what is refused, and the parameter counts."""
+
+import numpy as np
+import pytest
+
+from cases import SIZES, config_of
+from mohd import weights
+from mohd.config import Config, Routing
+
+MOHD = {"num_groups": 4, "num_shared": 1, "num_routed": 2}
+
+
+def test_round_trip():
+    for routing in (None, Routing(4, 1, 2, gate="binary", axis="ffn_inner")):
+        config = config_of(routing, tokenizer="bytes")
+        assert Config.from_dict(config.to_dict()) == config
+
+
+def test_defaults_of_llama_keys():
+    config = Config.from_dict({"model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1,
+                               "num_attention_heads": 4, "vocab_size": 9, "max_position_embeddings": 8})
+    assert (config.head_dim, config.num_key_value_heads, config.rms_norm_eps, config.rope_theta) == (8, 4, 1e-5, 1e4)
+
+
+@pytest.mark.parametrize("change,message", [
+    ({"model_type": "gpt2"}, "got 'gpt2'"),
+    ({"model_type": "llama"}, "expects model_type"),
+    ({"hidden_act": "gelu"}, "expects hidden_act to be silu"),
+    ({"attention_bias": True}, "expects attention_bias"),
+    ({"mohd": MOHD | {"gate": "tanh"}}, "expects gate to be one of softmax"),
+    ({"mohd": MOHD | {"num_routed": 4}}, "<= num_groups"),
+    ({"mohd": MOHD | {"num_groups": 5}}, "multiple of num_groups 5, got 32"),
+    ({"mohd": MOHD | {"gate": "shared_one", "scaling": "n_times_mass"}}, "other than n_times_mass"),
+    ({"mohd": MOHD | {"axis": "ffn_inner", "norm_stat": "active"}}, "expects norm_stat full"),
+    ({"num_key_value_heads": 3}, "multiple of num_key_value_heads 3"),
+])
+def test_bad_values_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        Config.from_dict({"model_type": "mohd", "mohd": MOHD, **SIZES} | change)
+
+
+def test_unknown_keys():
+    with pytest.raises(TypeError, match="colour"):
+        Config.from_dict({"model_type": "mohd", "mohd": MOHD | {"colour": 1}, **SIZES})
+    with pytest.warns(UserWarning, match="unknown key 'colour'"):
+        Config.from_dict({"model_type": "mohd", "mohd": MOHD, "colour": 1, **SIZES})
+
+
+@pytest.mark.parametrize("hidden,inner,millions", [(1024, 2560, 354.99), (1536, 1536, 494.74), (2048, 4096, 1137.81)])
+def test_dense_presets_have_the_published_sizes(hidden, inner, millions):
+    config = Config(hidden, inner, 24, hidden // 128, 32000, 2048, head_dim=128)
+    assert config.parameters()[0] / 1e6 == pytest.approx(millions, abs=0.005)
+
+
+def test_activated_parameters():
+    # one layer of 4 groups, 1 + 1 active: half of every projection, fusion block and column; one embedding row
+    config = Config(8, 6, 1, 2, 10, 16, mohd=Routing(4, 1, 1))
+    projections, fusion, router = 8 * (4 * 8 + 3 * 6), 2 * (4 * 2 * 2 + 2 * 4 * 4), 2 * 4 * 8
+    assert config.parameters() == (
+        projections + fusion + router + 3 * 8 + 2 * 80, projections // 2 + fusion // 2 + router + 3 * 8 + 80 + 8)
+
+
+def test_bf16_conversion_rounds_to_nearest_even():
+    values = np.array([1.0, 1 + 2**-8, 1 + 3 * 2**-8, -1.5, np.inf, 3.4e38, np.nan, 0.0], np.float32)
+    back = weights.from_bf16(weights.to_bf16(values))
+    np.testing.assert_array_equal(back, np.array([1, 1, 1 + 2**-6, -1.5, np.inf, np.inf, np.nan, 0], np.float32))
