@@ -14,13 +14,16 @@ set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
 set(CMAKE_LIBRARY_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/lib")
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
-option(MOHD_SANITIZE "Build with AddressSanitizer and UndefinedBehaviorSanitizer" OFF)
+set(MOHD_SANITIZE "" CACHE STRING "Sanitizers to build with, for instance `address,undefined` or `thread`")
 
 add_compile_options(-Wall -Wextra -Wno-unused-parameter -Werror=return-type
                     $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>)
 if(MOHD_SANITIZE)
-  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
-  add_link_options(-fsanitize=address,undefined)
+  if(MOHD_SANITIZE STREQUAL "ON")
+    set(MOHD_SANITIZE "address,undefined")
+  endif()
+  add_compile_options(-fsanitize=${MOHD_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${MOHD_SANITIZE})
 endif()
 
 find_program(CCACHE_PROGRAM ccache)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+# The commands everyone types. CMake does the building; scripts/ holds whatever is longer than a line.
+
+BUILD := build
+EXAMPLE := examples/mohd-tiny
+PROMPT ?= The function returns
+TOKENS ?= 200
+PYTHON = $(shell scripts/setup --print-python)
+RUN_PYTHON = PYTHONPATH=python $(PYTHON)
+
+.PHONY: help setup build demo check lint format docs clean
+.DEFAULT_GOAL := build
+
+help:
+	@echo 'make demo     install, build, compile the example model, generate text, compare its logits with PyTorch'
+	@echo 'make check    install, build, run every test'
+	@echo 'make build    install and build into $(BUILD)/ (the default)'
+	@echo 'make lint     check the house rules;  make format fixes what can be fixed'
+	@echo 'make docs     write docs/generated/ anew'
+	@echo 'make setup    install Debian packages and the Python environment'
+	@echo 'make clean    remove $(BUILD)/'
+
+setup:
+	@scripts/setup
+
+$(BUILD)/build.ninja: CMakePresets.json | setup
+	cmake --preset default
+
+build: setup $(BUILD)/build.ninja
+	ninja -C $(BUILD)
+
+demo: build
+	$(BUILD)/bin/mohd-compile $(EXAMPLE) --target=cpu:native -o $(BUILD)/demo.mohdb
+	$(BUILD)/bin/mohd-run $(BUILD)/demo.mohdb --prompt '$(PROMPT)' --max-new-tokens $(TOKENS) --greedy
+	$(RUN_PYTHON) -m mohd.compare $(EXAMPLE)
+
+check: build
+	@scripts/check --build $(BUILD) --python $(PYTHON)
+
+lint:
+	scripts/lint
+
+format:
+	scripts/lint --fix
+
+docs: build
+	scripts/gen_docs
+
+clean:
+	rm -rf $(BUILD)
