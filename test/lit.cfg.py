@@ -40,7 +40,7 @@ def find_python():
 roundtrip = os.environ.get("MOHD_CHECK_ROUNDTRIP") == "1"
 mohd_opt = "mohd-opt --verify-roundtrip" if roundtrip else "mohd-opt"
 config.substitutions += [
-    (r"\bmohd-opt\b(?!\.)", mohd_opt),
+    (r"(?<![-/\w.])mohd-opt(?![-/\w.])", mohd_opt),
     ("%mohd_source", config.mohd_source),
     ("%examples", os.path.join(config.mohd_source, "examples")),
     ("%python", find_python()),

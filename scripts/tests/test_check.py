@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""scripts/check adds up what suites report, and takes silence for failure."""
+
+import importlib.machinery
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import SCRIPTS
+
+loader = importlib.machinery.SourceFileLoader("check", str(SCRIPTS / "check"))
+check = importlib.util.module_from_spec(importlib.util.spec_from_loader("check", loader))
+loader.exec_module(check)
+
+CASES = ("<testsuites><testsuite><testcase/><testcase status='run'/><testcase><failure/></testcase><testcase><error/></testcase>"
+         "<testcase><skipped/></testcase><testcase status='notrun'/></testsuite></testsuites>")
+
+
+def suite(tmp_path, report, status):
+    """A suite that writes the text as its report and exits with a status."""
+    path = tmp_path / "report.xml"
+    program = f"import sys; open({str(path)!r}, 'w').write({report!r}); sys.exit({status})"
+    return check.Suite("toy", [sys.executable, "-c", program], tmp_path, path)
+
+
+@pytest.mark.parametrize("report, status, expected", [
+    (CASES, 1, (2, 2, 2)),
+    ("<testsuite><testcase/></testsuite>", 0, (1, 0, 0)),
+    ("<testsuite><testcase/></testsuite>", 3, (1, 1, 0)),  # says all is well, and dies
+    ("<testsuite></testsuite>", 0, (0, 1, 0)),             # runs nothing
+    ("<testsuite><testcase><skipped/></testcase></testsuite>", 0, (0, 1, 1)),
+    ("<testsuite><testc", 1, (0, 1, 0)),
+])
+def test_run_suite(tmp_path, report, status, expected):
+    assert tuple(check.run_suite(suite(tmp_path, report, status), dict(os.environ))) == expected
+
+
+def test_an_old_report_does_not_count(tmp_path):
+    (tmp_path / "report.xml").write_text("<testsuite><testcase/></testsuite>")
+    dead = check.Suite("toy", ["false"], tmp_path, tmp_path / "report.xml")
+    assert tuple(check.run_suite(dead, dict(os.environ))) == (0, 1, 0)
+
+
+def test_programs_are_found_by_name(tmp_path):
+    for name in ("bin/FormatTest", "bin/runtime_tests", "bin/mohd-opt", "x/CMakeFiles/OtherTest"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(0o755)
+    assert [path.name for path in check.test_programs(tmp_path)] == ["FormatTest", "runtime_tests"]
+
+
+def run_setup(*arguments, **environment):
+    return subprocess.run([SCRIPTS / "setup", *arguments], env={**os.environ, **environment}, capture_output=True, text=True)
+
+
+def test_setup_names_its_interpreter(tmp_path):
+    missing = run_setup("--print-python", XDG_CACHE_HOME=str(tmp_path), MOHD_PYTHON="")
+    assert missing.returncode == 1 and missing.stdout == "" and "run scripts/setup first" in missing.stderr
+    named = run_setup("--print-python", MOHD_PYTHON=sys.executable)
+    assert (named.returncode, named.stdout) == (0, sys.executable + "\n")
+    assert run_setup("--no-such-option").returncode == 2
+
+
+def test_setup_is_quick_when_nothing_is_to_do():
+    start = time.monotonic()
+    done = run_setup(MOHD_PYTHON=sys.executable)
+    assert done.returncode == 0 and done.stderr.count("\n") == 1
+    assert time.monotonic() - start < 1
