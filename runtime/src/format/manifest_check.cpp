@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// What a manifest's fields must mean together: names, indices, sizes, expressions.
+#include "mohd/format/bundle.h"
+#include "mohd/format/expr.h"
+
+#include <algorithm>
+#include <new>
+#include <tuple>
+
+namespace mohdrt {
+namespace {
+
+Status malformed(const std::string &message) { return Status(StatusCode::Malformed, message); }
+
+/// "weights[3] 'model.norm.weight'"
+std::string place(const char *list, size_t index, const std::string &name) {
+  return std::string(list) + "[" + std::to_string(index) + "] '" + escapeForMessage(name, 60) + "'";
+}
+
+bool isIdentifier(std::string_view name) {
+  auto isLetter = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+  };
+  auto isDigit = [](char c) { return c >= '0' && c <= '9'; };
+  return !name.empty() && name.size() <= kMaxNameBytes && isLetter(name[0]) &&
+         std::all_of(name.begin(), name.end(), [&](char c) { return isLetter(c) || isDigit(c); });
+}
+
+/// Names are not empty, not long, and free of control characters.
+Status checkName(const char *list, size_t index, const std::string &name) {
+  if (name.empty() || name.size() > kMaxNameBytes ||
+      escapeForMessage(name, name.size() + 1) != name)
+    return malformed(place(list, index, name) + ": a name must have 1 to " +
+                     std::to_string(kMaxNameBytes) + " bytes of UTF-8 without control characters");
+  return Status();
+}
+
+/// Every item of `items` has a proper name, and no two the same.
+template <typename T> Status checkNames(const char *list, const std::vector<T> &items) {
+  std::vector<std::string_view> names;
+  names.reserve(items.size());
+  for (size_t i = 0; i < items.size(); ++i) {
+    MOHDRT_TRY(checkName(list, i, items[i].name));
+    names.push_back(items[i].name);
+  }
+  std::sort(names.begin(), names.end());
+  auto twin = std::adjacent_find(names.begin(), names.end());
+  if (twin != names.end())
+    return malformed(std::string(list) + ": the name '" + std::string(*twin) + "' occurs twice");
+  return Status();
+}
+
+Status checkIndex(const std::string &where, const char *what, int64_t index, size_t count) {
+  if (index >= 0 && static_cast<uint64_t>(index) < count)
+    return Status();
+  return malformed(where + ": " + what + " " + std::to_string(index) + " of " +
+                   std::to_string(count));
+}
+
+Status checkExpr(const std::string &where, const char *what, const std::string &text,
+                 const std::vector<std::string> &dims) {
+  Result<Expr> expr = Expr::parse(text, dims);
+  return expr.ok() ? Status() : expr.status().withPrefix(where + ": " + what);
+}
+
+Status checkWeight(const Manifest &manifest, size_t index) {
+  const WeightInfo &weight = manifest.weights[index];
+  const std::string where = place("weights", index, weight.name);
+  const size_t count = weight.external ? manifest.files.size() : manifest.segments.size();
+  MOHDRT_TRY(checkIndex(where, weight.external ? "file" : "segment", weight.container, count));
+  if (weight.shape.size() > kMaxRank)
+    return malformed(where + ": rank " + std::to_string(weight.shape.size()) +
+                     ", at most 8 is allowed");
+  std::optional<int64_t> bytes =
+      tensorBytes(weight.dtype, weight.shape.data(), weight.shape.size());
+  if (!bytes || *bytes != weight.size)
+    return malformed(where + ": size " + std::to_string(weight.size) + ", but its shape needs " +
+                     (bytes ? std::to_string(*bytes) : "more than 2^63") + " bytes");
+  const int64_t container = weight.external ? manifest.files[weight.container].size
+                                            : manifest.segments[weight.container].size;
+  if (weight.offset < 0 || weight.offset > container || weight.size > container - weight.offset)
+    return malformed(where + ": bytes [" + std::to_string(weight.offset) + ", +" +
+                     std::to_string(weight.size) + ") are outside its " +
+                     (weight.external ? "file" : "segment") + " of " + std::to_string(container));
+  if (!weight.external && weight.offset % kBufferAlign != 0)
+    return malformed(where + ": offset " + std::to_string(weight.offset) +
+                     " in a segment must be a multiple of 64");
+  return Status();
+}
+
+/// Two weights must not share bytes, so that loading needs no more memory than the files have
+/// bytes.
+Status checkWeightOverlap(const Manifest &manifest) {
+  std::vector<const WeightInfo *> order;
+  for (const WeightInfo &weight : manifest.weights)
+    if (weight.size > 0)
+      order.push_back(&weight);
+  std::sort(order.begin(), order.end(), [](const WeightInfo *a, const WeightInfo *b) {
+    return std::tie(a->external, a->container, a->offset) <
+           std::tie(b->external, b->container, b->offset);
+  });
+  for (size_t i = 1; i < order.size(); ++i) {
+    const WeightInfo &a = *order[i - 1], &b = *order[i];
+    if (a.external == b.external && a.container == b.container && b.offset < a.offset + a.size)
+      return malformed("weights '" + a.name + "' and '" + b.name + "' overlap");
+  }
+  return Status();
+}
+
+Status checkTensor(const std::string &entry, const char *list, size_t index, bool isInput,
+                   const TensorSpec &tensor, const std::vector<std::string> &dims) {
+  const std::string where = entry + ": " + place(list, index, tensor.name);
+  if (tensor.shape.size() > kMaxRank)
+    return malformed(where + ": rank " + std::to_string(tensor.shape.size()) +
+                     ", at most 8 is allowed");
+  for (const Extent &extent : tensor.shape) {
+    if (extent.isStatic() && extent.value < 0)
+      return malformed(where + ": negative extent " + std::to_string(extent.value));
+    if (extent.isStatic())
+      continue;
+    if (isInput && std::find(dims.begin(), dims.end(), extent.text) == dims.end())
+      return malformed(where + ": extent '" + escapeForMessage(extent.text, 60) +
+                       "' is no dim of the entry point");
+    MOHDRT_TRY(checkExpr(where, "extent", extent.text, dims));
+  }
+  if (tensor.range && !isInteger(tensor.dtype))
+    return malformed(where + ": only integer inputs have a range");
+  if (tensor.range) {
+    MOHDRT_TRY(checkExpr(where, "range", tensor.range->first, dims));
+    MOHDRT_TRY(checkExpr(where, "range", tensor.range->second, dims));
+  }
+  return Status();
+}
+
+/// Every dim gets its value from an input.
+bool isBound(const EntryPoint &entry, const std::string &dim) {
+  for (const TensorSpec &input : entry.inputs)
+    for (const Extent &extent : input.shape)
+      if (extent.text == dim)
+        return true;
+  return false;
+}
+
+Status checkEntry(const EntryPoint &entry, size_t index) {
+  const std::string where = place("entry_points", index, entry.name);
+  if (entry.dims.size() > kMaxDims)
+    return malformed(where + ": " + std::to_string(entry.dims.size()) + " dims, at most " +
+                     std::to_string(kMaxDims) + " are allowed");
+  for (const std::string &dim : entry.dims) {
+    if (!isIdentifier(dim) || std::count(entry.dims.begin(), entry.dims.end(), dim) != 1)
+      return malformed(where + ": dim '" + escapeForMessage(dim, 60) +
+                       "' must be an identifier and occur once");
+    if (!isBound(entry, dim))
+      return malformed(where + ": no input's shape names the dim '" + dim + "'");
+  }
+  MOHDRT_TRY(checkNames("inputs", entry.inputs).withPrefix(where));
+  MOHDRT_TRY(checkNames("outputs", entry.outputs).withPrefix(where));
+  for (size_t i = 0; i < entry.inputs.size(); ++i)
+    MOHDRT_TRY(checkTensor(where, "inputs", i, true, entry.inputs[i], entry.dims));
+  for (size_t i = 0; i < entry.outputs.size(); ++i)
+    MOHDRT_TRY(checkTensor(where, "outputs", i, false, entry.outputs[i], entry.dims));
+  return Status();
+}
+
+Status checkDispatch(const std::string &program, size_t index, const Dispatch &dispatch,
+                     const Manifest &manifest, const Target &target, const EntryPoint &entry) {
+  const std::string where = program + ".dispatches[" + std::to_string(index) + "]";
+  MOHDRT_TRY(checkIndex(where, "kernel", dispatch.kernel, target.kernels.size()));
+  const Kernel &kernel = target.kernels[dispatch.kernel];
+  if (dispatch.bindings.size() != static_cast<size_t>(kernel.bindings) ||
+      dispatch.params.size() != static_cast<size_t>(kernel.params))
+    return malformed(where + ": " + std::to_string(dispatch.bindings.size()) + " bindings and " +
+                     std::to_string(dispatch.params.size()) + " params, kernel '" + kernel.name +
+                     "' has " + std::to_string(kernel.bindings) + " and " +
+                     std::to_string(kernel.params));
+  MOHDRT_TRY(checkExpr(where, "grid", dispatch.grid, entry.dims));
+  for (const std::string &param : dispatch.params)
+    MOHDRT_TRY(checkExpr(where, "param", param, entry.dims));
+  for (const Binding &binding : dispatch.bindings) {
+    if (binding.kind == Binding::Kind::Input)
+      MOHDRT_TRY(checkIndex(where, "input", binding.index, entry.inputs.size()));
+    if (binding.kind == Binding::Kind::Output)
+      MOHDRT_TRY(checkIndex(where, "output", binding.index, entry.outputs.size()));
+    if (binding.kind == Binding::Kind::Weight)
+      MOHDRT_TRY(checkIndex(where, "weight", binding.index, manifest.weights.size()));
+    MOHDRT_TRY(checkExpr(where, "offset", binding.offset, entry.dims));
+    MOHDRT_TRY(checkExpr(where, "size", binding.size, entry.dims));
+  }
+  return Status();
+}
+
+Status checkTarget(const Manifest &manifest, size_t index) {
+  const Target &target = manifest.targets[index];
+  const std::string where = place("targets", index, target.kind + ":" + target.arch);
+  MOHDRT_TRY(checkName("targets", index, target.kind));
+  MOHDRT_TRY(checkName("targets", index, target.arch));
+  for (const std::string &feature : target.features)
+    MOHDRT_TRY(checkName("features", 0, feature).withPrefix(where));
+  MOHDRT_TRY(checkIndex(where, "segment", target.segment, manifest.segments.size()));
+  MOHDRT_TRY(checkNames("kernels", target.kernels).withPrefix(where));
+  for (const Kernel &kernel : target.kernels)
+    if (!isIdentifier(kernel.name))
+      return malformed(where + ": kernel '" + kernel.name + "' is no C identifier");
+  std::vector<bool> hasProgram(manifest.entryPoints.size());
+  for (size_t p = 0; p < target.programs.size(); ++p) {
+    const Program &program = target.programs[p];
+    const std::string name = where + ".programs[" + std::to_string(p) + "]";
+    MOHDRT_TRY(checkIndex(name, "entry", program.entry, manifest.entryPoints.size()));
+    if (hasProgram[program.entry])
+      return malformed(name + ": a second program for entry " + std::to_string(program.entry));
+    hasProgram[program.entry] = true;
+    const EntryPoint &entry = manifest.entryPoints[program.entry];
+    MOHDRT_TRY(checkExpr(name, "workspace", program.workspace, entry.dims));
+    for (size_t d = 0; d < program.dispatches.size(); ++d)
+      MOHDRT_TRY(checkDispatch(name, d, program.dispatches[d], manifest, target, entry));
+  }
+  return Status();
+}
+
+Status checkAll(const Manifest &manifest) {
+  MOHDRT_TRY(checkNames("segments", manifest.segments));
+  MOHDRT_TRY(checkNames("files", manifest.files));
+  MOHDRT_TRY(checkNames("weights", manifest.weights));
+  MOHDRT_TRY(checkNames("entry_points", manifest.entryPoints));
+  for (size_t i = 0; i < manifest.files.size(); ++i)
+    if (!isBaseName(manifest.files[i].name))
+      return malformed(place("files", i, manifest.files[i].name) +
+                       ": expected a base name of [A-Za-z0-9._-]");
+  for (size_t i = 0; i < manifest.weights.size(); ++i)
+    MOHDRT_TRY(checkWeight(manifest, i));
+  MOHDRT_TRY(checkWeightOverlap(manifest));
+  for (size_t i = 0; i < manifest.entryPoints.size(); ++i)
+    MOHDRT_TRY(checkEntry(manifest.entryPoints[i], i));
+  for (size_t i = 0; i < manifest.targets.size(); ++i)
+    MOHDRT_TRY(checkTarget(manifest, i));
+  return Status();
+}
+
+} // namespace
+
+bool isBaseName(std::string_view name) noexcept {
+  auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '-';
+  };
+  return !name.empty() && name.size() <= kMaxNameBytes && name != "." && name != ".." &&
+         std::all_of(name.begin(), name.end(), allowed);
+}
+
+Status checkManifest(const Manifest &manifest) {
+  try {
+    return checkAll(manifest).withPrefix("manifest");
+  } catch (const std::bad_alloc &) {
+    return Status(StatusCode::OutOfMemory, "out of memory while checking the manifest");
+  }
+}
+
+} // namespace mohdrt
