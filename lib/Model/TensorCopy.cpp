@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Element conversion and blocked permutation. A piece of the source that fits the staging buffer is read, narrowed, and
+// scattered to its place; the transposed pair of axes is walked in blocks so that both sides stay in the cache.
+
+#include "mohd/Model/TensorCopy.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <memory>
+
+namespace mlir::mohd {
+
+namespace {
+
+constexpr int64_t kPieceElements = 1 << 20; // 4 MiB of f32, and 2 MiB more when narrowed
+constexpr int64_t kBlock = 32;              // edge of a transposed block, elements
+constexpr size_t kMaxRank = 8;
+
+uint32_t bitsOf(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  return bits;
+}
+
+float floatOf(uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
+float widenF16(uint16_t half) {
+  uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
+  uint32_t exponent = (half >> 10) & 0x1f, mantissa = half & 0x3ff;
+  if (exponent == 0) // zero or subnormal: mantissa * 2^-24, exact
+    return floatOf(sign | bitsOf(static_cast<float>(mantissa) * 0x1p-24f));
+  uint32_t wide = exponent == 0x1f ? 0xff : exponent + (127 - 15);
+  return floatOf(sign | wide << 23 | mantissa << 13);
+}
+
+uint16_t narrowF16(float value) {
+  uint32_t bits = bitsOf(value), sign = (bits >> 16) & 0x8000, magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) // NaN: keep the payload's top bits, set quiet
+    return static_cast<uint16_t>(sign | 0x7e00 | ((magnitude >> 13) & 0x3ff));
+  if (magnitude >= 0x47800000) // 2^16 and above, infinity included
+    return static_cast<uint16_t>(sign | 0x7c00);
+  if (magnitude < 0x38800000) { // below 2^-14: let the addition of 0.5 round to a multiple of 2^-24
+    uint32_t rounded = bitsOf(floatOf(magnitude) + 0.5f) - bitsOf(0.5f);
+    return static_cast<uint16_t>(sign | rounded);
+  }
+  uint32_t rebased = magnitude - ((127 - 15) << 23);
+  return static_cast<uint16_t>(sign | ((rebased + 0xfff + ((rebased >> 13) & 1)) >> 13));
+}
+
+uint16_t narrowBf16(float value) {
+  uint32_t bits = bitsOf(value);
+  uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  uint32_t quiet = bits >> 16 | 0x40;
+  return static_cast<uint16_t>((bits & 0x7fffffff) > 0x7f800000 ? quiet : rounded);
+}
+
+/// An axis of the source: how many elements, and how far apart they lie in source and target.
+struct AxisStep {
+  int64_t extent, source, target;
+};
+
+/// Checks `layout` against `shape` and returns the product of the extents in `count`.
+Status checkLayout(const std::vector<int64_t> &shape, const TensorLayout &layout, int64_t &count) {
+  const std::vector<int64_t> &view = layout.expanded.empty() ? shape : layout.expanded;
+  auto product = [](const std::vector<int64_t> &extents, int64_t &result) {
+    result = 1;
+    for (int64_t extent : extents)
+      if (extent < 0 || __builtin_mul_overflow(result, extent, &result))
+        return false;
+    return true;
+  };
+  int64_t viewCount = 0;
+  if (!product(shape, count) || !product(view, viewCount) || count != viewCount ||
+      view.size() > kMaxRank || count > std::numeric_limits<int64_t>::max() / 4)
+    return Status(StatusCode::Internal, "layout does not have the tensor's elements");
+  std::vector<int64_t> sorted = layout.permutation;
+  std::sort(sorted.begin(), sorted.end());
+  for (size_t i = 0; i < sorted.size(); ++i)
+    if (sorted.size() != view.size() || sorted[i] != static_cast<int64_t>(i))
+      return Status(StatusCode::Internal, "layout's permutation is not one");
+  return Status();
+}
+
+/// The source's axes, outermost first, with those merged that stay together in the target. Never empty.
+std::vector<AxisStep> planAxes(const std::vector<int64_t> &shape, const TensorLayout &layout) {
+  const std::vector<int64_t> &view = layout.expanded.empty() ? shape : layout.expanded;
+  size_t rank = view.size();
+  std::vector<int64_t> targetStrides(rank);
+  int64_t stride = 1;
+  for (size_t i = rank; i-- > 0;) {
+    size_t axis = layout.permutation.empty() ? i : static_cast<size_t>(layout.permutation[i]);
+    targetStrides[axis] = stride;
+    stride *= view[axis];
+  }
+  std::vector<AxisStep> axes; // built innermost first
+  int64_t source = 1;
+  for (size_t i = rank; i-- > 0;) {
+    if (view[i] == 1)
+      continue;
+    if (!axes.empty() && targetStrides[i] == axes.back().target * axes.back().extent)
+      axes.back().extent *= view[i];
+    else
+      axes.push_back({view[i], source, targetStrides[i]});
+    source *= view[i];
+  }
+  if (axes.empty())
+    axes.push_back({1, 1, 1});
+  std::reverse(axes.begin(), axes.end());
+  return axes;
+}
+
+/// Copies the plane of `row` (near in the target) by `column` (near in the source), block by block.
+template <typename T>
+void copyPlane(const T *source, T *target, const AxisStep &row, const AxisStep &column) {
+  for (int64_t c0 = 0; c0 < column.extent; c0 += kBlock)
+    for (int64_t r0 = 0; r0 < row.extent; r0 += kBlock) {
+      int64_t c1 = std::min(c0 + kBlock, column.extent), r1 = std::min(r0 + kBlock, row.extent);
+      for (int64_t c = c0; c < c1; ++c)
+        for (int64_t r = r0; r < r1; ++r)
+          target[c * column.target + r * row.target] = source[r * row.source + c * column.source];
+    }
+}
+
+/// Copies a box of the source, whose elements begin at `source`, to its place from `target` on.
+template <typename T>
+void copyBox(const T *source, T *target, std::vector<AxisStep> axes) {
+  AxisStep column = axes.back(); // nearest in the source
+  axes.pop_back();
+  AxisStep row{1, 0, 0};         // nearest in the target, unless that is `column`
+  size_t nearest = axes.size();
+  for (size_t i = 0; i < axes.size(); ++i)
+    if (axes[i].extent > 1 && axes[i].target < column.target &&
+        (nearest == axes.size() || axes[i].target < axes[nearest].target))
+      nearest = i;
+  if (nearest != axes.size()) {
+    row = axes[nearest];
+    axes.erase(axes.begin() + static_cast<std::ptrdiff_t>(nearest));
+  }
+  std::vector<int64_t> index(axes.size(), 0);
+  while (true) {
+    if (row.extent == 1 && column.target == 1 && column.source == 1)
+      std::memcpy(target, source, static_cast<size_t>(column.extent) * sizeof(T));
+    else
+      copyPlane(source, target, row, column);
+    size_t i = axes.size();
+    for (; i-- > 0;) {
+      source += axes[i].source;
+      target += axes[i].target;
+      if (++index[i] < axes[i].extent)
+        break;
+      source -= axes[i].source * axes[i].extent;
+      target -= axes[i].target * axes[i].extent;
+      index[i] = 0;
+    }
+    if (i == static_cast<size_t>(-1))
+      return;
+  }
+}
+
+/// Walks the source in pieces: whole inner axes, a range of axis `cut`, one index of each axis before it.
+class PieceCopier {
+public:
+  PieceCopier(std::vector<AxisStep> axes, DType type, const ElementReader &read, char *target)
+      : axes(std::move(axes)), type(type), read(read), target(target) {
+    while (this->axes[cut].source > kPieceElements)
+      ++cut;
+    step = std::min(this->axes[cut].extent, kPieceElements / this->axes[cut].source);
+    int64_t elements = step * this->axes[cut].source;
+    staging.reset(new float[static_cast<size_t>(elements)]);
+    if (type != DType::F32)
+      narrowed.reset(new uint16_t[static_cast<size_t>(elements)]);
+  }
+
+  Status copyAll() { return copyFrom(0, 0, 0); }
+
+private:
+  Status copyFrom(size_t axis, int64_t source, int64_t offset) {
+    int64_t advance = axis == cut ? step : 1;
+    for (int64_t i = 0; i < axes[axis].extent; i += advance) {
+      int64_t at = source + i * axes[axis].source, to = offset + i * axes[axis].target;
+      Status status = axis == cut ? copyPiece(std::min(step, axes[axis].extent - i), at, to)
+                                  : copyFrom(axis + 1, at, to);
+      if (!status.ok())
+        return status;
+    }
+    return Status();
+  }
+
+  Status copyPiece(int64_t extent, int64_t source, int64_t offset) {
+    int64_t count = extent * axes[cut].source;
+    MOHDRT_TRY(read(source, count, staging.get()));
+    std::vector<AxisStep> box(axes.begin() + static_cast<std::ptrdiff_t>(cut), axes.end());
+    box.front().extent = extent;
+    if (type == DType::F32) {
+      copyBox(staging.get(), reinterpret_cast<float *>(target) + offset, std::move(box));
+    } else {
+      narrow(type, staging.get(), narrowed.get(), count);
+      copyBox(narrowed.get(), reinterpret_cast<uint16_t *>(target) + offset, std::move(box));
+    }
+    return Status();
+  }
+
+  std::vector<AxisStep> axes;
+  DType type;
+  const ElementReader &read;
+  char *target;
+  size_t cut = 0;
+  int64_t step = 1;
+  std::unique_ptr<float[]> staging;
+  std::unique_ptr<uint16_t[]> narrowed;
+};
+
+} // namespace
+
+void widen(DType type, const void *source, float *target, int64_t count) {
+  if (type == DType::F32) {
+    std::memcpy(target, source, static_cast<size_t>(count) * sizeof(float));
+    return;
+  }
+  const char *bytes = static_cast<const char *>(source);
+  for (int64_t i = 0; i < count; ++i) {
+    uint16_t element;
+    std::memcpy(&element, bytes + 2 * i, sizeof(element));
+    target[i] = type == DType::BF16 ? floatOf(static_cast<uint32_t>(element) << 16)
+                                          : widenF16(element);
+  }
+}
+
+void narrow(DType type, const float *source, void *target, int64_t count) {
+  if (type == DType::F32) {
+    std::memcpy(target, source, static_cast<size_t>(count) * sizeof(float));
+    return;
+  }
+  char *bytes = static_cast<char *>(target);
+  for (int64_t i = 0; i < count; ++i) {
+    uint16_t element = type == DType::BF16 ? narrowBf16(source[i]) : narrowF16(source[i]);
+    std::memcpy(bytes + 2 * i, &element, sizeof(element));
+  }
+}
+
+Status copyTensor(const std::vector<int64_t> &shape, const TensorLayout &layout,
+                  const ElementReader &read, void *target, size_t targetBytes) {
+  int64_t count = 0;
+  MOHDRT_TRY(checkLayout(shape, layout, count));
+  if (static_cast<size_t>(count * ::mohdrt::dtypeSize(layout.type)) != targetBytes)
+    return Status(StatusCode::Internal, "target does not have the tensor's size");
+  if (count == 0)
+    return Status();
+  return PieceCopier(planAxes(shape, layout), layout.type, read, static_cast<char *>(target)).copyAll();
+}
+
+} // namespace mlir::mohd
