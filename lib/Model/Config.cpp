@@ -36,10 +36,11 @@ class Checker {
 public:
   explicit Checker(const std::string &fileName) : fileName(fileName) {}
 
-  void expect(bool holds, const char *pointer, const std::string &value, const std::string &expected) {
+  void expect(bool holds, const char *pointer, const std::string &value,
+              const std::string &expected) {
     if (!holds && first.ok())
-      first = Status(StatusCode::Malformed, fileName + ": at '" + pointer + "': expected " + expected +
-                                                 ", got " + value);
+      first = Status(StatusCode::Malformed,
+                     fileName + ": at '" + pointer + "': expected " + expected + ", got " + value);
   }
 
   void expectRange(const char *pointer, int64_t value, int64_t low, int64_t high) {
@@ -74,7 +75,8 @@ void checkModel(const ModelConfig &config, Checker &checker) {
     return;
   checker.expect(config.headDim % 2 == 0, "/head_dim", std::to_string(config.headDim),
                  "an even number, as rotary embedding turns pairs");
-  checker.expect(config.queryWidth() <= kMaxWidth, "/num_attention_heads", std::to_string(config.numHeads),
+  checker.expect(config.queryWidth() <= kMaxWidth, "/num_attention_heads",
+                 std::to_string(config.numHeads),
                  "heads times head_dim of at most " + std::to_string(kMaxWidth));
   checker.expect(config.numHeads % config.numKvHeads == 0, "/num_key_value_heads",
                  std::to_string(config.numKvHeads),
@@ -98,9 +100,10 @@ void checkRouting(const ModelConfig &config, Checker &checker) {
                       std::max<int64_t>(0, routing.numGroups - routing.numShared));
   if (!checker.ok())
     return;
-  checker.expect(width % routing.numGroups == 0, "/mohd/num_groups", std::to_string(routing.numGroups),
-                 "a divisor of " + std::string(config.hasInnerFfn() ? "intermediate_size " : "hidden_size ") +
-                     std::to_string(width));
+  checker.expect(
+      width % routing.numGroups == 0, "/mohd/num_groups", std::to_string(routing.numGroups),
+      "a divisor of " + std::string(config.hasInnerFfn() ? "intermediate_size " : "hidden_size ") +
+          std::to_string(width));
   checker.expect(routing.numActive() >= 1, "/mohd/num_routed", "0", "at least one active group");
   checker.expect(routing.gate != GateKind::SharedOne || routing.scaling != ScalingKind::NTimesMass,
                  "/mohd/scaling", "'n_times_mass'",
@@ -122,8 +125,9 @@ Status checkConfig(const ModelConfig &config, const std::string &fileName,
     checkRouting(config, checker);
   if (checker.ok() && config.routing && config.routing->gate == GateKind::Renormalized &&
       config.routing->numRouted == 1)
-    warnings.push_back(fileName + ": at '/mohd/gate': 'renormalized' with one routed group gives the "
-                                  "router no gradient from the model's loss");
+    warnings.push_back(fileName +
+                       ": at '/mohd/gate': 'renormalized' with one routed group gives the "
+                       "router no gradient from the model's loss");
   return checker.status();
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// config.json to ModelConfig and back. One table of keys for each block, so that reading knows every key there is.
+// config.json to ModelConfig and back. One table of keys for each block, so that reading knows
+// every key there is.
 
 #include "JsonHelpers.h"
 #include "mohd/Model/InputFile.h"
@@ -22,11 +23,12 @@ constexpr uint64_t kMaxConfigBytes = 1 << 20;
 
 template <typename Enum> struct EnumNames;
 template <> struct EnumNames<GateKind> {
-  static constexpr std::array<const char *, 4> names = {"softmax", "shared_one", "renormalized", "binary"};
+  static constexpr std::array<const char *, 4> names = {"softmax", "shared_one", "renormalized",
+                                                        "binary"};
 };
 template <> struct EnumNames<ScalingKind> {
-  static constexpr std::array<const char *, 6> names = {"sqrt_nk_over_mass", "n_times_mass", "k_over_mass",
-                                                        "sqrt_n_over_k", "n_over_k", "none"};
+  static constexpr std::array<const char *, 6> names = {
+      "sqrt_nk_over_mass", "n_times_mass", "k_over_mass", "sqrt_n_over_k", "n_over_k", "none"};
 };
 template <> struct EnumNames<ScoreKind> {
   static constexpr std::array<const char *, 3> names = {"softmax_all", "softmax_routed", "sigmoid"};
@@ -66,8 +68,8 @@ void readValue(const JsonNode &node, bool &target) {
 
 void readValue(const JsonNode &node, std::string &target) { target = readString(node); }
 
-template <typename Enum,
-          typename = std::enable_if_t<std::is_enum_v<Enum>>> void readValue(const JsonNode &node, Enum &target) {
+template <typename Enum, typename = std::enable_if_t<std::is_enum_v<Enum>>>
+void readValue(const JsonNode &node, Enum &target) {
   const auto &names = EnumNames<Enum>::names;
   std::string expected;
   for (size_t i = 0; i < names.size(); ++i) {
@@ -121,7 +123,8 @@ std::vector<std::string> readObject(const JsonNode &object, const std::vector<Ke
     if (JsonNode value = key.required ? object.member(key.name) : object.optional(key.name))
       key.read(value);
   for (const JsonMember &member : members)
-    if (std::none_of(keys.begin(), keys.end(), [&](const Key &key) { return member.key == key.name; }))
+    if (std::none_of(keys.begin(), keys.end(),
+                     [&](const Key &key) { return member.key == key.name; }))
       unknown.push_back(member.key);
   return unknown;
 }
@@ -183,9 +186,9 @@ std::vector<Key> modelKeys(RawConfig &raw) {
                            unsupportedKey("attention_bias"),
                            unsupportedKey("mlp_bias"),
                            unsupportedKey("rope_scaling")};
-  for (const char *name : {"architectures", "transformers_version", "bos_token_id", "eos_token_id",
-                           "pad_token_id", "use_cache", "initializer_range", "attention_dropout",
-                           "pretraining_tp"})
+  for (const char *name :
+       {"architectures", "transformers_version", "bos_token_id", "eos_token_id", "pad_token_id",
+        "use_cache", "initializer_range", "attention_dropout", "pretraining_tp"})
     keys.push_back(ignoredKey(name));
   return keys;
 }

@@ -159,7 +159,8 @@ std::string withCommas(uint64_t value) {
 }
 
 std::string tableLine(const ModelCost &cost, const NamedPart &part) {
-  return format("  %-12s %16s %16s %18s %16s\n", part.first, withCommas(part.second.parameters).c_str(),
+  return format("  %-12s %16s %16s %18s %16s\n", part.first,
+                withCommas(part.second.parameters).c_str(),
                 withCommas(part.second.activated).c_str(), withCommas(part.second.flops).c_str(),
                 withCommas(cost.bytesPerToken(part.second)).c_str());
 }
@@ -193,7 +194,8 @@ std::string formatCostTable(const ModelCost &cost) {
   PartCost total = cost.total();
   std::string text = format("parameters: %.2fM total, %.2fM activated per token\n",
                             total.parameters / 1e6, total.activated / 1e6);
-  text += format("per token at T = 1, context %" PRId64 ", %" PRId64 "-byte weights: %.3f GFLOP, %.2f MB read or written\n\n",
+  text += format("per token at T = 1, context %" PRId64 ", %" PRId64
+                 "-byte weights: %.3f GFLOP, %.2f MB read or written\n\n",
                  cost.contextLength, cost.weightBytes, total.flops / 1e9,
                  cost.bytesPerToken(total) / 1e6);
   text += format("  %-12s %16s %16s %18s %16s\n", "part", "parameters", "activated", "FLOP/token",

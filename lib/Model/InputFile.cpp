@@ -20,6 +20,11 @@ std::string joinPath(const std::string &folder, const std::string &name) {
 
 std::string systemMessage(int error) { return std::strerror(error); }
 
+Status openError(int error, const std::string &path) {
+  return Status(error == ENOENT ? StatusCode::NotFound : StatusCode::Io,
+                path + ": cannot open: " + systemMessage(error));
+}
+
 } // namespace
 
 InputFile::InputFile(int descriptor, uint64_t byteSize, std::string displayPath)
@@ -47,17 +52,17 @@ Result<InputFile> InputFile::openBeneath(const std::string &folder, const std::s
     return Status(StatusCode::Malformed, path + ": expected a file name without folders");
   int directory = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (directory < 0)
-    return Status(errno == ENOENT ? StatusCode::NotFound : StatusCode::Io,
-                  folder + ": cannot open the model folder: " + systemMessage(errno));
+    return openError(errno, folder);
   // O_NONBLOCK: a FIFO in place of the file must not hang the open.
-  int descriptor = ::openat(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  int descriptor =
+      ::openat(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   int error = errno;
   ::close(directory);
   if (descriptor < 0 && error == ELOOP)
-    return Status(StatusCode::Malformed, path + ": is a symbolic link, expected a regular file in the folder");
+    return Status(StatusCode::Malformed,
+                  path + ": is a symbolic link, expected a regular file in the folder");
   if (descriptor < 0)
-    return Status(error == ENOENT ? StatusCode::NotFound : StatusCode::Io,
-                  path + ": cannot open: " + systemMessage(error));
+    return openError(error, path);
   struct stat info;
   if (::fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
     ::close(descriptor);
@@ -74,10 +79,10 @@ Status InputFile::readAt(uint64_t offset, void *target, size_t count) const {
       continue;
     if (got < 0)
       return Status(StatusCode::Io, displayPath + ": cannot read at byte " +
-                                         std::to_string(offset) + ": " + systemMessage(errno));
+                                        std::to_string(offset) + ": " + systemMessage(errno));
     if (got == 0)
       return Status(StatusCode::Io, displayPath + ": ends at byte " + std::to_string(offset) +
-                                         ", expected " + std::to_string(count) + " more bytes");
+                                        ", expected " + std::to_string(count) + " more bytes");
     cursor += got;
     offset += static_cast<uint64_t>(got);
     count -= static_cast<size_t>(got);
@@ -88,7 +93,7 @@ Status InputFile::readAt(uint64_t offset, void *target, size_t count) const {
 Result<std::string> InputFile::readText(uint64_t limit) const {
   if (byteSize > limit)
     return Status(StatusCode::Malformed, displayPath + ": has " + std::to_string(byteSize) +
-                                              " bytes, expected at most " + std::to_string(limit));
+                                             " bytes, expected at most " + std::to_string(limit));
   std::string text(byteSize, '\0');
   MOHDRT_TRY(readAt(0, text.data(), text.size()));
   return text;

@@ -40,7 +40,8 @@ int64_t readInteger(const JsonNode &node, int64_t low) {
   const int64_t *value = node.value() ? node.value()->asInteger() : nullptr;
   if (value && *value >= low)
     return *value;
-  failValue(node, low == INT64_MIN ? "an integer" : "an integer of at least " + std::to_string(low));
+  failValue(node,
+            low == INT64_MIN ? "an integer" : "an integer of at least " + std::to_string(low));
   return 0;
 }
 

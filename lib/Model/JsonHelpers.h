@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// What the readers of this library add to the format library's JSON reader: memory limits and values in messages.
+// What the readers of this library add to the format library's JSON reader: memory limits and
+// values in messages.
 
 #ifndef MOHD_LIB_MODEL_JSONHELPERS_H
 #define MOHD_LIB_MODEL_JSONHELPERS_H
@@ -13,7 +14,8 @@
 namespace mlir::mohd {
 
 /// Parses `text`, holding at most 16 MiB besides it; errors begin with `fileName`.
-::mohdrt::Result<::mohdrt::JsonValue> parseBounded(std::string_view text, const std::string &fileName);
+::mohdrt::Result<::mohdrt::JsonValue> parseBounded(std::string_view text,
+                                                   const std::string &fileName);
 
 /// Records at `node`: "expected WHAT, got VALUE" with the value itself, shortened.
 void failValue(const ::mohdrt::JsonNode &node, const std::string &expected);

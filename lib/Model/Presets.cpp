@@ -14,8 +14,8 @@ struct Size {
 
 struct Variant {
   const char *name;
-  int64_t widthFactor;              // D over the dense model's D
-  int64_t groups, shared, routed;   // N, K_s, K_r; N = 0: dense
+  int64_t widthFactor;            // D over the dense model's D
+  int64_t groups, shared, routed; // N, K_s, K_r; N = 0: dense
 };
 
 constexpr Size kSizes[] = {{"355m", 1024, 2560}, {"495m", 1536, 1536}, {"1130m", 2048, 4096}};
@@ -25,7 +25,8 @@ constexpr Variant kVariants[] = {{"dense", 1, 0, 0, 0}, {"50", 1, 16, 6, 2}, {"7
 
 constexpr const char *kThirdPartyFfn = "third_party_ffn";
 
-/// The dense model of a size. Heads are those of the dense width in every variant, so E does not change.
+/// The dense model of a size. Heads are those of the dense width in every variant, so E does not
+/// change.
 ModelConfig denseConfig(const Size &size) {
   ModelConfig config;
   config.hiddenSize = size.hidden;
@@ -51,8 +52,8 @@ ModelConfig variantConfig(const Size &size, const Variant &variant) {
   return config;
 }
 
-/// The third-party module's form at the 355M width. Its FFN has two matrices instead of three, so d_ff is 3/2 of the
-/// dense model's: the FFN weights are as many.
+/// The third-party module's form at the 355M width. Its FFN has two matrices instead of three, so
+/// d_ff is 3/2 of the dense model's: the FFN weights are as many.
 ModelConfig thirdPartyConfig() {
   ModelConfig config = denseConfig(kSizes[0]);
   config.intermediateSize = config.intermediateSize * 3 / 2;

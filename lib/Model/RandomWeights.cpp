@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// A counter-based generator: element i of a tensor is a function of (seed, name, i) alone, in integer arithmetic and one
-// rounding, so that neither the machine nor the order of reading matters.
+// A counter-based generator: element i of a tensor is a function of (seed, name, i) alone, in
+// integer arithmetic and one rounding, so that neither the machine nor the order of reading
+// matters.
 
 #include "mohd/Model/Weights.h"
 

@@ -37,7 +37,8 @@ DType readType(const JsonNode &node) {
 }
 
 /// Reads an array of `low` to `high` non-negative integers; `expected` describes it.
-std::vector<int64_t> readIntegers(const JsonNode &node, size_t low, size_t high, const char *expected) {
+std::vector<int64_t> readIntegers(const JsonNode &node, size_t low, size_t high,
+                                  const char *expected) {
   std::vector<int64_t> values;
   const JsonValue::Array *items = node.value() ? node.value()->asArray() : nullptr;
   if (!items || items->size() < low || items->size() > high) {
@@ -49,7 +50,8 @@ std::vector<int64_t> readIntegers(const JsonNode &node, size_t low, size_t high,
   return values;
 }
 
-/// Reads one tensor's entry; `dataSize` is the size of the data section and offsets stay relative to it.
+/// Reads one tensor's entry; `dataSize` is the size of the data section and offsets stay relative
+/// to it.
 void readEntry(const JsonNode &node, int64_t dataSize, StoredTensor &tensor) {
   node.refuseUnknownKeys({"dtype", "shape", "data_offsets"});
   JsonNode shape = node.member("shape"), offsets = node.member("data_offsets");
@@ -61,12 +63,14 @@ void readEntry(const JsonNode &node, int64_t dataSize, StoredTensor &tensor) {
   std::optional<int64_t> bytes =
       ::mohdrt::tensorBytes(tensor.type, tensor.shape.data(), tensor.shape.size());
   if (!bytes)
-    return shape.fail("expected a size in bytes that fits in 63 bits, got " + shapeText(tensor.shape));
+    return shape.fail("expected a size in bytes that fits in 63 bits, got " +
+                      shapeText(tensor.shape));
   if (range[0] > range[1] || range[1] > dataSize)
     return offsets.fail("expected begin <= end <= " + std::to_string(dataSize) +
                         ", the bytes of data in the file, got " + shapeText(range));
   if (range[1] - range[0] != *bytes)
-    return offsets.fail("expected " + std::to_string(*bytes) + " bytes for this shape and dtype, got " +
+    return offsets.fail("expected " + std::to_string(*bytes) +
+                        " bytes for this shape and dtype, got " +
                         std::to_string(range[1] - range[0]));
   tensor.offset = static_cast<uint64_t>(range[0]);
   tensor.size = static_cast<uint64_t>(*bytes);
@@ -78,14 +82,16 @@ void checkMetadata(const JsonNode &node) {
 }
 
 /// Sorts by offset and checks that the tensors follow each other from 0 to `dataSize`.
-Status checkCoverage(std::vector<StoredTensor> &tensors, uint64_t dataSize, const std::string &fileName) {
+Status checkCoverage(std::vector<StoredTensor> &tensors, uint64_t dataSize,
+                     const std::string &fileName) {
   std::sort(tensors.begin(), tensors.end(), [](const StoredTensor &a, const StoredTensor &b) {
     return std::tie(a.offset, a.size, a.name) < std::tie(b.offset, b.size, b.name);
   });
   uint64_t end = 0;
   for (const StoredTensor &tensor : tensors) {
     std::string where = "tensor '" + ::mohdrt::escapeForMessage(tensor.name) + "' begins at byte " +
-                        std::to_string(tensor.offset) + " of the data, expected " + std::to_string(end);
+                        std::to_string(tensor.offset) + " of the data, expected " +
+                        std::to_string(end);
     if (tensor.offset < end)
       return malformed(fileName, where + ": overlaps the tensor before it");
     if (tensor.offset > end)
@@ -110,7 +116,8 @@ Result<uint64_t> readHeaderLength(std::string_view prefix, uint64_t fileSize,
   uint64_t left = fileSize - kPrefixBytes;
   if (length > kMaxSafetensorsHeader)
     return malformed(fileName, "has a header of " + std::to_string(length) +
-                                   " bytes, expected at most " + std::to_string(kMaxSafetensorsHeader));
+                                   " bytes, expected at most " +
+                                   std::to_string(kMaxSafetensorsHeader));
   if (length > left)
     return malformed(fileName, "has a header of " + std::to_string(length) +
                                    " bytes, expected at most the " + std::to_string(left) +
@@ -145,7 +152,8 @@ Result<std::vector<StoredTensor>> parseSafetensorsHeader(std::string_view header
   return tensors;
 }
 
-Result<std::vector<StoredTensor>> parseSafetensors(std::string_view file, const std::string &fileName) {
+Result<std::vector<StoredTensor>> parseSafetensors(std::string_view file,
+                                                   const std::string &fileName) {
   Result<uint64_t> length = readHeaderLength(file.substr(0, kPrefixBytes), file.size(), fileName);
   if (!length.ok())
     return length.status();
@@ -163,7 +171,8 @@ Result<SafetensorsFile> SafetensorsFile::open(const std::string &folder, const s
     return length.status();
   std::string header(*length, '\0');
   MOHDRT_TRY(file->readAt(kPrefixBytes, header.data(), header.size()));
-  Result<std::vector<StoredTensor>> tensors = parseSafetensorsHeader(header, file->size(), file->path());
+  Result<std::vector<StoredTensor>> tensors =
+      parseSafetensorsHeader(header, file->size(), file->path());
   if (!tensors.ok())
     return tensors.status();
   return SafetensorsFile(std::move(*file), std::move(*tensors));

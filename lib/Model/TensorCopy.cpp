@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Element conversion and blocked permutation. A piece of the source that fits the staging buffer is read, narrowed, and
-// scattered to its place; the transposed pair of axes is walked in blocks so that both sides stay in the cache.
+// Element conversion and blocked permutation. A piece of the source that fits the staging buffer is
+// read, narrowed, and scattered to its place; the transposed pair of axes is walked in blocks so
+// that both sides stay in the cache.
 
 #include "mohd/Model/TensorCopy.h"
 
@@ -87,7 +88,8 @@ Status checkLayout(const std::vector<int64_t> &shape, const TensorLayout &layout
   return Status();
 }
 
-/// The source's axes, outermost first, with those merged that stay together in the target. Never empty.
+/// The source's axes, outermost first, with those merged that stay together in the target. Never
+/// empty.
 std::vector<AxisStep> planAxes(const std::vector<int64_t> &shape, const TensorLayout &layout) {
   const std::vector<int64_t> &view = layout.expanded.empty() ? shape : layout.expanded;
   size_t rank = view.size();
@@ -128,11 +130,10 @@ void copyPlane(const T *source, T *target, const AxisStep &row, const AxisStep &
 }
 
 /// Copies a box of the source, whose elements begin at `source`, to its place from `target` on.
-template <typename T>
-void copyBox(const T *source, T *target, std::vector<AxisStep> axes) {
+template <typename T> void copyBox(const T *source, T *target, std::vector<AxisStep> axes) {
   AxisStep column = axes.back(); // nearest in the source
   axes.pop_back();
-  AxisStep row{1, 0, 0};         // nearest in the target, unless that is `column`
+  AxisStep row{1, 0, 0}; // nearest in the target, unless that is `column`
   size_t nearest = axes.size();
   for (size_t i = 0; i < axes.size(); ++i)
     if (axes[i].extent > 1 && axes[i].target < column.target &&
@@ -163,7 +164,8 @@ void copyBox(const T *source, T *target, std::vector<AxisStep> axes) {
   }
 }
 
-/// Walks the source in pieces: whole inner axes, a range of axis `cut`, one index of each axis before it.
+/// Walks the source in pieces: whole inner axes, a range of axis `cut`, one index of each axis
+/// before it.
 class PieceCopier {
 public:
   PieceCopier(std::vector<AxisStep> axes, DType type, const ElementReader &read, char *target)
@@ -219,7 +221,7 @@ private:
 } // namespace
 
 void widen(DType type, const void *source, float *target, int64_t count) {
-  if (type == DType::F32) {
+  if (type == DType::F32 && count > 0) {
     std::memcpy(target, source, static_cast<size_t>(count) * sizeof(float));
     return;
   }
@@ -227,13 +229,13 @@ void widen(DType type, const void *source, float *target, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     uint16_t element;
     std::memcpy(&element, bytes + 2 * i, sizeof(element));
-    target[i] = type == DType::BF16 ? floatOf(static_cast<uint32_t>(element) << 16)
-                                          : widenF16(element);
+    target[i] =
+        type == DType::BF16 ? floatOf(static_cast<uint32_t>(element) << 16) : widenF16(element);
   }
 }
 
 void narrow(DType type, const float *source, void *target, int64_t count) {
-  if (type == DType::F32) {
+  if (type == DType::F32 && count > 0) {
     std::memcpy(target, source, static_cast<size_t>(count) * sizeof(float));
     return;
   }
@@ -252,7 +254,8 @@ Status copyTensor(const std::vector<int64_t> &shape, const TensorLayout &layout,
     return Status(StatusCode::Internal, "target does not have the tensor's size");
   if (count == 0)
     return Status();
-  return PieceCopier(planAxes(shape, layout), layout.type, read, static_cast<char *>(target)).copyAll();
+  return PieceCopier(planAxes(shape, layout), layout.type, read, static_cast<char *>(target))
+      .copyAll();
 }
 
 } // namespace mlir::mohd

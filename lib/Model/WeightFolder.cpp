@@ -57,23 +57,27 @@ public:
     for (const TensorSpec &spec : specs)
       if (!places.count(spec.name))
         return Status(StatusCode::Malformed, folder + ": tensor '" + spec.name +
-                                                  "' is missing, expected shape " +
-                                                  shapeText(spec.shape));
+                                                 "' is missing, expected shape " +
+                                                 shapeText(spec.shape));
     return Status();
   }
 
-  /// Checks that the index puts each tensor into the file that has it. `index` maps tensors to files.
-  Status checkIndex(const std::string &indexPath, const std::map<std::string, std::string> &index) const {
+  /// Checks that the index puts each tensor into the file that has it. `index` maps tensors to
+  /// files.
+  Status checkIndex(const std::string &indexPath,
+                    const std::map<std::string, std::string> &index) const {
     for (const auto &[tensor, file] : index) {
       auto place = places.find(tensor);
       if (place == places.end() || names[place->second.file] != file)
         return Status(StatusCode::Malformed, indexPath + ": at '/weight_map': tensor '" +
-                                                  ::mohdrt::escapeForMessage(tensor) + "' is not in " + file);
+                                                 ::mohdrt::escapeForMessage(tensor) +
+                                                 "' is not in " + file);
     }
     for (const auto &[tensor, place] : places)
       if (!index.count(tensor))
-        return Status(StatusCode::Malformed, indexPath + ": at '/weight_map': expected an entry for '" +
-                                                  tensor + "' of " + names[place.file]);
+        return Status(StatusCode::Malformed, indexPath +
+                                                 ": at '/weight_map': expected an entry for '" +
+                                                 tensor + "' of " + names[place.file]);
     return Status();
   }
 
@@ -109,15 +113,16 @@ private:
   Status addTensor(const std::string &path, const StoredTensor &tensor, size_t entry) {
     auto shape = shapes.find(tensor.name);
     if (shape == shapes.end())
-      return Status(StatusCode::Malformed, path + ": tensor '" + ::mohdrt::escapeForMessage(tensor.name) +
-                                                "' is not part of the model that config.json describes");
+      return Status(StatusCode::Malformed,
+                    path + ": tensor '" + ::mohdrt::escapeForMessage(tensor.name) +
+                        "' is not part of the model that config.json describes");
     if (*shape->second != tensor.shape)
       return Status(StatusCode::Malformed, path + ": tensor '" + tensor.name + "' has shape " +
-                                                shapeText(tensor.shape) + ", expected " +
-                                                shapeText(*shape->second));
+                                               shapeText(tensor.shape) + ", expected " +
+                                               shapeText(*shape->second));
     if (!places.emplace(tensor.name, Place{files.size(), entry}).second)
       return Status(StatusCode::Malformed,
-                           path + ": tensor '" + tensor.name + "' is in another shard as well");
+                    path + ": tensor '" + tensor.name + "' is in another shard as well");
     return Status();
   }
 
@@ -128,7 +133,8 @@ private:
   std::unordered_map<std::string, Place> places;
 };
 
-/// Reads the index: tensor name to shard name. Every shard name is checked before any shard is opened.
+/// Reads the index: tensor name to shard name. Every shard name is checked before any shard is
+/// opened.
 Result<std::map<std::string, std::string>> readIndex(const InputFile &file) {
   Result<std::string> text = file.readText(kMaxIndexBytes);
   if (!text.ok())
@@ -169,13 +175,14 @@ Status addShards(FolderSource &source, const std::string &folder) {
 
 } // namespace
 
-Result<std::unique_ptr<WeightSource>> openWeights(const std::string &folder, const ModelConfig &config) {
+Result<std::unique_ptr<WeightSource>> openWeights(const std::string &folder,
+                                                  const ModelConfig &config) {
   bool single = existsBeneath(folder, kSingleFile), sharded = existsBeneath(folder, kIndexFile);
   if (!isFolder(folder))
     return Status(StatusCode::NotFound, folder + ": expected a model folder");
   if (single == sharded)
     return Status(StatusCode::Malformed, folder + ": expects " + kSingleFile + " or " + kIndexFile +
-                                              ", got " + (single ? "both" : "neither"));
+                                             ", got " + (single ? "both" : "neither"));
   auto source = std::make_unique<FolderSource>(config);
   Status status = single ? source->addFile(folder, kSingleFile) : addShards(*source, folder);
   if (status.ok())

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// config.json: what is accepted with which defaults, each refusal with its message, and the way back to text.
+// config.json: what is accepted with which defaults, each refusal with its message, and the way
+// back to text.
 
 #include "AllocationMeter.h"
 #include "ModelFolder.h"
@@ -26,8 +27,12 @@ std::string edited(const std::string &from, const std::string &to) {
 }
 
 /// kSmall with members added to the top level, or to the mohd block.
-std::string withMembers(const std::string &members) { return edited("{\"model_type\"", "{" + members + ", \"model_type\""); }
-std::string withRouting(const std::string &members) { return edited("{\"num_groups\"", "{" + members + ", \"num_groups\""); }
+std::string withMembers(const std::string &members) {
+  return edited("{\"model_type\"", "{" + members + ", \"model_type\"");
+}
+std::string withRouting(const std::string &members) {
+  return edited("{\"num_groups\"", "{" + members + ", \"num_groups\"");
+}
 
 void expectRefusal(const std::string &text, const std::string &part) {
   Result<ParsedConfig> parsed = parseConfig(text, "config.json");
@@ -122,7 +127,8 @@ TEST(Config, UnknownKeysWarnOutsideAndFailInsideTheMohdBlock) {
   ParsedConfig parsed = expectAccepted(withMembers(R"("hidden_sise": 1, "zzz": {})"));
   ASSERT_EQ(parsed.warnings.size(), 2u);
   EXPECT_EQ(parsed.warnings[0], "config.json: at '/hidden_sise': unknown key, it is ignored");
-  expectRefusal(withRouting(R"("num_group": 8)"), "at '/mohd/num_group': unknown key, did you mean 'num_groups'?");
+  expectRefusal(withRouting(R"("num_group": 8)"),
+                "at '/mohd/num_group': unknown key, did you mean 'num_groups'?");
   expectRefusal(withRouting(R"("scalling": "none")"), "did you mean 'scaling'?");
   expectRefusal(withRouting(R"("completely_else": 8)"), "at '/mohd/completely_else': unknown key");
 }
@@ -132,70 +138,100 @@ TEST(Config, DenseModels) {
   std::string dense = edited(",\n  " + block, "").replace(16, 4, "llama");
   EXPECT_FALSE(expectAccepted(dense).config.routing);
   expectRefusal(edited(",\n  " + block, ""), "expected a 'mohd' block");
-  expectRefusal(edited("\"mohd\",", "\"llama\","), "at '/model_type': expected 'mohd', as there is");
-  expectRefusal(edited("\"mohd\",", "\"gpt2\","), "at '/model_type': expected 'mohd' or 'llama', got \"gpt2\"");
+  expectRefusal(edited("\"mohd\",", "\"llama\","),
+                "at '/model_type': expected 'mohd', as there is");
+  expectRefusal(edited("\"mohd\",", "\"gpt2\","),
+                "at '/model_type': expected 'mohd' or 'llama', got \"gpt2\"");
 }
 
 TEST(Config, TypesOfValues) {
   expectRefusal("[]", "expected an object, got an array");
-  expectRefusal(edited("\"hidden_size\": 64", "\"hidden_size\": 64.0"), "at '/hidden_size': expected an integer, got 64.0");
-  expectRefusal(edited("\"hidden_size\": 64", "\"hidden_size\": \"64\""), "at '/hidden_size': expected an integer, got \"64\"");
-  expectRefusal(edited("\"hidden_size\": 64", "\"hidden_size\": 18446744073709551680"), "/hidden_size");
+  expectRefusal(edited("\"hidden_size\": 64", "\"hidden_size\": 64.0"),
+                "at '/hidden_size': expected an integer, got 64.0");
+  expectRefusal(edited("\"hidden_size\": 64", "\"hidden_size\": \"64\""),
+                "at '/hidden_size': expected an integer, got \"64\"");
+  expectRefusal(edited("\"hidden_size\": 64", "\"hidden_size\": 18446744073709551680"),
+                "/hidden_size");
   expectRefusal(edited("\"hidden_size\": 64,", ""), "missing key 'hidden_size'");
-  expectRefusal(edited("\"num_routed\": 2", "\"num_routed\": null"), "at '/mohd/num_routed': expected an integer, got null");
+  expectRefusal(edited("\"num_routed\": 2", "\"num_routed\": null"),
+                "at '/mohd/num_routed': expected an integer, got null");
   expectRefusal(edited(", \"num_routed\": 2", ""), "at '/mohd': missing key 'num_routed'");
   expectRefusal(withMembers(R"("rms_norm_eps": "1e-5")"), "at '/rms_norm_eps': expected a number");
-  expectRefusal(withMembers(R"("tie_word_embeddings": 0)"), "at '/tie_word_embeddings': expected true or false, got 0");
-  expectRefusal(withMembers(R"("torch_dtype": "int8")"), "at '/torch_dtype': expected 'float32', 'bfloat16' or 'float16'");
-  expectRefusal(withMembers(R"("hidden_act": "gelu")"), "at '/hidden_act': expected 'silu', got \"gelu\"");
-  expectRefusal(withMembers(R"("attention_bias": true)"), "at '/attention_bias': expected false or null");
+  expectRefusal(withMembers(R"("tie_word_embeddings": 0)"),
+                "at '/tie_word_embeddings': expected true or false, got 0");
+  expectRefusal(withMembers(R"("torch_dtype": "int8")"),
+                "at '/torch_dtype': expected 'float32', 'bfloat16' or 'float16'");
+  expectRefusal(withMembers(R"("hidden_act": "gelu")"),
+                "at '/hidden_act': expected 'silu', got \"gelu\"");
+  expectRefusal(withMembers(R"("attention_bias": true)"),
+                "at '/attention_bias': expected false or null");
   expectRefusal(withMembers(R"("mlp_bias": true)"), "at '/mlp_bias'");
   expectRefusal(withMembers(R"("rope_scaling": {"type": "linear"})"), "at '/rope_scaling'");
-  expectRefusal(withMembers(R"("tokenizer": "bpe")"), "at '/tokenizer': expected 'bytes', got 'bpe'");
+  expectRefusal(withMembers(R"("tokenizer": "bpe")"),
+                "at '/tokenizer': expected 'bytes', got 'bpe'");
   expectRefusal(withRouting(R"("gate": "Softmax")"),
-                "at '/mohd/gate': expected one of 'softmax', 'shared_one', 'renormalized', 'binary', got \"Softmax\"");
-  expectRefusal(withRouting(R"("axis": 1)"), "at '/mohd/axis': expected one of 'residual', 'ffn_inner', got 1");
-  expectRefusal(edited("{\"num_groups\": 8, \"num_shared\": 2, \"num_routed\": 2}", "[]"), "at '/mohd': expected an object");
+                "at '/mohd/gate': expected one of 'softmax', 'shared_one', 'renormalized', "
+                "'binary', got \"Softmax\"");
+  expectRefusal(withRouting(R"("axis": 1)"),
+                "at '/mohd/axis': expected one of 'residual', 'ffn_inner', got 1");
+  expectRefusal(edited("{\"num_groups\": 8, \"num_shared\": 2, \"num_routed\": 2}", "[]"),
+                "at '/mohd': expected an object");
 }
 
 TEST(Config, Ranges) {
-  expectRefusal(edited("\"hidden_size\": 64", "\"hidden_size\": 0"), "at '/hidden_size': expected an integer in 1..1048576, got 0");
+  expectRefusal(edited("\"hidden_size\": 64", "\"hidden_size\": 0"),
+                "at '/hidden_size': expected an integer in 1..1048576, got 0");
   expectRefusal(edited("\"hidden_size\": 64", "\"hidden_size\": -64"), "at '/hidden_size'");
   expectRefusal(edited("\"hidden_size\": 64", "\"hidden_size\": 9223372036854775807"), "at '/");
-  expectRefusal(edited("\"intermediate_size\": 96", "\"intermediate_size\": 0"), "at '/intermediate_size'");
-  expectRefusal(edited("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 513"), "at '/num_hidden_layers'");
-  expectRefusal(edited("\"num_attention_heads\": 4", "\"num_attention_heads\": 0"), "at '/num_attention_heads'");
+  expectRefusal(edited("\"intermediate_size\": 96", "\"intermediate_size\": 0"),
+                "at '/intermediate_size'");
+  expectRefusal(edited("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 513"),
+                "at '/num_hidden_layers'");
+  expectRefusal(edited("\"num_attention_heads\": 4", "\"num_attention_heads\": 0"),
+                "at '/num_attention_heads'");
   expectRefusal(edited("\"vocab_size\": 256", "\"vocab_size\": 4294967296"), "at '/vocab_size'");
-  expectRefusal(edited("\"max_position_embeddings\": 128", "\"max_position_embeddings\": 0"), "at '/max_position_embeddings'");
+  expectRefusal(edited("\"max_position_embeddings\": 128", "\"max_position_embeddings\": 0"),
+                "at '/max_position_embeddings'");
   expectRefusal(withMembers(R"("num_key_value_heads": 0)"), "at '/num_key_value_heads'");
   expectRefusal(withMembers(R"("head_dim": 0)"), "at '/head_dim'");
-  expectRefusal(withMembers(R"("rms_norm_eps": 0)"), "at '/rms_norm_eps': expected a number above 0 and at most 1, got 0");
-  expectRefusal(withMembers(R"("rope_theta": -1.5)"), "at '/rope_theta': expected a finite number above 0, got -1.5");
+  expectRefusal(withMembers(R"("rms_norm_eps": 0)"),
+                "at '/rms_norm_eps': expected a number above 0 and at most 1, got 0");
+  expectRefusal(withMembers(R"("rope_theta": -1.5)"),
+                "at '/rope_theta': expected a finite number above 0, got -1.5");
   expectRefusal(withRouting(R"("balance_coefficient": -1)"), "at '/mohd/balance_coefficient'");
-  expectRefusal(edited("\"num_shared\": 2", "\"num_shared\": 9"), "at '/mohd/num_shared': expected an integer in 0..8, got 9");
-  expectRefusal(edited("\"num_routed\": 2", "\"num_routed\": 7"), "at '/mohd/num_routed': expected an integer in 0..6, got 7");
+  expectRefusal(edited("\"num_shared\": 2", "\"num_shared\": 9"),
+                "at '/mohd/num_shared': expected an integer in 0..8, got 9");
+  expectRefusal(edited("\"num_routed\": 2", "\"num_routed\": 7"),
+                "at '/mohd/num_routed': expected an integer in 0..6, got 7");
   expectRefusal(edited("\"num_groups\": 8", "\"num_groups\": 0"), "at '/mohd/num_groups'");
-  expectRefusal(edited("\"num_shared\": 2, \"num_routed\": 2", "\"num_shared\": 0, \"num_routed\": 0"),
-                "at '/mohd/num_routed': expected at least one active group");
+  expectRefusal(
+      edited("\"num_shared\": 2, \"num_routed\": 2", "\"num_shared\": 0, \"num_routed\": 0"),
+      "at '/mohd/num_routed': expected at least one active group");
 }
 
 TEST(Config, Divisibility) {
   expectRefusal(edited("\"num_groups\": 8", "\"num_groups\": 12"),
                 "at '/mohd/num_groups': expected a divisor of hidden_size 64, got 12");
-  expectRefusal(edited("\"num_attention_heads\": 4", "\"num_attention_heads\": 5"),
-                "at '/num_attention_heads': expected a divisor of hidden_size 64, or a head_dim, got 5");
+  expectRefusal(
+      edited("\"num_attention_heads\": 4", "\"num_attention_heads\": 5"),
+      "at '/num_attention_heads': expected a divisor of hidden_size 64, or a head_dim, got 5");
   expectRefusal(withMembers(R"("num_key_value_heads": 3)"),
                 "at '/num_key_value_heads': expected a divisor of the 4 attention heads, got 3");
   expectRefusal(withMembers(R"("head_dim": 15)"), "at '/head_dim': expected an even number");
   // With axis ffn_inner it is d_ff that is cut.
-  EXPECT_EQ(expectAccepted(edited("\"num_groups\": 8", "\"axis\": \"ffn_inner\", \"num_groups\": 12")).config.groupWidth(), 8);
+  EXPECT_EQ(
+      expectAccepted(edited("\"num_groups\": 8", "\"axis\": \"ffn_inner\", \"num_groups\": 12"))
+          .config.groupWidth(),
+      8);
   expectRefusal(edited("\"num_groups\": 8", "\"axis\": \"ffn_inner\", \"num_groups\": 64"),
                 "expected a divisor of intermediate_size 96, got 64");
 }
 
 TEST(Config, RefusedCombinations) {
-  expectRefusal(withRouting(R"("gate": "shared_one", "scaling": "n_times_mass")"), "at '/mohd/scaling'");
-  expectRefusal(withRouting(R"("axis": "ffn_inner", "norm_stat": "active")"), "at '/mohd/norm_stat'");
+  expectRefusal(withRouting(R"("gate": "shared_one", "scaling": "n_times_mass")"),
+                "at '/mohd/scaling'");
+  expectRefusal(withRouting(R"("axis": "ffn_inner", "norm_stat": "active")"),
+                "at '/mohd/norm_stat'");
   expectRefusal(edited("\"vocab_size\": 256", "\"tokenizer\": \"bytes\", \"vocab_size\": 255"),
                 "at '/vocab_size': expected at least 256 with tokenizer 'bytes', got 255");
 }
@@ -204,7 +240,8 @@ TEST(Config, RenormalizedWithOneRoutedGroupWarns) {
   std::string one = edited("\"num_routed\": 2", "\"num_routed\": 1, \"gate\": \"renormalized\"");
   ParsedConfig parsed = expectAccepted(one);
   ASSERT_EQ(parsed.warnings.size(), 1u);
-  EXPECT_NE(parsed.warnings[0].find("at '/mohd/gate': 'renormalized' with one routed group"), std::string::npos);
+  EXPECT_NE(parsed.warnings[0].find("at '/mohd/gate': 'renormalized' with one routed group"),
+            std::string::npos);
   EXPECT_TRUE(expectAccepted(withRouting(R"("gate": "renormalized")")).warnings.empty());
 }
 
@@ -216,7 +253,8 @@ TEST(Config, ReadsFromAFolder) {
   folder.writeText("config.json", kSmall);
   EXPECT_TRUE(readConfig(folder.path()).ok());
   folder.writeText("config.json", kSmall + std::string(1 << 20, ' '));
-  EXPECT_NE(readConfig(folder.path()).status().message().find("expected at most 1048576"), std::string::npos);
+  EXPECT_NE(readConfig(folder.path()).status().message().find("expected at most 1048576"),
+            std::string::npos);
 }
 
 TEST(Config, DamagedTextIsRefusedOrReadWithinBounds) {
@@ -238,7 +276,8 @@ TEST(Config, DamagedTextIsRefusedOrReadWithinBounds) {
 }
 
 TEST(Config, NestingAndDuplicates) {
-  expectRefusal(withMembers("\"x\": " + std::string(1000000, '[') + std::string(1000000, ']')), "nested deeper");
+  expectRefusal(withMembers("\"x\": " + std::string(1000000, '[') + std::string(1000000, ']')),
+                "nested deeper");
   expectRefusal(withMembers(R"("hidden_size": 64)"), "duplicate key");
   expectRefusal(withRouting(R"("num_groups": 8)"), "duplicate key");
   AllocationMeter meter;

@@ -53,13 +53,14 @@ std::string ModelFolder::readText(const std::string &name) {
 void ModelFolder::writeWeights(const std::string &name, const std::vector<TensorSpec> &specs) {
   const char *typeName = storageType == DType::F32    ? "F32"
                          : storageType == DType::BF16 ? "BF16"
-                                                            : "F16";
+                                                      : "F16";
   std::string header = "{", data;
   for (const TensorSpec &spec : specs) {
     std::vector<float> values = valuesOf(spec);
     std::string bytes(values.size() * static_cast<size_t>(::mohdrt::dtypeSize(storageType)), '\0');
     narrow(storageType, values.data(), bytes.data(), static_cast<int64_t>(values.size()));
-    header += (header.size() > 1 ? ",\"" : "\"") + spec.name + "\":{\"dtype\":\"" + typeName + "\",\"shape\":[";
+    header += (header.size() > 1 ? ",\"" : "\"") + spec.name + "\":{\"dtype\":\"" + typeName +
+              "\",\"shape\":[";
     for (size_t i = 0; i < spec.shape.size(); ++i)
       header += (i ? "," : "") + std::to_string(spec.shape[i]);
     header += "],\"data_offsets\":[" + std::to_string(data.size()) + "," +

@@ -2,13 +2,13 @@
 //
 // Presets and costs against numbers that are known from elsewhere or counted by hand.
 
+#include "mohd/Model/Presets.h"
 #include "ModelFolder.h"
 #include "mohd/Model/Cost.h"
-#include "mohd/Model/Presets.h"
 #include "mohd/Model/Tensors.h"
 
-#include <gtest/gtest.h>
 #include <cmath>
+#include <gtest/gtest.h>
 
 using namespace mlir::mohd;
 
@@ -38,7 +38,8 @@ TEST(Presets, AllNamesResolveAndPassTheChecks) {
 TEST(Presets, DenseSizesAreThePublishedOnes) {
   EXPECT_EQ(countParameters(*presetConfig("mohd-355m-dense")), 354993152u); // 354.99M
   EXPECT_EQ(countParameters(*presetConfig("mohd-495m-dense")), 494740992u); // 494.74M
-  EXPECT_EQ(std::llround(countParameters(*presetConfig("mohd-1130m-dense")) / 1e4), 113781); // 1137.81M
+  EXPECT_EQ(std::llround(countParameters(*presetConfig("mohd-1130m-dense")) / 1e4),
+            113781); // 1137.81M
 }
 
 TEST(Presets, WideVariantsKeepTheActiveWidthAndTheHeads) {

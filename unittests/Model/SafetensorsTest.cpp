@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The safetensors header: what is accepted, each refusal with its message, damaged files, and memory use.
+// The safetensors header: what is accepted, each refusal with its message, damaged files, and
+// memory use.
 
-#include "AllocationMeter.h"
 #include "mohd/Model/Safetensors.h"
+#include "AllocationMeter.h"
 
-#include <gtest/gtest.h>
 #include <cstring>
+#include <gtest/gtest.h>
 #include <random>
 
 using namespace mlir::mohd;
@@ -16,7 +17,8 @@ namespace {
 std::string withHeader(const std::string &header, size_t dataBytes) {
   std::string file(8, '\0');
   for (int i = 0; i < 8; ++i)
-    file[static_cast<size_t>(i)] = static_cast<char>(static_cast<uint64_t>(header.size()) >> (8 * i));
+    file[static_cast<size_t>(i)] =
+        static_cast<char>(static_cast<uint64_t>(header.size()) >> (8 * i));
   return file + header + std::string(dataBytes, '\x3c');
 }
 
@@ -55,9 +57,12 @@ TEST(Safetensors, ReadsTensorsInFileOrder) {
 }
 
 TEST(Safetensors, ScalarsEmptyTensorsAndEmptyFilesAreLegal) {
-  EXPECT_EQ(headerRefusal(R"({"s":{"dtype":"F16","shape":[],"data_offsets":[0,2]}})", 2), "accepted");
+  EXPECT_EQ(headerRefusal(R"({"s":{"dtype":"F16","shape":[],"data_offsets":[0,2]}})", 2),
+            "accepted");
   EXPECT_EQ(headerRefusal(R"({"e":{"dtype":"F32","shape":[4,0],"data_offsets":[0,0]},)"
-                          R"("s":{"dtype":"F16","shape":[1],"data_offsets":[0,2]}})", 2), "accepted");
+                          R"("s":{"dtype":"F16","shape":[1],"data_offsets":[0,2]}})",
+                          2),
+            "accepted");
   EXPECT_EQ(headerRefusal("{}", 0), "accepted");
 }
 
@@ -65,7 +70,8 @@ TEST(Safetensors, HeaderLength) {
   EXPECT_NE(refusal("1234567").find("has 7 bytes, expected at least 8"), std::string::npos);
   std::string huge = withHeader("{}", 0);
   huge[3] = 0x06; // 100,663,298
-  EXPECT_NE(refusal(huge).find("header of 100663298 bytes, expected at most 100000000"), std::string::npos)
+  EXPECT_NE(refusal(huge).find("header of 100663298 bytes, expected at most 100000000"),
+            std::string::npos)
       << refusal(huge);
   std::string pastEnd = withHeader("{}", 0);
   pastEnd[0] = 3;
@@ -97,8 +103,10 @@ TEST(Safetensors, EntryFields) {
   expectRefusal(R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4, "/a/shape/0");
   expectRefusal(R"({"a":{"dtype":"F32","shape":[true],"data_offsets":[0,4]}})", 4, "/a/shape/0");
   expectRefusal(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0]}})", 4, "/a/data_offsets");
-  expectRefusal(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4,8]}})", 4, "/a/data_offsets");
-  expectRefusal(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}})", 4, "/a/data_offsets/0");
+  expectRefusal(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4,8]}})", 4,
+                "/a/data_offsets");
+  expectRefusal(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}})", 4,
+                "/a/data_offsets/0");
   expectRefusal(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,18446744073709551616]}})", 4,
                 "/a/data_offsets/1");
   expectRefusal(R"({"__metadata__":{"format":1}})", 0, "/__metadata__");
@@ -106,18 +114,26 @@ TEST(Safetensors, EntryFields) {
 }
 
 TEST(Safetensors, Ranks) {
-  expectRefusal(R"({"a":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,4]}})", 4, "rank");
-  EXPECT_EQ(headerRefusal(R"({"a":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1],"data_offsets":[0,4]}})", 4),
-            "accepted");
+  expectRefusal(R"({"a":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,4]}})", 4,
+                "rank");
+  EXPECT_EQ(
+      headerRefusal(R"({"a":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1],"data_offsets":[0,4]}})", 4),
+      "accepted");
 }
 
 TEST(Safetensors, SizesThatOverflow) {
-  expectRefusal(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})", 0, "/a/shape");
-  expectRefusal(R"({"a":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0]}})", 0, "/a/shape");
-  expectRefusal(R"({"a":{"dtype":"BF16","shape":[9223372036854775807,2],"data_offsets":[0,4]}})", 4, "/a/shape");
-  expectRefusal(R"({"a":{"dtype":"F32","shape":[9223372036854775807,9,0],"data_offsets":[0,0]}})", 0, "/a/shape");
-  expectRefusal(R"({"a":{"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,4]}})", 4, "/a/shape/0");
-  expectRefusal(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,9223372036854775807]}})", 4, "/a/data_offsets");
+  expectRefusal(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})", 0,
+                "/a/shape");
+  expectRefusal(R"({"a":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0]}})", 0,
+                "/a/shape");
+  expectRefusal(R"({"a":{"dtype":"BF16","shape":[9223372036854775807,2],"data_offsets":[0,4]}})", 4,
+                "/a/shape");
+  expectRefusal(R"({"a":{"dtype":"F32","shape":[9223372036854775807,9,0],"data_offsets":[0,0]}})",
+                0, "/a/shape");
+  expectRefusal(R"({"a":{"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,4]}})", 4,
+                "/a/shape/0");
+  expectRefusal(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,9223372036854775807]}})", 4,
+                "/a/data_offsets");
 }
 
 TEST(Safetensors, OffsetsAndShapesMustAgree) {
@@ -129,24 +145,30 @@ TEST(Safetensors, OffsetsAndShapesMustAgree) {
   expectRefusal(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,0]}})", 0, "expected 4 bytes");
   // A zero-size tensor off the seam between its neighbours.
   expectRefusal(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
-                R"("e":{"dtype":"F32","shape":[0],"data_offsets":[2,2]}})", 4, "overlaps");
+                R"("e":{"dtype":"F32","shape":[0],"data_offsets":[2,2]}})",
+                4, "overlaps");
   expectRefusal(R"({"e":{"dtype":"F32","shape":[0],"data_offsets":[9,9]}})", 0, "/e/data_offsets");
 }
 
 TEST(Safetensors, TensorsMustCoverTheDataOnce) {
   expectRefusal(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
-                R"("b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8, "overlaps");
+                R"("b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+                8, "overlaps");
   expectRefusal(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
-                R"("b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}})", 12, "gap");
+                R"("b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}})",
+                12, "gap");
   expectRefusal(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8, "gap");
-  expectRefusal(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 5, "1 bytes after the last tensor");
+  expectRefusal(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 5,
+                "1 bytes after the last tensor");
   expectRefusal("{}", 1, "1 bytes after the last tensor");
 }
 
 TEST(Safetensors, DuplicateNames) {
   expectRefusal(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
-                R"("a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8, "duplicate");
-  expectRefusal(R"({"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4, "duplicate");
+                R"("a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+                8, "duplicate");
+  expectRefusal(R"({"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4,
+                "duplicate");
 }
 
 TEST(Safetensors, EveryTruncationIsRefused) {

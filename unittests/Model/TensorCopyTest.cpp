@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Conversion against a bit-by-bit definition, layouts against plain index arithmetic, and random weights.
+// Conversion against a bit-by-bit definition, layouts against plain index arithmetic, and random
+// weights.
 
-#include "mohd/Model/Presets.h"
 #include "mohd/Model/TensorCopy.h"
+#include "mohd/Model/Presets.h"
 #include "mohd/Model/Weights.h"
 
-#include <gtest/gtest.h>
 #include <cmath>
 #include <cstring>
+#include <gtest/gtest.h>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -33,8 +34,9 @@ float widenOne(DType type, uint16_t bits) {
 double definedValue(DType type, uint16_t bits) {
   int mantissaBits = type == DType::BF16 ? 7 : 10, bias = type == DType::BF16 ? 127 : 15;
   int exponent = (bits & 0x7fff) >> mantissaBits, mantissa = bits & ((1 << mantissaBits) - 1);
-  double value = exponent == 0 ? std::ldexp(mantissa, 1 - bias - mantissaBits)
-                               : std::ldexp(mantissa + (1 << mantissaBits), exponent - bias - mantissaBits);
+  double value = exponent == 0
+                     ? std::ldexp(mantissa, 1 - bias - mantissaBits)
+                     : std::ldexp(mantissa + (1 << mantissaBits), exponent - bias - mantissaBits);
   return bits & 0x8000 ? -value : value;
 }
 
@@ -202,7 +204,8 @@ ModelConfig smallConfig() {
 }
 
 TEST(RandomWeights, ValuesArePinned) {
-  // The same on every machine and in every version: computed apart in Python; these bits may only change on purpose.
+  // The same on every machine and in every version: computed apart in Python; these bits may only
+  // change on purpose.
   auto source = randomWeights(smallConfig(), 1);
   std::vector<float> values = drawTensor(*source, "model.layers.1.mlp.up_proj.weight", 192 * 256);
   uint32_t bits[3];
@@ -233,7 +236,8 @@ TEST(RandomWeights, DistributionAndRoles) {
 TEST(RandomWeights, StreamsDependOnSeedAndNameOnly) {
   auto one = randomWeights(smallConfig(), 1), again = randomWeights(smallConfig(), 1),
        two = randomWeights(smallConfig(), 2);
-  const char *q = "model.layers.0.self_attn.q_proj.weight", *k = "model.layers.0.self_attn.k_proj.weight";
+  const char *q = "model.layers.0.self_attn.q_proj.weight",
+             *k = "model.layers.0.self_attn.k_proj.weight";
   std::vector<float> first = drawTensor(*one, q, 256 * 256);
   EXPECT_NE(drawTensor(*again, k, 256 * 256), first);
   EXPECT_EQ(drawTensor(*again, q, 256 * 256), first);

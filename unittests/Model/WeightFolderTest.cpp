@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Model folders on disk: one file and shards, each way in which they can disagree with config.json or the index.
+// Model folders on disk: one file and shards, each way in which they can disagree with config.json
+// or the index.
 
 #include "ModelFolder.h"
 #include "mohd/Model/Weights.h"
@@ -72,7 +73,8 @@ TEST_F(WeightFolder, ShardsInHalfPrecisionAndALayout) {
   writeShards();
   Result<std::unique_ptr<WeightSource>> source = openWeights(folder.path(), config);
   ASSERT_TRUE(source.ok()) << source.status().message();
-  EXPECT_EQ((*source)->fileNames(), (std::vector<std::string>{"a-1.safetensors", "a-2.safetensors"}));
+  EXPECT_EQ((*source)->fileNames(),
+            (std::vector<std::string>{"a-1.safetensors", "a-2.safetensors"}));
   TensorSpec q{"model.layers.0.self_attn.q_proj.weight", {4, 8}};
   EXPECT_EQ((*source)->storedType(q.name), DType::BF16);
   std::vector<float> got(32), stored = ModelFolder::valuesOf(q);
@@ -92,7 +94,8 @@ TEST_F(WeightFolder, MissingTensor) {
 TEST_F(WeightFolder, UnknownTensor) {
   specs.push_back({"model.layers.0.self_attn.q_proj.bias", {4}});
   folder.writeWeights(kSingle, specs);
-  expectRefusal("model.safetensors: tensor 'model.layers.0.self_attn.q_proj.bias' is not part of the model");
+  expectRefusal(
+      "model.safetensors: tensor 'model.layers.0.self_attn.q_proj.bias' is not part of the model");
 }
 
 TEST_F(WeightFolder, WrongShape) {
@@ -101,7 +104,9 @@ TEST_F(WeightFolder, WrongShape) {
   expectRefusal("tensor 'model.embed_tokens.weight' has shape [8, 10], expected [10, 8]");
 }
 
-TEST_F(WeightFolder, NoWeights) { expectRefusal("expects model.safetensors or model.safetensors.index.json"); }
+TEST_F(WeightFolder, NoWeights) {
+  expectRefusal("expects model.safetensors or model.safetensors.index.json");
+}
 
 TEST_F(WeightFolder, BothSingleFileAndIndex) {
   writeShards();
@@ -117,8 +122,9 @@ TEST_F(WeightFolder, FolderItselfMissing) {
 
 TEST_F(WeightFolder, ShardNamesStayInTheFolder) {
   writeShards();
-  for (const char *name : {"../a-1.safetensors", "/etc/passwd", "sub/a-1.safetensors", "..", ".safetensors",
-                           "a-1.bin", "a 1.safetensors", "a\\u0000.safetensors", ""}) {
+  for (const char *name :
+       {"../a-1.safetensors", "/etc/passwd", "sub/a-1.safetensors", "..", ".safetensors", "a-1.bin",
+        "a 1.safetensors", "a\\u0000.safetensors", ""}) {
     writeIndex([&](size_t) { return name; });
     expectRefusal("/weight_map/lm_head.weight': expected a file name");
   }
@@ -127,8 +133,12 @@ TEST_F(WeightFolder, ShardNamesStayInTheFolder) {
 TEST_F(WeightFolder, SymbolicLinksAreNotFollowed) {
   writeShards();
   ModelFolder elsewhere;
-  ASSERT_EQ(std::rename((folder.path() + "/a-2.safetensors").c_str(), (elsewhere.path() + "/x").c_str()), 0);
-  ASSERT_EQ(::symlink((elsewhere.path() + "/x").c_str(), (folder.path() + "/a-2.safetensors").c_str()), 0);
+  ASSERT_EQ(
+      std::rename((folder.path() + "/a-2.safetensors").c_str(), (elsewhere.path() + "/x").c_str()),
+      0);
+  ASSERT_EQ(
+      ::symlink((elsewhere.path() + "/x").c_str(), (folder.path() + "/a-2.safetensors").c_str()),
+      0);
   expectRefusal("a-2.safetensors: is a symbolic link");
 }
 
@@ -144,7 +154,8 @@ TEST_F(WeightFolder, IndexAndShardsMustAgree) {
   writeShards();
   writeIndex([](size_t i) { return i % 2 ? "a-1.safetensors" : "a-2.safetensors"; });
   expectRefusal("is not in a-");
-  writeIndex([](size_t i) { return i % 2 ? "a-2.safetensors" : "a-1.safetensors"; }, specs.size() - 1);
+  writeIndex([](size_t i) { return i % 2 ? "a-2.safetensors" : "a-1.safetensors"; },
+             specs.size() - 1);
   expectRefusal("expected an entry for 'lm_head.weight'");
   specs.push_back({"ghost.weight", {1}});
   writeIndex([](size_t i) { return i % 2 ? "a-2.safetensors" : "a-1.safetensors"; });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The configuration of a model: what `config.json` says, checked. Symbols (D, N, K_s, ...) are those of docs/semantics.md.
+// The configuration of a model: what `config.json` says, checked. Symbols (D, N, K_s, ...) are
+// those of docs/semantics.md.
 
 #ifndef MOHD_MODEL_CONFIG_H
 #define MOHD_MODEL_CONFIG_H
@@ -56,7 +57,8 @@ struct RoutingConfig {
   /// K, the groups that are active for a token.
   int64_t numActive() const { return numShared + numRouted; }
 
-  /// True if every group is active with gate 1, scale 1 and no fusion, so that the sub-layer is a dense one.
+  /// True if every group is active with gate 1, scale 1 and no fusion, so that the sub-layer is a
+  /// dense one.
   bool isDense() const;
 
   /// True if the result depends on the router's scores, so that the model has router weights.
@@ -65,19 +67,19 @@ struct RoutingConfig {
 
 /// A LLaMA-style decoder, with or without routed hidden dimensions.
 struct ModelConfig {
-  int64_t hiddenSize = 0;        // D
-  int64_t intermediateSize = 0;  // d_ff
+  int64_t hiddenSize = 0;       // D
+  int64_t intermediateSize = 0; // d_ff
   int64_t numLayers = 0;
   int64_t numHeads = 0;
   int64_t numKvHeads = 0;
   int64_t headDim = 0;
-  int64_t vocabSize = 0;         // V
+  int64_t vocabSize = 0; // V
   int64_t maxPositions = 0;
   double rmsNormEps = 1e-5;
   double ropeTheta = 10000.0;
   bool tieWordEmbeddings = false;
-  std::string torchDtype;        // empty: not stated
-  std::string tokenizer;         // "bytes" or empty: text prompts are refused
+  std::string torchDtype;               // empty: not stated
+  std::string tokenizer;                // "bytes" or empty: text prompts are refused
   std::optional<RoutingConfig> routing; // absent: a dense model, `model_type` "llama"
 
   int64_t queryWidth() const { return numHeads * headDim; }
@@ -86,7 +88,8 @@ struct ModelConfig {
   /// True if the attention sub-layer (or the FFN) routes the hidden dimensions of the residual.
   bool routesResidual() const;
 
-  /// True if the FFN routes its intermediate width (axis `ffn_inner`); such an FFN has no gate projection.
+  /// True if the FFN routes its intermediate width (axis `ffn_inner`); such an FFN has no gate
+  /// projection.
   bool routesFfnInner() const;
 
   /// True if the FFN has the form of axis `ffn_inner`, be it routed or dense.
@@ -107,21 +110,23 @@ struct ParsedConfig {
 
 /// Reads the text of a `config.json`; `fileName` is only used in messages.
 ///
-/// Errors name the file, the JSON pointer, the value found and what was expected. Never reads beyond `text`.
+/// Errors name the file, the JSON pointer, the value found and what was expected. Never reads
+/// beyond `text`.
 Result<ParsedConfig> parseConfig(std::string_view text, const std::string &fileName);
 
 /// Reads `config.json` of a model folder (at most 1 MiB).
 Result<ParsedConfig> readConfig(const std::string &folder);
 
-/// Checks ranges, divisibility and the combinations that docs/semantics.md rejects; adds to `warnings` what is odd.
-/// `fileName` is only used in messages.
+/// Checks ranges, divisibility and the combinations that docs/semantics.md rejects; adds to
+/// `warnings` what is odd. `fileName` is only used in messages.
 Status checkConfig(const ModelConfig &config, const std::string &fileName,
                    std::vector<std::string> &warnings);
 
 /// The `config.json` of a configuration: parseConfig() of it gives the same configuration back.
 std::string writeConfig(const ModelConfig &config);
 
-/// The candidate nearest to `word` by edit distance, or an empty string if none is near enough to be a likely meaning.
+/// The candidate nearest to `word` by edit distance, or an empty string if none is near enough to
+/// be a likely meaning.
 std::string closestMatch(std::string_view word, const std::vector<std::string> &candidates);
 
 } // namespace mlir::mohd

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// What a token costs: parameters, arithmetic and memory traffic, computed from the configuration alone.
+// What a token costs: parameters, arithmetic and memory traffic, computed from the configuration
+// alone.
 
 #ifndef MOHD_MODEL_COST_H
 #define MOHD_MODEL_COST_H
@@ -12,8 +13,9 @@ namespace mlir::mohd {
 /// The cost of one part of a model.
 struct PartCost {
   uint64_t parameters = 0; // stored
-  uint64_t activated = 0;  // read for one token; of the embedding table the one row that it looks up
-  uint64_t flops = 0;      // per token: two for each multiply-add of projections, router, fusion and attention
+  uint64_t activated = 0; // read for one token; of the embedding table the one row that it looks up
+  uint64_t flops =
+      0; // per token: two for each multiply-add of projections, router, fusion and attention
   uint64_t cacheBytes = 0; // per token: KV cache rows read and written, f32
 
   PartCost &operator+=(const PartCost &other);
@@ -38,12 +40,14 @@ struct ModelCost {
 
   PartCost total() const;
 
-  /// Bytes that one token moves when it is alone in the call (T = 1): activated weights and KV cache.
+  /// Bytes that one token moves when it is alone in the call (T = 1): activated weights and KV
+  /// cache.
   uint64_t bytesPerToken(const PartCost &part) const;
 };
 
-/// Computes the cost of a checked configuration. `contextLength` 0 means the model's `max_position_embeddings`.
-/// `weightBytes` is the size of a stored weight: 4 for f32, 2 for bf16 and f16.
+/// Computes the cost of a checked configuration. `contextLength` 0 means the model's
+/// `max_position_embeddings`. `weightBytes` is the size of a stored weight: 4 for f32, 2 for bf16
+/// and f16.
 ModelCost computeCost(const ModelConfig &config, int64_t weightBytes, int64_t contextLength = 0);
 
 /// The cost as a table for people, one line for each part.

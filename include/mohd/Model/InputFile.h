@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Reading files of a model folder: opened beneath the folder, never through a symbolic link, always by offset.
+// Reading files of a model folder: opened beneath the folder, never through a symbolic link, always
+// by offset.
 
 #ifndef MOHD_MODEL_INPUTFILE_H
 #define MOHD_MODEL_INPUTFILE_H
@@ -12,7 +13,8 @@ namespace mlir::mohd {
 /// An open regular file; closes it when destroyed. Reads by offset, so that threads may share it.
 class InputFile {
 public:
-  /// Opens `name`, a base name, in `folder`. Fails if it is missing, not a regular file, or a symbolic link.
+  /// Opens `name`, a base name, in `folder`. Fails if it is missing, not a regular file, or a
+  /// symbolic link.
   static Result<InputFile> openBeneath(const std::string &folder, const std::string &name);
 
   InputFile(InputFile &&other) noexcept;

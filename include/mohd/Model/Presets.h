@@ -9,7 +9,8 @@
 
 namespace mlir::mohd {
 
-/// The names of all presets, smallest model first: `mohd-{355m,495m,1130m}-{dense,50,75,x2,x3,x4}`, then `third_party_ffn`.
+/// The names of all presets, smallest model first: `mohd-{355m,495m,1130m}-{dense,50,75,x2,x3,x4}`,
+/// then `third_party_ffn`.
 const std::vector<std::string> &presetNames();
 
 /// The configuration of a preset; none if there is no preset of that name.

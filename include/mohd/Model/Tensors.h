@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The tensors a model must have: names, shapes and roles, as the table of docs/formats.md lists them.
+// The tensors a model must have: names, shapes and roles, as the table of docs/formats.md lists
+// them.
 
 #ifndef MOHD_MODEL_TENSORS_H
 #define MOHD_MODEL_TENSORS_H
@@ -27,7 +28,8 @@ std::string layerTensorName(int64_t layer, std::string_view suffix);
 /// A shape for messages: `[2, 3]`.
 std::string shapeText(const std::vector<int64_t> &shape);
 
-/// All tensors of a checked configuration, embedding first, then layer by layer, then the final norm and the head.
+/// All tensors of a checked configuration, embedding first, then layer by layer, then the final
+/// norm and the head.
 std::vector<TensorSpec> expectedTensors(const ModelConfig &config);
 
 } // namespace mlir::mohd

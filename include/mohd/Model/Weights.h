@@ -12,12 +12,14 @@
 
 namespace mlir::mohd {
 
-/// The weights of one model. Holds all tensors of expectedTensors() with their exact shapes; reading is thread-safe.
+/// The weights of one model. Holds all tensors of expectedTensors() with their exact shapes;
+/// reading is thread-safe.
 class WeightSource {
 public:
   virtual ~WeightSource();
 
-  /// Fills `target` with tensor `name` in `layout`; see copyTensor() for sizes and errors. An unknown name is an error.
+  /// Fills `target` with tensor `name` in `layout`; see copyTensor() for sizes and errors. An
+  /// unknown name is an error.
   virtual Status readTensor(const std::string &name, const TensorLayout &layout, void *target,
                             size_t targetBytes) const = 0;
 
@@ -28,14 +30,18 @@ public:
   virtual std::vector<std::string> fileNames() const = 0;
 };
 
-/// Opens the weights of a model folder: `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
+/// Opens the weights of a model folder: `model.safetensors`, or the shards that
+/// `model.safetensors.index.json` lists.
 ///
 /// Every expected tensor must be there with exactly its shape, and no other. Shard names must match
-/// [A-Za-z0-9._-]+\.safetensors; no symbolic link is followed; the index must name for each tensor the shard it is in.
-Result<std::unique_ptr<WeightSource>> openWeights(const std::string &folder, const ModelConfig &config);
+/// [A-Za-z0-9._-]+\.safetensors; no symbolic link is followed; the index must name for each tensor
+/// the shard it is in.
+Result<std::unique_ptr<WeightSource>> openWeights(const std::string &folder,
+                                                  const ModelConfig &config);
 
-/// Weights drawn from `seed`: the same on every machine and in every order of reading. Projections and routers are
-/// normal-like with standard deviation 0.02, norms 1, fusion matrices identity plus a little noise, fusion biases noise.
+/// Weights drawn from `seed`: the same on every machine and in every order of reading. Projections
+/// and routers are normal-like with standard deviation 0.02, norms 1, fusion matrices identity plus
+/// a little noise, fusion biases noise.
 std::unique_ptr<WeightSource> randomWeights(const ModelConfig &config, uint64_t seed);
 
 } // namespace mlir::mohd
