@@ -41,7 +41,7 @@ def op(tree):
             yield finding("has a summary that ends with a full stop")
         if not item.description.strip():
             yield finding("has no description")
-        elif not re.search(r"Examples?:\s*```mlir", item.description):
+        elif not re.search(r"Examples?:\s*```mlir|Example: see `\w+\.\w+`", item.description):
             yield finding("has no `Example:` with an ```mlir block in its description")
         if not re.search(rf"\b{re.escape(item.dialect)}\.{re.escape(item.mnemonic)}\b(?!\.)", tests):
             yield finding("appears in no ops.mlir test")

@@ -76,6 +76,11 @@ def test_op_fires_without_description(findings):
     assert [line.split(": ", 1)[1] for line in found] == ["toy.add_up has no description"]
 
 
+def test_op_may_point_to_another_example(findings):
+    text = GOOD_OP[:GOOD_OP.index("    Example:")] + "    Example: see `toy.sub`.\n  }];\n" + GOOD_OP[GOOD_OP.index("  let arguments"):]
+    assert findings(ods_rules.op, op_files(text)) == []
+
+
 def test_constraint_fires_on_a_label_nobody_checks(findings):
     found = findings(ods_rules.constraint, op_files(GOOD_OP.replace("/*add_up_c1, c2*/", "/*add_up_c2*/")))
     assert found == ["include/mohd/Toy.td:4: no verifier and no type constraint carries the tag add_up_c1"]
