@@ -60,10 +60,10 @@ def license_header(tree):
 
 
 def include_guard(tree):
-    """A header's guard is its path: MOHD_, then the folders below include/mohd (or the whole path), then _H or _TD."""
+    """A header's guard is its path: MOHD_, then the path below include/mohd, runtime or the root, then _H or _TD."""
     for path in tree.matching(".h", ".td"):
         match = re.search(r"^#ifndef (\w+)\n#define (\w+)", tree.text(path), re.MULTILINE)
-        relative = re.sub(r"^(runtime/)?include/(mohd/)?", "", str(path))
+        relative = re.sub(r"^(runtime/)?(include/(mohd/)?)?", "", str(path))
         expected = "MOHD_" + re.sub(r"\W", "_", relative).upper()
         if path.suffix == ".td" and path.name == "Passes.td" and not match:
             continue  # never included by another file

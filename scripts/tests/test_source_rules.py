@@ -33,6 +33,7 @@ def guard(name):
 @pytest.mark.parametrize("path, name", [
     ("include/mohd/Model/Config.h", "MOHD_MODEL_CONFIG_H"),
     ("runtime/include/mohd/format/json.h", "MOHD_FORMAT_JSON_H"),
+    ("runtime/src/format/bundle_header.h", "MOHD_SRC_FORMAT_BUNDLE_HEADER_H"),
     ("lib/Model/JsonHelpers.h", "MOHD_LIB_MODEL_JSONHELPERS_H"),
     ("include/mohd/Dialect/MoHD/IR/MoHDOps.td", "MOHD_DIALECT_MOHD_IR_MOHDOPS_TD"),
 ])
