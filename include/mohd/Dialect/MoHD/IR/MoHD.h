@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// The mohd dialect: types, attributes, interface and ops.
+#ifndef MOHD_DIALECT_MOHD_IR_MOHD_H
+#define MOHD_DIALECT_MOHD_IR_MOHD_H
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/RegionKindInterface.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "mohd/Dialect/MoHD/IR/MoHDEnums.h.inc"
+
+namespace mlir::mohd {
+
+/// An operand that holds indices, and what bounds it: every element must lie in [0, bound).
+struct IndexOperand {
+  /// Operand number of the indices.
+  unsigned operand;
+  /// Operand number of the tensor whose dimension `boundDim` is the bound; -1 if `bound` is.
+  int boundOperand;
+  unsigned boundDim;
+  int64_t bound;
+};
+
+namespace detail {
+/// Checks what every token op promises: its token operands and results have one token count, and tied types agree.
+LogicalResult verifyTokenOp(Operation *op);
+} // namespace detail
+
+/// Checks the combinations of docs/semantics.md that are rejected; `error` receives the message's stream.
+LogicalResult verifyGateAndScaling(Gate gate, Scaling scaling,
+                                   llvm::function_ref<InFlightDiagnostic()> error);
+
+} // namespace mlir::mohd
+
+#include "mohd/Dialect/MoHD/IR/MoHDDialect.h.inc"
+#include "mohd/Dialect/MoHD/IR/MoHDInterfaces.h.inc"
+
+#define GET_TYPEDEF_CLASSES
+#include "mohd/Dialect/MoHD/IR/MoHDTypes.h.inc"
+
+#define GET_ATTRDEF_CLASSES
+#include "mohd/Dialect/MoHD/IR/MoHDAttributes.h.inc"
+
+#define GET_OP_CLASSES
+#include "mohd/Dialect/MoHD/IR/MoHDOps.h.inc"
+
+#endif // MOHD_DIALECT_MOHD_IR_MOHD_H

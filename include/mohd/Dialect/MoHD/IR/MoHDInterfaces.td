@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// The interface of ops on tokens.
+#ifndef MOHD_DIALECT_MOHD_IR_MOHDINTERFACES_TD
+#define MOHD_DIALECT_MOHD_IR_MOHDINTERFACES_TD
+
+include "mlir/IR/OpBase.td"
+
+def Mohd_TokenOpInterface : OpInterface<"TokenOpInterface"> {
+  let cppNamespace = "::mlir::mohd";
+  let description = [{
+    An op whose work is counted in tokens. It tells which operands share the token axis (dimension 0), which result is an
+    operand updated in place, and which operands are indices that must be in range; scheduling needs nothing else about an op.
+  }];
+  let methods = [
+    InterfaceMethod<"Operand numbers whose dimension 0 (a routing: whose token count) is the op's token count.",
+        "::llvm::SmallVector<unsigned>", "getTokenOperands">,
+    InterfaceMethod<"Operand number that result 0 overwrites, if any; its dynamic dimensions are the result's.",
+        "::std::optional<unsigned>", "getTiedOperand", (ins), "", "return std::nullopt;">,
+    InterfaceMethod<"Operands that hold indices, each with the operand and dimension that bounds it.",
+        "::llvm::SmallVector<::mlir::mohd::IndexOperand>", "getIndexOperands", (ins), "", "return {};">
+  ];
+  let verify = "return ::mlir::mohd::detail::verifyTokenOp($_op);";
+}
+
+#endif // MOHD_DIALECT_MOHD_IR_MOHDINTERFACES_TD

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Ops of the mohd dialect for the unrouted parts of a LLaMA-style block.
+#ifndef MOHD_DIALECT_MOHD_IR_TRANSFORMEROPS_TD
+#define MOHD_DIALECT_MOHD_IR_TRANSFORMEROPS_TD
+
+include "mohd/Dialect/MoHD/IR/MoHDOps.td"
+
+def Mohd_EmbedOp : Mohd_TokenOp<"embed", "0"> {
+  let summary = "pick a row of a table for each id";
+  let description = [{
+    result[t] = table[ids[t]]. Serves the embedding and the choice of rows before the LM head. An id outside the table is refused when
+    a program is run.
+
+    Constraints:
+    - (C1) the result has the table's width.
+
+    Example:
+    ```mlir
+    %x = mohd.embed %tokens, %table : tensor<?xi32>, tensor<256x64xbf16> -> tensor<?x64xf32>
+    ```
+  }];
+  let arguments = (ins Mohd_IdTensor:$ids, Mohd_TableTensor:$table);
+  let results = (outs Mohd_TokenTensor:$result);
+  let assemblyFormat = "$ids `,` $table attr-dict `:` type($ids) `,` type($table) `->` type($result)";
+  let hasVerifier = 1;
+  let extraClassDeclaration = tokenOperandsDecl # [{
+    ::llvm::SmallVector<::mlir::mohd::IndexOperand> getIndexOperands();
+  }];
+}
+
+def Mohd_RmsNormOp : Mohd_TokenOp<"rms_norm", "0, 2", [AllTypesMatch<["input", "result"]>]> {
+  let summary = "root-mean-square normalisation with a weight";
+  let description = [{
+    For each token, in f32:
+
+        result = input / sqrt(mean(input^2) + epsilon) * weight
+
+    The mean is over all dimensions or, if `routing` is given, over the dimensions of the token's active groups only.
+
+    Constraints:
+    - (C1) `weight` has the width of `input`.
+    - (C2) if `routing` is given, the width of `input` is a multiple of its number of groups.
+
+    Example:
+    ```mlir
+    %n = mohd.rms_norm %x, %w epsilon 1.000000e-05 : tensor<?x64xf32>, tensor<64xf32>
+    ```
+  }];
+  let arguments = (ins Mohd_TokenTensor:$input, Mohd_VectorWeight:$weight, Optional<Mohd_RoutingType>:$routing,
+                       F64Attr:$epsilon);
+  let results = (outs Mohd_TokenTensor:$result);
+  let assemblyFormat = [{
+    $input `,` $weight (`routing` `(` $routing^ `)`)? `epsilon` $epsilon attr-dict
+    `:` type($input) `,` type($weight) (`routing` type($routing)^)?
+  }];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// Operand 0, and the routing if it is given.
+    ::llvm::SmallVector<unsigned> getTokenOperands();
+  }];
+}
+
+def Mohd_LinearOp : Mohd_TokenOp<"linear", "0"> {
+  let summary = "dense projection";
+  let description = [{
+    result[t, e] = sum_d input[t, d] * weight[d, e], accumulated in f32.
+
+    Constraints:
+    - (C1) `weight` is [width of `input`, width of the result].
+
+    Example:
+    ```mlir
+    %logits = mohd.linear %x, %w : tensor<?x64xf32>, tensor<64x256xbf16> -> tensor<?x256xf32>
+    ```
+  }];
+  let arguments = (ins Mohd_TokenTensor:$input, Mohd_MatrixWeight:$weight);
+  let results = (outs Mohd_TokenTensor:$result);
+  let assemblyFormat = "$input `,` $weight attr-dict `:` type($input) `,` type($weight) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Mohd_AddOp : Mohd_TokenOp<"add", "0, 1", [AllTypesMatch<["lhs", "rhs", "result"]>, Commutative]> {
+  let summary = "element-wise sum, as of a residual stream and a sub-layer's output";
+  let description = [{
+    result = lhs + rhs.
+
+    Example:
+    ```mlir
+    %y = mohd.add %x, %o : tensor<?x64xf32>
+    ```
+  }];
+  let arguments = (ins Mohd_TokenTensor:$lhs, Mohd_TokenTensor:$rhs);
+  let results = (outs Mohd_TokenTensor:$result);
+  let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($lhs)";
+}
+
+def Mohd_SiluOp : Mohd_TokenOp<"silu", "0", [AllTypesMatch<["input", "result"]>]> {
+  let summary = "sigmoid-weighted linear unit";
+  let description = [{
+    result = x / (1 + exp(-x)) in f32, with silu(-Inf) = 0.
+
+    Example:
+    ```mlir
+    %y = mohd.silu %x : tensor<?x64xf32>
+    ```
+  }];
+  let arguments = (ins Mohd_TokenTensor:$input);
+  let results = (outs Mohd_TokenTensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input)";
+}
+
+def Mohd_SwigluOp : Mohd_TokenOp<"swiglu", "0, 1", [AllTypesMatch<["gate", "up", "result"]>]> {
+  let summary = "gated unit silu(gate) * up";
+  let description = [{
+    result = silu(gate) * up in f32 (`mohd.silu` defines silu).
+
+    Example:
+    ```mlir
+    %z = mohd.swiglu %gate, %up : tensor<?x96xf32>
+    ```
+  }];
+  let arguments = (ins Mohd_TokenTensor:$gate, Mohd_TokenTensor:$up);
+  let results = (outs Mohd_TokenTensor:$result);
+  let assemblyFormat = "$gate `,` $up attr-dict `:` type($gate)";
+}
+
+def Mohd_RopeOp : Mohd_TokenOp<"rope", "0, 1", [AllTypesMatch<["input", "result"]>]> {
+  let summary = "rotary position embedding";
+  let description = [{
+    For every head of `head_dim` columns and j < head_dim/2, with the angle a = position[t] * theta^(-2j/head_dim):
+
+        result[j]              = input[j] * cos(a) - input[j + head_dim/2] * sin(a)
+        result[j + head_dim/2] = input[j + head_dim/2] * cos(a) + input[j] * sin(a)
+
+    (Hugging Face LLaMA's half rotation; the angle in f64, the rest in f32.)
+
+    Constraints:
+    - (C1) `head_dim` is even and at least 2.
+    - (C2) the width of `input` is a multiple of `head_dim`.
+
+    Example:
+    ```mlir
+    %r = mohd.rope %q, %position head_dim 32 theta 1.000000e+04 : tensor<?x64xf32>, tensor<?xi32>
+    ```
+  }];
+  let arguments = (ins Mohd_TokenTensor:$input, Mohd_IdTensor:$position, I64Attr:$head_dim, F64Attr:$theta);
+  let results = (outs Mohd_TokenTensor:$result);
+  let assemblyFormat = [{
+    $input `,` $position `head_dim` $head_dim `theta` $theta attr-dict `:` type($input) `,` type($position)
+  }];
+  let hasVerifier = 1;
+}
+
+def Mohd_KvCacheAppendOp : Mohd_TokenOp<"kv_cache_append", "1, 2", [AllTypesMatch<["cache", "result"]>]> {
+  let summary = "write each token's keys or values into a layer of a KV cache";
+  let description = [{
+    result is `cache` with result[layer, sequence[t], position[t]] = rows[t]; without `sequence`, token t belongs to sequence t. The cache is
+    updated in place: it may not be used after this op. Two tokens with the same place are undefined.
+
+    Constraints:
+    - (C1) `rows` has the cache's width.
+    - (C2) `layer` is less than the cache's number of layers, which is static.
+
+    Example:
+    ```mlir
+    %c = mohd.kv_cache_append %cache, %k, %position in %sequence layer 1
+       : tensor<2x?x?x64xf32>, tensor<?x64xf32>, tensor<?xi32>, tensor<?xi32>
+    ```
+  }];
+  let arguments = (ins Mohd_CacheTensor:$cache, Mohd_TokenTensor:$rows, Mohd_IdTensor:$position,
+                       Optional<Mohd_IdTensor>:$sequence, I64Attr:$layer);
+  let results = (outs Mohd_CacheTensor:$result);
+  let assemblyFormat = [{
+    $cache `,` $rows `,` $position (`in` $sequence^)? `layer` $layer attr-dict
+    `:` type($cache) `,` type($rows) `,` type($position) (`,` type($sequence)^)?
+  }];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// `rows`, `position`, and `sequence` if it is given.
+    ::llvm::SmallVector<unsigned> getTokenOperands();
+    ::std::optional<unsigned> getTiedOperand() { return 0; }
+    ::llvm::SmallVector<::mlir::mohd::IndexOperand> getIndexOperands();
+  }];
+}
+
+def Mohd_AttentionOp : Mohd_TokenOp<"attention", "0, 3", [AllTypesMatch<["query", "result"]>]> {
+  let summary = "causal attention of each token over its sequence in a KV cache";
+  let description = [{
+    Token t attends to rows 0..position[t] of sequence[t] (without `sequence`: of sequence t) in `layer` of the caches. With
+    head_dim columns a head, query head h uses key and value head h / (heads / kv_heads):
+
+        result[t, h] = softmax(query[t, h] . keys^T / sqrt(head_dim)) . values
+
+    in f32.
+
+    Constraints:
+    - (C1) the widths of `query` and of the caches are multiples of `head_dim`.
+    - (C2) the number of query heads is a multiple of the number of key heads.
+    - (C3) `keys` and `values` have the same type, with a static number of layers greater than `layer`.
+
+    Example:
+    ```mlir
+    %a = mohd.attention %q, %keys, %values, %position in %sequence layer 1 head_dim 32
+       : tensor<?x128xf32>, tensor<2x?x?x64xf32>, tensor<2x?x?x64xf32>, tensor<?xi32>, tensor<?xi32>
+    ```
+  }];
+  let arguments = (ins Mohd_TokenTensor:$query, Mohd_CacheTensor:$keys, Mohd_CacheTensor:$values,
+                       Mohd_IdTensor:$position, Optional<Mohd_IdTensor>:$sequence, I64Attr:$layer, I64Attr:$head_dim);
+  let results = (outs Mohd_TokenTensor:$result);
+  let assemblyFormat = [{
+    $query `,` $keys `,` $values `,` $position (`in` $sequence^)? `layer` $layer `head_dim` $head_dim attr-dict
+    `:` type($query) `,` type($keys) `,` type($values) `,` type($position) (`,` type($sequence)^)?
+  }];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// `query`, `position`, and `sequence` if it is given.
+    ::llvm::SmallVector<unsigned> getTokenOperands();
+    ::llvm::SmallVector<::mlir::mohd::IndexOperand> getIndexOperands();
+    int64_t getNumHeads() { return getQuery().getType().getDimSize(1) / getHeadDim(); }
+    int64_t getNumKvHeads() { return getKeys().getType().getDimSize(3) / getHeadDim(); }
+  }];
+}
+
+#endif // MOHD_DIALECT_MOHD_IR_TRANSFORMEROPS_TD

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// The tile dialect: what kernels are written in, beyond upstream dialects.
+#ifndef MOHD_DIALECT_TILE_IR_TILEOPS_TD
+#define MOHD_DIALECT_TILE_IR_TILEOPS_TD
+
+include "mlir/Dialect/LLVMIR/LLVMOpBase.td"
+include "mlir/IR/OpBase.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+def Tile_Dialect : Dialect {
+  let name = "tile";
+  let cppNamespace = "::mlir::mohd::tile";
+  let summary = "the interior of kernels";
+  let description = [{
+    A kernel is a function with the scalar interface of docs/formats.md: pointers to its buffers, its 64-bit parameters, and the range of tasks to
+    do. These ops give its body typed access to the first two.
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
+}
+
+class Tile_Op<string mnemonic, list<Trait> traits = []> : Op<Tile_Dialect, mnemonic, traits>;
+
+def Tile_BindingOp : Tile_Op<"binding", [Pure]> {
+  let summary = "a typed view of a kernel's buffer";
+  let description = [{
+    The `index`-th pointer of `bindings` as a memref; `sizes` gives its dynamic dimensions. The data is 64-byte aligned unless the manifest
+    says otherwise, and different bindings do not overlap, except that a kernel may be given one buffer as input and output.
+
+    Constraints:
+    - (C1) `sizes` has one value for each dynamic dimension of the result.
+    - (C2) the result has the identity layout.
+
+    Example:
+    ```mlir
+    %x = tile.binding %bindings[0] (%tokens) : memref<?x64xf32>
+    ```
+  }];
+  let arguments = (ins LLVM_AnyPointer:$bindings, I64Attr:$index, Variadic<Index>:$sizes);
+  let results = (outs AnyMemRef:$result);
+  let assemblyFormat = "$bindings `[` $index `]` (`(` $sizes^ `)`)? attr-dict `:` type($result)";
+  let hasVerifier = 1;
+}
+
+def Tile_ParamOp : Tile_Op<"param", [Pure]> {
+  let summary = "a kernel's scalar parameter";
+  let description = [{
+    The `index`-th 64-bit parameter as an index.
+
+    Example:
+    ```mlir
+    %tokens = tile.param %params[0]
+    ```
+  }];
+  let arguments = (ins LLVM_AnyPointer:$params, I64Attr:$index);
+  let results = (outs Index:$result);
+  let assemblyFormat = "$params `[` $index `]` attr-dict";
+}
+
+#endif // MOHD_DIALECT_TILE_IR_TILEOPS_TD

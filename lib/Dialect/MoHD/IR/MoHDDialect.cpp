@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// The mohd dialect itself: registration, types, attributes, and what all token ops share.
+#include "mohd/Dialect/MoHD/IR/MoHD.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace mlir::mohd;
+
+#include "mohd/Dialect/MoHD/IR/MoHDDialect.cpp.inc"
+#include "mohd/Dialect/MoHD/IR/MoHDEnums.cpp.inc"
+#include "mohd/Dialect/MoHD/IR/MoHDInterfaces.cpp.inc"
+
+#define GET_TYPEDEF_CLASSES
+#include "mohd/Dialect/MoHD/IR/MoHDTypes.cpp.inc"
+
+#define GET_ATTRDEF_CLASSES
+#include "mohd/Dialect/MoHD/IR/MoHDAttributes.cpp.inc"
+
+void MohdDialect::initialize() {
+  registerTypes();
+  registerAttributes();
+  registerOps();
+}
+
+void MohdDialect::registerTypes() {
+  addTypes<
+#define GET_TYPEDEF_LIST
+#include "mohd/Dialect/MoHD/IR/MoHDTypes.cpp.inc"
+      >();
+}
+
+void MohdDialect::registerAttributes() {
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "mohd/Dialect/MoHD/IR/MoHDAttributes.cpp.inc"
+      >();
+}
+
+//===----------------------------------------------------------------------===//
+// !mohd.routing
+//===----------------------------------------------------------------------===//
+
+LogicalResult RoutingType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t numGroups,
+                                  int64_t numShared, int64_t numRouted) {
+  if (numGroups < 1)
+    return emitError() << "expects at least one group in a routing, got " << numGroups;
+  if (numShared < 0 || numRouted < 0)
+    return emitError() << "expects numbers of shared and routed groups that are not negative, got "
+                       << numShared << " and " << numRouted;
+  if (numShared > numGroups || numRouted > numGroups - numShared)
+    return emitError() << "expects at most " << numGroups << " active groups in a routing, got "
+                       << numShared << " shared and " << numRouted << " routed";
+  if (numShared + numRouted == 0)
+    return emitError() << "expects at least one active group in a routing, got none";
+  return success();
+}
+
+RankedTensorType RoutingType::getIndicesType(int64_t numTokens) const {
+  return RankedTensorType::get({numTokens, getNumActive()}, IntegerType::get(getContext(), 32));
+}
+
+RankedTensorType RoutingType::getGatesType(int64_t numTokens) const {
+  return RankedTensorType::get({numTokens, getNumActive()}, Float32Type::get(getContext()));
+}
+
+//===----------------------------------------------------------------------===//
+// TokenOpInterface
+//===----------------------------------------------------------------------===//
+
+LogicalResult mlir::mohd::detail::verifyTokenOp(Operation *op) {
+  auto tokenOp = cast<TokenOpInterface>(op);
+  int64_t numTokens = ShapedType::kDynamic;
+  auto check = [&](Type type, const Twine &what) -> LogicalResult {
+    auto tensor = dyn_cast<RankedTensorType>(type);
+    if (!tensor || tensor.getRank() == 0 || tensor.isDynamicDim(0))
+      return success();
+    if (numTokens != ShapedType::kDynamic && numTokens != tensor.getDimSize(0))
+      return op->emitOpError("expects ")
+             << what << " to have " << numTokens << " tokens, got " << tensor.getDimSize(0);
+    numTokens = tensor.getDimSize(0);
+    return success();
+  };
+  for (unsigned index : tokenOp.getTokenOperands())
+    if (failed(check(op->getOperand(index).getType(), "operand #" + Twine(index))))
+      return failure();
+  if (tokenOp.getTiedOperand())
+    return success();
+  for (OpResult result : op->getResults())
+    if (failed(check(result.getType(), "result #" + Twine(result.getResultNumber()))))
+      return failure();
+  return success();
+}

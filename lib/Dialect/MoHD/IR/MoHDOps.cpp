@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Verifiers, type inference, folds and canonicalisations of the ops particular to Mixture of Hidden Dimensions.
+#include "mohd/Dialect/MoHD/IR/MoHD.h"
+
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/PatternMatch.h"
+
+using namespace mlir;
+using namespace mlir::mohd;
+
+#define GET_OP_CLASSES
+#include "mohd/Dialect/MoHD/IR/MoHDOps.cpp.inc"
+
+void MohdDialect::registerOps() {
+  addOperations<
+#define GET_OP_LIST
+#include "mohd/Dialect/MoHD/IR/MoHDOps.cpp.inc"
+      >();
+}
+
+//===----------------------------------------------------------------------===//
+// Helpers
+//===----------------------------------------------------------------------===//
+
+/// Checks that `type` is [tokens, columns]; `name` is the operand's name.
+static LogicalResult expectColumns(Operation *op, RankedTensorType type, int64_t columns,
+                                   StringRef name) {
+  if (type.getDimSize(1) == columns)
+    return success();
+  return op->emitOpError("expects '")
+         << name << "' to have " << columns << " columns, got " << type.getDimSize(1);
+}
+
+LogicalResult mlir::mohd::verifyGateAndScaling(Gate gate, Scaling scaling,
+                                               function_ref<InFlightDiagnostic()> error) {
+  if (gate == Gate::SharedOne && scaling == Scaling::NTimesMass)
+    return error() << "expects scaling other than 'n_times_mass' with gate 'shared_one' (the "
+                      "result would be about 100 times too large)";
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// WeightOp
+//===----------------------------------------------------------------------===//
+
+LogicalResult WeightOp::verify() {
+  ArrayRef<int64_t> shape = getResult().getType().getShape();
+  if (std::optional<ArrayRef<int64_t>> permutation = getPermutation()) {
+    SmallVector<int64_t> sorted(*permutation);
+    llvm::sort(sorted);
+    if (sorted.size() != shape.size() || !llvm::equal(sorted, llvm::seq<int64_t>(0, shape.size())))
+      return emitOpError("expects 'permutation' to hold each of 0..")
+             << int64_t(shape.size()) - 1 << " once, got [" << *permutation << "]"; // weight_c1
+  }
+  if (std::optional<ArrayRef<int64_t>> expanded = getExpandedShape()) {
+    SmallVector<int64_t> expected(*expanded);
+    if (std::optional<ArrayRef<int64_t>> permutation = getPermutation())
+      if (expected.size() == permutation->size())
+        for (auto [position, source] : llvm::enumerate(*permutation))
+          expected[position] = (*expanded)[source];
+    if (!llvm::equal(expected, shape)) // weight_c2
+      return emitOpError("expects a result of shape [")
+             << ArrayRef<int64_t>(expected) << "], got [" << shape << "]";
+  }
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// RouteOp
+//===----------------------------------------------------------------------===//
+
+LogicalResult RouteOp::verify() {
+  RoutingType routing = getRouting().getType();
+  int64_t width = getInput().getType().getDimSize(1);
+  if (TypedValue<RankedTensorType> centroids = getCentroids()) {
+    ArrayRef<int64_t> shape = centroids.getType().getShape();
+    if (shape[0] != routing.getNumGroups() || shape[1] != width) // route_c1
+      return emitOpError("expects 'centroids' of shape [")
+             << routing.getNumGroups() << ", " << width << "], got [" << shape << "]";
+  } else if (routing.getNumRouted() > 0 || getGate() == Gate::Softmax) { // route_c3
+    return emitOpError("expects 'centroids' unless no group is routed and the gate is not "
+                       "'softmax', got none");
+  }
+  if (failed(expectColumns(*this, getScores().getType(), routing.getNumGroups(), "scores"))) // route_c2
+    return failure();
+  if (failed(verifyGateAndScaling(getGate(), getScaling(), [&] { return emitOpError(); }))) // route_c4
+    return failure();
+  if (getGate() == Gate::Renormalized && routing.getNumRouted() == 1)
+    emitWarning("gate 'renormalized' with one routed group gives the router no gradient from the "
+                "model's loss");
+  return success();
+}
+
+namespace {
+/// Drops centroids that nothing depends on: no group is routed, gates are constants, scores are unused.
+struct DropUnneededCentroids : OpRewritePattern<RouteOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(RouteOp op, PatternRewriter &rewriter) const override {
+    if (!op.getCentroids() || op.getRouting().getType().getNumRouted() > 0 ||
+        op.getGate() == Gate::Softmax || !op.getScores().use_empty())
+      return rewriter.notifyMatchFailure(op, "needs its centroids");
+    rewriter.modifyOpInPlace(op, [&] { op.getCentroidsMutable().clear(); });
+    return success();
+  }
+};
+} // namespace
+
+void RouteOp::getCanonicalizationPatterns(RewritePatternSet &results, MLIRContext *context) {
+  results.add<DropUnneededCentroids>(context);
+}
+
+//===----------------------------------------------------------------------===//
+// MakeRoutingOp, UnpackRoutingOp
+//===----------------------------------------------------------------------===//
+
+LogicalResult MakeRoutingOp::verify() {
+  int64_t numActive = getRouting().getType().getNumActive();
+  if (failed(expectColumns(*this, getIndices().getType(), numActive, "indices"))) // make_routing_c1
+    return failure();
+  return expectColumns(*this, getGates().getType(), numActive, "gates"); // make_routing_c2
+}
+
+SmallVector<IndexOperand> MakeRoutingOp::getIndexOperands() {
+  return {{0, -1, 0, getRouting().getType().getNumGroups()}};
+}
+
+LogicalResult UnpackRoutingOp::verify() {
+  int64_t numActive = getRouting().getType().getNumActive();
+  if (failed(expectColumns(*this, getIndices().getType(), numActive, "indices"))) // unpack_routing_c1
+    return failure();
+  return expectColumns(*this, getGates().getType(), numActive, "gates"); // unpack_routing_c2
+}
+
+LogicalResult UnpackRoutingOp::fold(FoldAdaptor, SmallVectorImpl<OpFoldResult> &results) {
+  auto make = getRouting().getDefiningOp<MakeRoutingOp>();
+  if (!make || make.getOperandTypes() != getResultTypes())
+    return failure();
+  results.append({make.getIndices(), make.getGates()});
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// GateOp, ScaleOp
+//===----------------------------------------------------------------------===//
+
+/// Checks that the width of `type` is a multiple of the routing's number of groups.
+static LogicalResult expectWholeGroups(Operation *op, RankedTensorType type, RoutingType routing) {
+  if (type.getDimSize(1) % routing.getNumGroups() == 0)
+    return success();
+  return op->emitOpError("expects the width of 'input' to be a multiple of ")
+         << routing.getNumGroups() << " groups, got " << type.getDimSize(1);
+}
+
+LogicalResult GateOp::verify() {
+  return expectWholeGroups(*this, getInput().getType(), getRouting().getType()); // gate_c1
+}
+
+LogicalResult ScaleOp::verify() {
+  auto route = getRouting().getDefiningOp<RouteOp>();
+  if (!route)
+    return success();
+  if (route.getScaling() != Scaling::None) { // scale_c1
+    InFlightDiagnostic diag = emitOpError("expects a routing whose gates are not scaled already, got scaling '")
+                              << stringifyScaling(route.getScaling()) << "'";
+    diag.attachNote(route.getLoc()) << "the gates are scaled here";
+    return diag;
+  }
+  return verifyGateAndScaling(route.getGate(), getScaling(), [&] { return emitOpError(); }); // scale_c2
+}
+
+OpFoldResult ScaleOp::fold(FoldAdaptor) {
+  if (getScaling() == Scaling::None)
+    return getInput();
+  RoutingType routing = getRouting().getType();
+  bool constant = getScaling() == Scaling::SqrtNOverK || getScaling() == Scaling::NOverK;
+  if (constant && routing.getNumActive() == routing.getNumGroups())
+    return getInput();
+  return {};
+}
+
+//===----------------------------------------------------------------------===//
+// SpmmOp, SddmmOp
+//===----------------------------------------------------------------------===//
+
+/// Appends [tokens of operand 0, columns] with the element type of operand 0.
+static LogicalResult inferFromInput(ValueRange operands, int64_t columns, SmallVectorImpl<Type> &types) {
+  auto input = cast<RankedTensorType>(operands[0].getType());
+  types.push_back(RankedTensorType::get({input.getDimSize(0), columns}, input.getElementType()));
+  return success();
+}
+
+LogicalResult SpmmOp::inferReturnTypes(MLIRContext *, std::optional<Location>, ValueRange operands,
+                                       DictionaryAttr, PropertyRef, RegionRange,
+                                       SmallVectorImpl<Type> &types) {
+  return inferFromInput(operands, cast<RankedTensorType>(operands[2].getType()).getDimSize(2), types);
+}
+
+LogicalResult SpmmOp::verify() {
+  ArrayRef<int64_t> weight = getWeight().getType().getShape();
+  int64_t numGroups = getRouting().getType().getNumGroups();
+  if (weight[0] != numGroups) // spmm_c1
+    return emitOpError("expects 'weight' to have ") << numGroups << " groups, got " << weight[0];
+  if (weight[0] * weight[1] != getInput().getType().getDimSize(1)) // spmm_c2
+    return emitOpError("expects the groups of 'weight' to cover the width ")
+           << getInput().getType().getDimSize(1) << " of 'input', got " << weight[0] << " x " << weight[1];
+  return success();
+}
+
+LogicalResult SddmmOp::inferReturnTypes(MLIRContext *, std::optional<Location>, ValueRange operands,
+                                        DictionaryAttr, PropertyRef, RegionRange,
+                                        SmallVectorImpl<Type> &types) {
+  auto weight = cast<RankedTensorType>(operands[2].getType());
+  return inferFromInput(operands, weight.getDimSize(0) * weight.getDimSize(2), types);
+}
+
+LogicalResult SddmmOp::verify() {
+  ArrayRef<int64_t> weight = getWeight().getType().getShape();
+  int64_t numGroups = getRouting().getType().getNumGroups();
+  if (weight[0] != numGroups) // sddmm_c1
+    return emitOpError("expects 'weight' to have ") << numGroups << " groups, got " << weight[0];
+  if (weight[1] != getInput().getType().getDimSize(1)) // sddmm_c2
+    return emitOpError("expects 'weight' to contract the width ")
+           << getInput().getType().getDimSize(1) << " of 'input', got " << weight[1];
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// GroupFusionOp
+//===----------------------------------------------------------------------===//
+
+SmallVector<unsigned> GroupFusionOp::getTokenOperands() {
+  SmallVector<unsigned> operands = {0};
+  if (getRouting())
+    operands.push_back(getNumOperands() - 1);
+  return operands;
+}
+
+LogicalResult GroupFusionOp::inferReturnTypes(MLIRContext *context, std::optional<Location> location,
+                                              ValueRange operands, DictionaryAttr attributes,
+                                              PropertyRef properties, RegionRange regions,
+                                              SmallVectorImpl<Type> &types) {
+  GroupFusionOpAdaptor adaptor(operands, attributes, properties, regions);
+  int64_t width = cast<RankedTensorType>(operands[0].getType()).getDimSize(1);
+  if (Value right = adaptor.getRight()) {
+    auto type = cast<RankedTensorType>(right.getType());
+    width = type.getDimSize(0) * type.getDimSize(1);
+  }
+  if (Value left = adaptor.getLeft()) {
+    auto type = cast<RankedTensorType>(left.getType());
+    width = type.getDimSize(0) * type.getDimSize(1);
+  }
+  return inferFromInput(operands, width, types);
+}
+
+LogicalResult GroupFusionOp::verify() {
+  int64_t width = getInput().getType().getDimSize(1);
+  if ((getKind() == Fusion::None) == bool(getRight())) // group_fusion_c1
+    return emitOpError("expects 'right' exactly for kinds other than 'none', got kind '")
+           << stringifyFusion(getKind()) << "'";
+  if ((getKind() == Fusion::Monarch) != bool(getLeft())) // group_fusion_c2
+    return emitOpError("expects 'left' exactly for kind 'monarch', got kind '")
+           << stringifyFusion(getKind()) << "'";
+  if (getBias() && getKind() != Fusion::BlockDiagonal) // group_fusion_c3
+    return emitOpError("expects 'bias' only with kind 'block_diagonal', got kind '")
+           << stringifyFusion(getKind()) << "'";
+  if (!getRight())
+    return success();
+  ArrayRef<int64_t> right = getRight().getType().getShape();
+  if (right[0] * right[2] != width) // group_fusion_c1
+    return emitOpError("expects the blocks of 'right' to cover the width ")
+           << width << " of 'input', got " << right[0] << " x " << right[2];
+  if (getLeft()) {
+    ArrayRef<int64_t> left = getLeft().getType().getShape();
+    if (left[0] * left[2] != right[0] * right[1]) // group_fusion_c2
+      return emitOpError("expects the blocks of 'left' to cover the ")
+             << right[0] * right[1] << " rows of 'right', got " << left[0] << " x " << left[2];
+  }
+  if (getBias() && getBias().getType().getDimSize(0) != getResult().getType().getDimSize(1)) // group_fusion_c3
+    return emitOpError("expects 'bias' to have width ")
+           << getResult().getType().getDimSize(1) << ", got " << getBias().getType().getDimSize(0);
+  if (getRouting() && getRouting().getType().getNumGroups() != right[0]) // group_fusion_c4
+    return emitOpError("expects 'right' to have ")
+           << getRouting().getType().getNumGroups() << " blocks, one for each group of 'routing', got "
+           << right[0];
+  return success();
+}
+
+OpFoldResult GroupFusionOp::fold(FoldAdaptor) {
+  if (getKind() == Fusion::None)
+    return getInput();
+  return {};
+}
+
+//===----------------------------------------------------------------------===//
+// BalanceLossOp
+//===----------------------------------------------------------------------===//
+
+LogicalResult BalanceLossOp::verify() {
+  return expectColumns(*this, getScores().getType(), getRouting().getType().getNumGroups(), // balance_loss_c1
+                       "scores");
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Verifiers and token interfaces of the unrouted ops of a LLaMA-style block.
+#include "mohd/Dialect/MoHD/IR/MoHD.h"
+
+using namespace mlir;
+using namespace mlir::mohd;
+
+//===----------------------------------------------------------------------===//
+// EmbedOp, RmsNormOp, LinearOp, RopeOp
+//===----------------------------------------------------------------------===//
+
+LogicalResult EmbedOp::verify() {
+  if (getTable().getType().getDimSize(1) != getResult().getType().getDimSize(1)) // embed_c1
+    return emitOpError("expects a result of the table's width ")
+           << getTable().getType().getDimSize(1) << ", got " << getResult().getType().getDimSize(1);
+  return success();
+}
+
+SmallVector<IndexOperand> EmbedOp::getIndexOperands() { return {{0, 1, 0, 0}}; }
+
+LogicalResult RmsNormOp::verify() {
+  int64_t width = getInput().getType().getDimSize(1);
+  if (getWeight().getType().getDimSize(0) != width) // rms_norm_c1
+    return emitOpError("expects 'weight' to have width ")
+           << width << ", got " << getWeight().getType().getDimSize(0);
+  if (getRouting() && width % getRouting().getType().getNumGroups() != 0) // rms_norm_c2
+    return emitOpError("expects the width of 'input' to be a multiple of ")
+           << getRouting().getType().getNumGroups() << " groups, got " << width;
+  return success();
+}
+
+SmallVector<unsigned> RmsNormOp::getTokenOperands() {
+  if (getRouting())
+    return {0, 2};
+  return {0};
+}
+
+LogicalResult LinearOp::verify() {
+  ArrayRef<int64_t> weight = getWeight().getType().getShape();
+  int64_t input = getInput().getType().getDimSize(1), result = getResult().getType().getDimSize(1);
+  if (weight[0] != input || weight[1] != result) // linear_c1
+    return emitOpError("expects 'weight' of shape [") << input << ", " << result << "], got [" << weight << "]";
+  return success();
+}
+
+LogicalResult RopeOp::verify() {
+  int64_t headDim = getHeadDim();
+  if (headDim < 2 || headDim % 2 != 0) // rope_c1
+    return emitOpError("expects an even 'head_dim' of at least 2, got ") << headDim;
+  int64_t width = getInput().getType().getDimSize(1);
+  if (width % headDim != 0) // rope_c2
+    return emitOpError("expects the width of 'input' to be a multiple of 'head_dim' ")
+           << headDim << ", got " << width;
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// KvCacheAppendOp
+//===----------------------------------------------------------------------===//
+
+/// The operands [first, end) that are given, for ops whose optional `sequence` comes last.
+static SmallVector<unsigned> withSequence(ArrayRef<unsigned> operands, Value sequence, unsigned number) {
+  SmallVector<unsigned> all(operands);
+  if (sequence)
+    all.push_back(number);
+  return all;
+}
+
+/// Bounds of `position` and `sequence` by the dims of the cache, operand `cache`.
+static SmallVector<IndexOperand> cacheIndexOperands(unsigned cache, unsigned position, Value sequence) {
+  SmallVector<IndexOperand> operands = {{position, int(cache), 2, 0}};
+  if (sequence)
+    operands.push_back({position + 1, int(cache), 1, 0});
+  return operands;
+}
+
+/// Checks that `layer` is a layer of a cache of type `cache`.
+static LogicalResult verifyLayer(Operation *op, RankedTensorType cache, int64_t layer) {
+  if (cache.isDynamicDim(0) || layer < 0 || layer >= cache.getDimSize(0))
+    return op->emitOpError("expects 'layer' to be less than a static number of layers of the cache, got layer ")
+           << layer << " of " << cache;
+  return success();
+}
+
+LogicalResult KvCacheAppendOp::verify() {
+  if (getRows().getType().getDimSize(1) != getCache().getType().getDimSize(3)) // kv_cache_append_c1
+    return emitOpError("expects 'rows' to have the cache's width ")
+           << getCache().getType().getDimSize(3) << ", got " << getRows().getType().getDimSize(1);
+  return verifyLayer(*this, getCache().getType(), getLayer()); // kv_cache_append_c2
+}
+
+SmallVector<unsigned> KvCacheAppendOp::getTokenOperands() { return withSequence({1, 2}, getSequence(), 3); }
+
+SmallVector<IndexOperand> KvCacheAppendOp::getIndexOperands() {
+  return cacheIndexOperands(0, 2, getSequence());
+}
+
+//===----------------------------------------------------------------------===//
+// AttentionOp
+//===----------------------------------------------------------------------===//
+
+LogicalResult AttentionOp::verify() {
+  int64_t headDim = getHeadDim();
+  int64_t query = getQuery().getType().getDimSize(1), keys = getKeys().getType().getDimSize(3);
+  if (headDim < 1 || query % headDim != 0 || keys % headDim != 0) // attention_c1
+    return emitOpError("expects the widths of 'query' and 'keys' to be multiples of 'head_dim' ")
+           << headDim << ", got " << query << " and " << keys;
+  if (keys == 0 || query % keys != 0) // attention_c2
+    return emitOpError("expects the number of query heads to be a multiple of the number of key heads, got ")
+           << query / headDim << " and " << keys / headDim;
+  if (getKeys().getType() != getValues().getType()) // attention_c3
+    return emitOpError("expects 'keys' and 'values' of one type, got ")
+           << getKeys().getType() << " and " << getValues().getType();
+  return verifyLayer(*this, getKeys().getType(), getLayer()); // attention_c3
+}
+
+SmallVector<unsigned> AttentionOp::getTokenOperands() { return withSequence({0, 3}, getSequence(), 4); }
+
+SmallVector<IndexOperand> AttentionOp::getIndexOperands() {
+  return cacheIndexOperands(1, 3, getSequence());
+}
+
+//===----------------------------------------------------------------------===//
+// ProgramOp, DispatchOp
+//===----------------------------------------------------------------------===//
+
+LogicalResult ProgramOp::verifyRegions() {
+  for (Operation &op : *getBody().begin())
+    if (!isa<DispatchOp>(op)) // program_c1
+      return op.emitError("expects only 'mohd.dispatch' in a program, got '") << op.getName() << "'";
+  return success();
+}
+
+LogicalResult DispatchOp::verifySymbolUses(SymbolTableCollection &symbolTable) {
+  if (!symbolTable.lookupNearestSymbolFrom(*this, getKernelAttr())) // dispatch_c1
+    return emitOpError("expects 'kernel' to name a function of the module, got ") << getKernelAttr();
+  return success();
+}

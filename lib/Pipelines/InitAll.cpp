@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Registration of dialects, interfaces, passes and pipelines for all tools.
+#include "mohd/InitAll.h"
+
+#include "mohd/Dialect/MoHD/IR/MoHD.h"
+#include "mohd/Dialect/Tile/IR/Tile.h"
+
+#include "mlir/InitAllDialects.h"
+#include "mlir/InitAllExtensions.h"
+#include "mlir/InitAllPasses.h"
+
+void mlir::mohd::registerAllDialects(DialectRegistry &registry) {
+  mlir::registerAllDialects(registry);
+  mlir::registerAllExtensions(registry);
+  registry.insert<MohdDialect, tile::TileDialect>();
+}
+
+void mlir::mohd::registerAllPasses() { mlir::registerAllPasses(); }
