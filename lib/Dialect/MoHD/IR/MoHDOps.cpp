@@ -190,7 +190,7 @@ static LogicalResult inferFromInput(ValueRange operands, int64_t columns, SmallV
 }
 
 LogicalResult SpmmOp::inferReturnTypes(MLIRContext *, std::optional<Location>, ValueRange operands,
-                                       DictionaryAttr, PropertyRef, RegionRange,
+                                       DictionaryAttr, OpaqueProperties, RegionRange,
                                        SmallVectorImpl<Type> &types) {
   return inferFromInput(operands, cast<RankedTensorType>(operands[2].getType()).getDimSize(2), types);
 }
@@ -207,7 +207,7 @@ LogicalResult SpmmOp::verify() {
 }
 
 LogicalResult SddmmOp::inferReturnTypes(MLIRContext *, std::optional<Location>, ValueRange operands,
-                                        DictionaryAttr, PropertyRef, RegionRange,
+                                        DictionaryAttr, OpaqueProperties, RegionRange,
                                         SmallVectorImpl<Type> &types) {
   auto weight = cast<RankedTensorType>(operands[2].getType());
   return inferFromInput(operands, weight.getDimSize(0) * weight.getDimSize(2), types);
@@ -237,7 +237,7 @@ SmallVector<unsigned> GroupFusionOp::getTokenOperands() {
 
 LogicalResult GroupFusionOp::inferReturnTypes(MLIRContext *context, std::optional<Location> location,
                                               ValueRange operands, DictionaryAttr attributes,
-                                              PropertyRef properties, RegionRange regions,
+                                              OpaqueProperties properties, RegionRange regions,
                                               SmallVectorImpl<Type> &types) {
   GroupFusionOpAdaptor adaptor(operands, attributes, properties, regions);
   int64_t width = cast<RankedTensorType>(operands[0].getType()).getDimSize(1);

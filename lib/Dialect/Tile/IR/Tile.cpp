@@ -24,7 +24,7 @@ LogicalResult BindingOp::verify() {
   auto type = dyn_cast<MemRefType>(getResult().getType());
   if (!type || !type.getLayout().isIdentity()) // binding_c2
     return emitOpError("expects a memref with the identity layout, got ") << getResult().getType();
-  if (int64_t(getSizes().size()) != type.getNumDynamicDims()) // binding_c1
+  if (getSizes().size() != size_t(type.getNumDynamicDims())) // binding_c1
     return emitOpError("expects ") << type.getNumDynamicDims() << " sizes for " << type << ", got "
                                    << getSizes().size();
   return success();

@@ -14,7 +14,7 @@ class Mohd_Op<string mnemonic, list<Trait> traits = []> : Op<Mohd_Dialect, mnemo
 
 // An op on tokens; `tokenOperands` is a C++ list of operand numbers, for instance "0, 1".
 class Mohd_TokenOp<string mnemonic, string tokenOperands, list<Trait> traits = []>
-    : Mohd_Op<mnemonic, [Pure, DeclareOpInterfaceMethods<Mohd_TokenOpInterface>] # traits> {
+    : Mohd_Op<mnemonic, [Pure, Mohd_TokenOpInterface] # traits> {
   code tokenOperandsDecl = "::llvm::SmallVector<unsigned> getTokenOperands() { return {" # tokenOperands # "}; }\n";
   let extraClassDeclaration = tokenOperandsDecl;
 }
@@ -67,7 +67,7 @@ def Mohd_RouteOp : Mohd_TokenOp<"route", "0"> {
 
     Example:
     ```mlir
-    %routing, %scores = mohd.route %n, %phi gate(softmax) score(softmax_all)
+    %routing, %scores = mohd.route %n, %phi gate softmax score softmax_all
        : tensor<?x64xf32>, tensor<16x64xf32> -> !mohd.routing<16, 6, 2>, tensor<?x16xf32>
     ```
   }];
@@ -76,8 +76,8 @@ def Mohd_RouteOp : Mohd_TokenOp<"route", "0"> {
                        DefaultValuedAttr<Mohd_ScalingAttr, "::mlir::mohd::Scaling::None">:$scaling);
   let results = (outs Mohd_RoutingType:$routing, Mohd_ScoreTensor:$scores);
   let assemblyFormat = [{
-    $input (`,` $centroids^)? `gate` `(` $gate `)` `score` `(` $score `)` (`scaling` `(` $scaling^ `)`)? attr-dict
-    `:` type($input) (`,` type($centroids)^)? `->` type($routing) `,` type($scores)
+    $input (`,` $centroids^)? `gate` $gate `score` $score (`scaling` $scaling^)? attr-dict
+    `:` type($input) (`,` type($centroids)^)? `->` qualified(type($routing)) `,` type($scores)
   }];
   let hasVerifier = 1;
   let hasCanonicalizer = 1;
@@ -101,7 +101,7 @@ def Mohd_MakeRoutingOp : Mohd_TokenOp<"make_routing", "0, 1"> {
   }];
   let arguments = (ins Mohd_IndexTensor:$indices, Mohd_ScoreTensor:$gates);
   let results = (outs Mohd_RoutingType:$routing);
-  let assemblyFormat = "$indices `,` $gates attr-dict `:` type($indices) `,` type($gates) `->` type($routing)";
+  let assemblyFormat = "$indices `,` $gates attr-dict `:` type($indices) `,` type($gates) `->` qualified(type($routing))";
   let hasVerifier = 1;
   let extraClassDeclaration = tokenOperandsDecl # [{
     ::llvm::SmallVector<::mlir::mohd::IndexOperand> getIndexOperands();
@@ -125,7 +125,7 @@ def Mohd_UnpackRoutingOp : Mohd_TokenOp<"unpack_routing", "0"> {
   }];
   let arguments = (ins Mohd_RoutingType:$routing);
   let results = (outs Mohd_IndexTensor:$indices, Mohd_ScoreTensor:$gates);
-  let assemblyFormat = "$routing attr-dict `:` type($routing) `->` type($indices) `,` type($gates)";
+  let assemblyFormat = "$routing attr-dict `:` qualified(type($routing)) `->` type($indices) `,` type($gates)";
   let hasVerifier = 1;
   let hasFolder = 1;
 }
@@ -147,7 +147,7 @@ def Mohd_GateOp : Mohd_TokenOp<"gate", "0, 1", [AllTypesMatch<["input", "result"
   }];
   let arguments = (ins Mohd_TokenTensor:$input, Mohd_RoutingType:$routing);
   let results = (outs Mohd_TokenTensor:$result);
-  let assemblyFormat = "$input `,` $routing attr-dict `:` type($input) `,` type($routing)";
+  let assemblyFormat = "$input `,` $routing attr-dict `:` type($input) `,` qualified(type($routing))";
   let hasVerifier = 1;
 }
 
@@ -167,12 +167,12 @@ def Mohd_ScaleOp : Mohd_TokenOp<"scale", "0, 1", [AllTypesMatch<["input", "resul
 
     Example:
     ```mlir
-    %h = mohd.scale %n, %routing scaling(sqrt_nk_over_mass) : tensor<?x64xf32>, !mohd.routing<16, 6, 2>
+    %h = mohd.scale %n, %routing scaling sqrt_nk_over_mass : tensor<?x64xf32>, !mohd.routing<16, 6, 2>
     ```
   }];
   let arguments = (ins Mohd_TokenTensor:$input, Mohd_RoutingType:$routing, Mohd_ScalingAttr:$scaling);
   let results = (outs Mohd_TokenTensor:$result);
-  let assemblyFormat = "$input `,` $routing `scaling` `(` $scaling `)` attr-dict `:` type($input) `,` type($routing)";
+  let assemblyFormat = "$input `,` $routing `scaling` $scaling attr-dict `:` type($input) `,` qualified(type($routing))";
   let hasVerifier = 1;
   let hasFolder = 1;
 }
@@ -199,7 +199,7 @@ def Mohd_SpmmOp : Mohd_TokenOp<"spmm", "0, 1", [DeclareOpInterfaceMethods<InferT
                        OptionalAttr<Mohd_PlanAttr>:$plan);
   let results = (outs Mohd_TokenTensor:$result);
   let assemblyFormat = [{
-    $input `,` $routing `,` $weight (`plan` $plan^)? attr-dict `:` type($input) `,` type($routing) `,` type($weight)
+    $input `,` $routing `,` $weight (`plan` $plan^)? attr-dict `:` type($input) `,` qualified(type($routing)) `,` type($weight)
   }];
   let hasVerifier = 1;
 }
@@ -226,7 +226,7 @@ def Mohd_SddmmOp : Mohd_TokenOp<"sddmm", "0, 1", [DeclareOpInterfaceMethods<Infe
                        OptionalAttr<Mohd_PlanAttr>:$plan);
   let results = (outs Mohd_TokenTensor:$result);
   let assemblyFormat = [{
-    $input `,` $routing `,` $weight (`plan` $plan^)? attr-dict `:` type($input) `,` type($routing) `,` type($weight)
+    $input `,` $routing `,` $weight (`plan` $plan^)? attr-dict `:` type($input) `,` qualified(type($routing)) `,` type($weight)
   }];
   let hasVerifier = 1;
 }
@@ -252,7 +252,7 @@ def Mohd_GroupFusionOp : Mohd_TokenOp<"group_fusion", "0", [AttrSizedOperandSegm
 
     Example:
     ```mlir
-    %y = mohd.group_fusion %o kind(monarch) right(%r) left(%l) routing(%routing)
+    %y = mohd.group_fusion %o kind monarch right(%r) left(%l) routing(%routing)
        : tensor<?x64xf32> right tensor<16x4x4xf32> left tensor<4x16x16xf32> routing !mohd.routing<16, 6, 2>
     ```
   }];
@@ -262,9 +262,9 @@ def Mohd_GroupFusionOp : Mohd_TokenOp<"group_fusion", "0", [AttrSizedOperandSegm
   let results = (outs Mohd_TokenTensor:$result);
   // Types follow the operands' keywords, as any operand but the first may be missing.
   let assemblyFormat = [{
-    $input `kind` `(` $kind `)` (`right` `(` $right^ `)`)? (`left` `(` $left^ `)`)? (`bias` `(` $bias^ `)`)?
+    $input `kind` $kind (`right` `(` $right^ `)`)? (`left` `(` $left^ `)`)? (`bias` `(` $bias^ `)`)?
     (`routing` `(` $routing^ `)`)? attr-dict `:` type($input) (`right` type($right)^)? (`left` type($left)^)?
-    (`bias` type($bias)^)? (`routing` type($routing)^)?
+    (`bias` type($bias)^)? (`routing` qualified(type($routing))^)?
   }];
   let hasVerifier = 1;
   let hasFolder = 1;
@@ -288,15 +288,15 @@ def Mohd_BalanceLossOp : Mohd_TokenOp<"balance_loss", "0, 1"> {
 
     Example:
     ```mlir
-    %loss = mohd.balance_loss %scores, %routing kind(deepseek) coefficient 1.000000e-02
+    %loss = mohd.balance_loss %scores, %routing kind deepseek coefficient 1.000000e-02
        : tensor<?x16xf32>, !mohd.routing<16, 6, 2> -> tensor<f32>
     ```
   }];
   let arguments = (ins Mohd_ScoreTensor:$scores, Mohd_RoutingType:$routing, Mohd_BalanceAttr:$kind, F64Attr:$coefficient);
   let results = (outs Mohd_ScalarTensor:$loss);
   let assemblyFormat = [{
-    $scores `,` $routing `kind` `(` $kind `)` `coefficient` $coefficient attr-dict
-    `:` type($scores) `,` type($routing) `->` type($loss)
+    $scores `,` $routing `kind` $kind `coefficient` $coefficient attr-dict
+    `:` type($scores) `,` qualified(type($routing)) `->` type($loss)
   }];
   let hasVerifier = 1;
 }

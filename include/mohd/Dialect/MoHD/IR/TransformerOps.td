@@ -51,7 +51,7 @@ def Mohd_RmsNormOp : Mohd_TokenOp<"rms_norm", "0, 2", [AllTypesMatch<["input", "
   let results = (outs Mohd_TokenTensor:$result);
   let assemblyFormat = [{
     $input `,` $weight (`routing` `(` $routing^ `)`)? `epsilon` $epsilon attr-dict
-    `:` type($input) `,` type($weight) (`routing` type($routing)^)?
+    `:` type($input) `,` type($weight) (`routing` qualified(type($routing))^)?
   }];
   let hasVerifier = 1;
   let extraClassDeclaration = [{

@@ -3,7 +3,6 @@
 #ifndef MOHD_DIALECT_TILE_IR_TILEOPS_TD
 #define MOHD_DIALECT_TILE_IR_TILEOPS_TD
 
-include "mlir/Dialect/LLVMIR/LLVMOpBase.td"
 include "mlir/IR/OpBase.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 
@@ -17,6 +16,9 @@ def Tile_Dialect : Dialect {
   }];
   let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
 }
+
+def Tile_Pointer : Type<CPred<"::mlir::isa<::mlir::LLVM::LLVMPointerType>($_self)">, "pointer">,
+    BuildableType<"::mlir::LLVM::LLVMPointerType::get($_builder.getContext())">;
 
 class Tile_Op<string mnemonic, list<Trait> traits = []> : Op<Tile_Dialect, mnemonic, traits>;
 
@@ -35,7 +37,7 @@ def Tile_BindingOp : Tile_Op<"binding", [Pure]> {
     %x = tile.binding %bindings[0] (%tokens) : memref<?x64xf32>
     ```
   }];
-  let arguments = (ins LLVM_AnyPointer:$bindings, I64Attr:$index, Variadic<Index>:$sizes);
+  let arguments = (ins Tile_Pointer:$bindings, I64Attr:$index, Variadic<Index>:$sizes);
   let results = (outs AnyMemRef:$result);
   let assemblyFormat = "$bindings `[` $index `]` (`(` $sizes^ `)`)? attr-dict `:` type($result)";
   let hasVerifier = 1;
@@ -51,7 +53,7 @@ def Tile_ParamOp : Tile_Op<"param", [Pure]> {
     %tokens = tile.param %params[0]
     ```
   }];
-  let arguments = (ins LLVM_AnyPointer:$params, I64Attr:$index);
+  let arguments = (ins Tile_Pointer:$params, I64Attr:$index);
   let results = (outs Index:$result);
   let assemblyFormat = "$params `[` $index `]` attr-dict";
 }
