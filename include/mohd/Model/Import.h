@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// From a configuration to `mohd` ops: the import phase.
+
+#ifndef MOHD_MODEL_IMPORT_H
+#define MOHD_MODEL_IMPORT_H
+
+#include "mohd/Model/TensorCopy.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+
+namespace mlir::mohd {
+
+class WeightOp;
+
+struct ImportOptions {
+  /// The element type of every weight in the bundle: F32, BF16 or F16. Activations are f32.
+  DType weightType = DType::F32;
+  /// Which entry points to build.
+  bool prefill = true;
+  bool decode = true;
+};
+
+/// Builds a module with functions `prefill` and `decode` (docs/formats.md, "Entry points") for a
+/// checked configuration.
+///
+/// Weights are `mohd.weight` ops that name a tensor of expectedTensors(); no data enters the
+/// module. Each argument and result of a function carries `mohd.name`, and `mohd.dims` with the
+/// names of its dynamic dimensions in order. A result with the name of an argument is that
+/// argument, updated in place. Loads the dialects it needs. Null if the module does not verify,
+/// which is reported through the context's diagnostics.
+OwningOpRef<ModuleOp> importModel(MLIRContext &context, const ModelConfig &config,
+                                  const ImportOptions &options = {});
+
+/// How a WeightSource must deliver the tensor that `op` names.
+TensorLayout weightLayout(WeightOp op);
+
+} // namespace mlir::mohd
+
+#endif // MOHD_MODEL_IMPORT_H
