@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// What passes may know of a target: a value, never a name to test.
+#ifndef MOHD_TARGET_TARGETINFO_H
+#define MOHD_TARGET_TARGETINFO_H
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace mlir::mohd {
+
+/// A processor that code is generated for.
+struct TargetInfo {
+  /// LLVM triple, for instance "x86_64-unknown-linux-gnu".
+  std::string triple;
+  /// Name that the user gave and the bundle shows, for instance "x86-64-v3".
+  std::string arch;
+  /// LLVM processor name.
+  std::string cpu;
+  /// Processor features that a machine must have to run the code, sorted, in LLVM's spelling ("avx2").
+  std::vector<std::string> features;
+  /// f32 lanes of a vector register.
+  int64_t vectorLanes = 8;
+};
+
+} // namespace mlir::mohd
+
+#endif // MOHD_TARGET_TARGETINFO_H
