@@ -69,3 +69,32 @@ def test_setup_is_quick_when_nothing_is_to_do():
     done = run_setup(MOHD_PYTHON=sys.executable)
     assert done.returncode == 0 and done.stderr.count("\n") == 1
     assert time.monotonic() - start < 1
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A machine of stand-ins: a user who is not root, and a dpkg that knows one of the packages and fails for the rest."""
+    log = tmp_path / "log"
+    stubs = {"dpkg-query": "printf 'ii git\\n'; exit 1", "id": "echo 1000", "apt-get": f'echo "apt-get $*" >> {log}',
+             "sudo": f'echo sudo >> {log}; exec "$@"'}
+    for name, body in stubs.items():
+        (tmp_path / name).write_text("#!/bin/sh\n" + body + "\n")
+        (tmp_path / name).chmod(0o755)
+    return tmp_path
+
+
+def test_setup_installs_what_is_missing_and_nothing_else(machine):
+    done = run_setup(MOHD_PYTHON=sys.executable, PATH=f"{machine}:{os.environ['PATH']}")
+    assert done.returncode == 0, done.stderr
+    update, install = [line for line in (machine / "log").read_text().splitlines() if line != "sudo"]
+    assert update.startswith("apt-get update") and " install " in install and install.endswith("codespell")
+    assert "llvm-22-dev" in install and " git " not in install
+    assert "installing Debian packages: llvm-22-dev" in done.stderr
+
+
+def test_setup_says_what_to_do_without_sudo(machine):
+    (machine / "sudo").unlink()
+    for name in ("bash", "sed", "tr", "cut", "sha256sum", "dirname", "env"):
+        (machine / name).symlink_to(f"/usr/bin/{name}")
+    done = run_setup(MOHD_PYTHON=sys.executable, PATH=str(machine))
+    assert done.returncode == 1 and "neither root nor sudo; run as root: apt-get install llvm-22-dev" in done.stderr
