@@ -122,6 +122,105 @@ TEST_F(Import, EntryPointsAreChosen) {
   EXPECT_TRUE(module->lookupSymbol("decode"));
 }
 
+/// All ops of one kind in a function, in order.
+template <typename OpTy> std::vector<OpTy> opsOf(ModuleOp module, StringRef function) {
+  std::vector<OpTy> ops;
+  module.lookupSymbol(function)->walk([&](OpTy op) { ops.push_back(op); });
+  return ops;
+}
+
+TEST_F(Import, RouterSeesTheFullNormAndProjectionsTheActiveOne) {
+  ModelConfig config = tinyModelConfig();
+  config.routing->normStat = NormStat::Active;
+  config.routing->gate = GateKind::Renormalized;
+  config.routing->numRouted = 2;
+  config.routing->score = ScoreKind::Sigmoid;
+  config.routing->scaling = ScalingKind::KOverMass;
+  config.rmsNormEps = 1e-6;
+  OwningOpRef<ModuleOp> module = expectImport(config);
+  std::vector<RouteOp> routes = opsOf<RouteOp>(*module, "decode");
+  ASSERT_EQ(routes.size(), 2u); // attention and FFN have a router each
+  EXPECT_EQ(routes[0].getGate(), Gate::Renormalized);
+  EXPECT_EQ(routes[0].getScore(), Score::Sigmoid);
+  std::vector<SpmmOp> projections = opsOf<SpmmOp>(*module, "decode");
+  ASSERT_EQ(projections.size(), 5u); // q, k, v, gate, up
+  for (size_t i = 0; i < projections.size(); ++i) {
+    RouteOp route = routes[i < 3 ? 0 : 1];
+    EXPECT_EQ(projections[i].getRouting(), route.getRouting());
+    auto scale = projections[i].getInput().getDefiningOp<ScaleOp>();
+    ASSERT_TRUE(scale);
+    EXPECT_EQ(scale.getScaling(), Scaling::KOverMass);
+    auto active = scale.getInput().getDefiningOp<RmsNormOp>();
+    auto full = route.getInput().getDefiningOp<RmsNormOp>();
+    ASSERT_TRUE(active && full);
+    EXPECT_EQ(active.getRouting(), route.getRouting());
+    EXPECT_FALSE(full.getRouting());
+    EXPECT_EQ(active.getInput(), full.getInput());
+    EXPECT_EQ(active.getEpsilon().convertToDouble(), 1e-6);
+  }
+  std::vector<SddmmOp> outputs = opsOf<SddmmOp>(*module, "decode");
+  ASSERT_EQ(outputs.size(), 2u); // o, down
+  EXPECT_TRUE(outputs[0].getInput().getDefiningOp<AttentionOp>());
+  EXPECT_TRUE(outputs[1].getInput().getDefiningOp<SwigluOp>());
+}
+
+TEST_F(Import, WithFullNormTheProjectionsShareTheRoutersInput) {
+  OwningOpRef<ModuleOp> module = expectImport(tinyModelConfig());
+  RouteOp route = opsOf<RouteOp>(*module, "prefill").front();
+  auto scale = opsOf<SpmmOp>(*module, "prefill").front().getInput().getDefiningOp<ScaleOp>();
+  ASSERT_TRUE(scale);
+  EXPECT_EQ(scale.getInput(), route.getInput());
+}
+
+TEST_F(Import, DenseSubLayersUseLinear) {
+  ModelConfig config = tinyModelConfig();
+  config.routing->gate = GateKind::Binary;
+  config.routing->scaling = ScalingKind::None;
+  config.routing->fusion = FusionKind::None;
+  config.routing->numShared = 4;
+  config.routing->numRouted = 0;
+  ModelConfig dense = tinyModelConfig();
+  dense.routing.reset();
+  std::string text = print(*expectImport(config));
+  EXPECT_EQ(text, print(*expectImport(dense)));
+  EXPECT_EQ(text.find("mohd.route"), std::string::npos);
+  EXPECT_NE(text.find("mohd.linear"), std::string::npos);
+}
+
+TEST_F(Import, SequencesBelongToPrefillAndCachesAreUpdatedInPlace) {
+  ModelConfig config = tinyModelConfig();
+  config.numLayers = 3;
+  OwningOpRef<ModuleOp> module = expectImport(config);
+  for (StringRef name : {"prefill", "decode"}) {
+    auto function = cast<func::FuncOp>(module->lookupSymbol(name));
+    for (AttentionOp attention : opsOf<AttentionOp>(*module, name))
+      EXPECT_EQ(bool(attention.getSequence()), name == "prefill");
+    auto results = function.getBody().front().getTerminator()->getOperands();
+    unsigned arguments = function.getNumArguments();
+    for (unsigned i = 0; i < 2; ++i) { // follow the updates from the result back to the argument
+      Value cache = results[1 + i];
+      for (int64_t layer = 2; layer >= 0; --layer) {
+        auto append = cache.getDefiningOp<KvCacheAppendOp>();
+        ASSERT_TRUE(append);
+        EXPECT_EQ(static_cast<int64_t>(append.getLayer()), layer);
+        cache = append.getCache();
+      }
+      EXPECT_EQ(cache, function.getArgument(arguments - 2 + i));
+      EXPECT_EQ(function.getResultAttr(1 + i, "mohd.name"),
+                function.getArgAttr(arguments - 2 + i, "mohd.name"));
+    }
+  }
+}
+
+TEST_F(Import, TiedEmbeddingsServeAsHead) {
+  ModelConfig config = tinyModelConfig();
+  config.tieWordEmbeddings = true;
+  OwningOpRef<ModuleOp> module = expectImport(config);
+  auto head = opsOf<LinearOp>(*module, "decode").back().getWeight().getDefiningOp<WeightOp>();
+  EXPECT_EQ(head.getSource(), "model.embed_tokens.weight");
+  EXPECT_EQ(weightLayout(head).permutation, (std::vector<int64_t>{1, 0}));
+}
+
 /// The layouts that the ops ask for, read from random weights and checked against the files' [out,
 /// in] order.
 TEST_F(Import, LayoutsPutEachWeightWhereItsOpReadsIt) {
