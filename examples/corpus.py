@@ -10,6 +10,7 @@ import html.parser
 import os
 import pathlib
 import subprocess
+import sys
 import tempfile
 
 PACKAGE = "python3.11-doc"
@@ -70,3 +71,7 @@ def split(text):
     """(training part, held-out part): the last 5 % is held out."""
     cut = len(text) - int(len(text) * HELD_OUT)
     return text[:cut], text[cut:]
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(split(fetch())[1])  # for `python -m mohd.compare --text`

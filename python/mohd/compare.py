@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Compiles a model folder, runs it, and compares its logits with PyTorch's in float32.
+
+    python -m mohd.compare MODEL_DIR [--text FILE] [--tokens N] [--weights-dtype f32|bf16|f16]
+
+Half of the tokens' sequences go through `prefill`, the last steps of each through `decode`; then 200 tokens are
+generated greedily on both sides. Exit code 0 if everything agrees, 1 if not.
+"""
+
+import argparse
+import pathlib
+import sys
+import tempfile
+
+import numpy as np
+import torch
+
+import mohd
+from mohd import torch_model
+from mohd.runtime import Generator, MohdError
+
+LENGTH = 512  # most tokens of one sequence
+STEPS = 32  # decode steps at the end of each sequence
+PROMPT = 64  # tokens before the greedy part
+LIMITS = {"f32": 1e-4, "bf16": 2e-2, "f16": 2e-2}
+
+
+def tokens_of(config, text, count, seed):
+    """About `count` tokens as [sequences, length]: bytes of `text`, or random ones."""
+    length = min(LENGTH, config.max_position_embeddings, count)
+    sequences = -(-count // length)
+    length = count // sequences
+    count = sequences * length
+    if text is None:
+        flat = np.random.default_rng(seed).integers(0, config.vocab_size, count)
+    else:
+        if config.tokenizer != "bytes":
+            raise ValueError("expects a model with tokenizer 'bytes' with --text")
+        data = pathlib.Path(text).read_bytes()[:count]
+        if len(data) < count:
+            raise ValueError(f"expects at least {count} bytes in {text}, got {len(data)}")
+        flat = np.frombuffer(data, np.uint8)
+    return flat.reshape(sequences, length).astype(np.int32)
+
+
+def compiled_logits(generator, tokens):
+    """Logits [sequences, length, V] of the compiled model: prefill, then the last steps one by one."""
+    first = max(1, tokens.shape[1] - STEPS)
+    parts = [generator.prefill(tokens[:, :first], all_rows=True)]
+    parts += [generator.decode(tokens[:, i])[:, None] for i in range(first, tokens.shape[1])]
+    return np.concatenate(parts, 1)
+
+
+def reference_logits(model, tokens):
+    """Logits [sequences, length, V] of PyTorch."""
+    with torch.no_grad():
+        return model(torch.from_numpy(tokens).long()).numpy()
+
+
+def compiled_greedy(generator, prompt, count):
+    """`count` tokens after `prompt` [length] by the compiled model."""
+    logits, out = generator.prefill(prompt[None]), []
+    for _ in range(count):
+        out.append(int(logits[0].argmax()))
+        logits = generator.decode(np.array(out[-1:], np.int32))
+    return out
+
+
+def reference_greedy(model, prompt, count):
+    """The same by PyTorch."""
+    cache, tokens, out = model.new_cache(), torch.from_numpy(prompt).long()[None], []
+    with torch.no_grad():
+        for _ in range(count):
+            out.append(int(model(tokens, cache)[0, -1].argmax()))
+            tokens = torch.tensor([out[-1:]])
+    return out
+
+
+def row_of(name, got, expected):
+    """One line of the table and the relative Frobenius error of logits [..., V]."""
+    error = np.linalg.norm((got - expected).ravel()) / np.linalg.norm(expected.ravel())
+    same = (got.argmax(-1) == expected.argmax(-1)).sum()
+    largest = np.abs(got - expected).max()
+    count = got[..., 0].size
+    return f"{name:8} {count:6} {error:14.3e} {largest:14.3e}   {same:6} of {count}", error
+
+
+def compare(bundle, folder, tokens, limit, greedy_required):
+    """Prints the table; returns whether the compiled model agrees."""
+    model = torch_model.load(folder)
+    config = model.config
+    total, active = config.parameters()
+    print(f"model    {folder} ({total / 1e6:.2f}M parameters, {active / 1e6:.2f}M activated)")
+    print(f"tokens   {tokens.shape[0]} sequences of {tokens.shape[1]}")
+    positions = min(config.max_position_embeddings, max(tokens.shape[1], PROMPT + 200))
+    module = mohd.load(bundle)
+    got = compiled_logits(Generator(module, tokens.shape[0], positions), tokens)
+    expected = reference_logits(model, tokens)
+    first = max(1, tokens.shape[1] - STEPS)
+    print("part       rows  relative error  max abs error   same argmax")
+    good = np.isfinite(got).all()
+    for name, part in (("prefill", slice(0, first)), ("decode", slice(first, None))):
+        if expected[:, part].size:
+            line, error = row_of(name, got[:, part], expected[:, part])
+            print(line)
+            good &= error <= limit
+    prompt = tokens[0, : min(PROMPT, positions // 2)]
+    count = min(200, positions - len(prompt))
+    ours = compiled_greedy(Generator(module, 1, positions), prompt, count)
+    theirs = reference_greedy(model, prompt, count)
+    same = next((i for i in range(count) if ours[i] != theirs[i]), count)
+    print(f"greedy   {same} of {count} tokens identical")
+    good &= same == count or not greedy_required
+    print(f"{'PASS' if good else 'FAIL'}: relative error at most {limit:g}" + (", greedy tokens identical" * greedy_required))
+    return good
+
+
+def parse_args(arguments):
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m mohd.compare", description=__doc__.split("\n\n")[0])
+    parser.add_argument("folder", metavar="MODEL_DIR", help="config.json and safetensors, see docs/formats.md")
+    parser.add_argument("--text", help="file whose bytes are the tokens (default: random tokens)")
+    parser.add_argument("--tokens", type=int, default=1000, help="number of tokens to compare (default 1000)")
+    parser.add_argument("--weights-dtype", choices=LIMITS, default="f32", help="storage type of the compiled weights")
+    parser.add_argument("--target", default="cpu:native", help="target of mohd-compile")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random tokens")
+    args = parser.parse_args(arguments)
+    if args.tokens < 1:
+        parser.error(f"expects --tokens to be at least 1, got {args.tokens}")
+    return args
+
+
+def main(arguments=None):
+    """Compiles and compares; returns the exit code."""
+    args = parse_args(arguments)
+    try:
+        tokens = tokens_of(torch_model.Config.load(args.folder), args.text, args.tokens, args.seed)
+        with tempfile.TemporaryDirectory() as work:
+            bundle = pathlib.Path(work) / "model.mohdb"
+            mohd.compile(args.folder, bundle, target=args.target, weights_dtype=args.weights_dtype)
+            good = compare(bundle, args.folder, tokens, LIMITS[args.weights_dtype], args.weights_dtype == "f32")
+    except (MohdError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
