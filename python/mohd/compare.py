@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 import mohd
-from mohd import torch_model
-from mohd.runtime import Generator, MohdError
+from mohd import Generator, MohdError, torch_model
+from mohd.config import Config
 
 LENGTH = 512  # most tokens of one sequence
 STEPS = 32  # decode steps at the end of each sequence
@@ -134,7 +134,7 @@ def main(arguments=None):
     """Compiles and compares; returns the exit code."""
     args = parse_args(arguments)
     try:
-        tokens = tokens_of(torch_model.Config.load(args.folder), args.text, args.tokens, args.seed)
+        tokens = tokens_of(Config.load(args.folder), args.text, args.tokens, args.seed)
         with tempfile.TemporaryDirectory() as work:
             bundle = pathlib.Path(work) / "model.mohdb"
             mohd.compile(args.folder, bundle, target=args.target, weights_dtype=args.weights_dtype)

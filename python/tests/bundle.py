@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Writes a small bundle (docs/formats.md) by hand, so that the binding is tested without the compiler."""
+
+import hashlib
+import json
+import struct
+import subprocess
+
+SOURCE = """
+#include <stdint.h>
+// y[i] = 2 * x[i]; total[i] += x[i]
+void twice(void *const *bindings, const int64_t *params, int64_t begin, int64_t end) {
+  const float *x = bindings[0]; float *y = bindings[1], *total = bindings[2];
+  for (int64_t i = begin; i < end; ++i) { y[i] = 2 * x[i]; total[i] += x[i]; }
+}
+// y[i] = table[ids[i]], 16-bit elements
+void pick(void *const *bindings, const int64_t *params, int64_t begin, int64_t end) {
+  const int32_t *ids = bindings[0]; const uint16_t *table = bindings[1]; uint16_t *y = bindings[2];
+  for (int64_t i = begin; i < end; ++i) y[i] = table[ids[i]];
+}
+"""
+
+
+def dispatch(kernel, grid, *bindings):
+    """A dispatch of the manifest; bindings are (kind, index, size)."""
+    return {"kernel": kernel, "grid": grid, "params": [],
+            "bindings": [{kind: i, "offset": "0", "size": size} for kind, i, size in bindings]}
+
+
+def tensor(name, dtype, *shape, **more):
+    """An input or output of the manifest."""
+    return {"name": name, "dtype": dtype, "shape": list(shape), **more}
+
+
+def manifest_of(code):
+    """The manifest for the shared object `code`; the segment's offset is still 0."""
+    return {
+        "format": {"major": 1, "minor": 0}, "required_features": [], "abi": {"min": 1, "max": 1},
+        "producer": {"name": "test", "version": "0", "llvm": "none", "flags": [], "inputs": []},
+        "model": None, "files": [], "weights": [],
+        "segments": [{"name": "code", "offset": 0, "size": len(code), "align": 64, "sha256": hashlib.sha256(code).hexdigest()}],
+        "entry_points": [
+            {"name": "twice", "dims": ["T"],
+             "inputs": [tensor("x", "f32", "T", 4), tensor("total", "f32", "T", 4, mutable=True)],
+             "outputs": [tensor("y", "f32", "T", 4)]},
+            {"name": "pick", "dims": ["T", "V"],
+             "inputs": [tensor("ids", "i32", "T", range=["0", "V"]), tensor("table", "bf16", "V")],
+             "outputs": [tensor("y", "bf16", "T")]},
+        ],
+        "targets": [{
+            "kind": "cpu", "arch": "x86-64", "features": [], "segment": 0,
+            "kernels": [{"name": "twice", "bindings": 3, "params": 0}, {"name": "pick", "bindings": 3, "params": 0}],
+            "programs": [
+                {"entry": 0, "workspace": "T*64", "dispatches": [
+                    dispatch(0, "T*4", ("input", 0, "T*16"), ("output", 0, "T*16"), ("input", 1, "T*16"))]},
+                {"entry": 1, "workspace": "0", "dispatches": [
+                    dispatch(1, "T", ("input", 0, "T*4"), ("input", 1, "V*2"), ("output", 0, "T*2"))]},
+            ]}],
+    }
+
+
+def write(folder):
+    """Writes the bundle into `folder` and returns its path. It needs the C compiler `cc`."""
+    (folder / "kernels.c").write_text(SOURCE)
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", folder / "kernels.so", folder / "kernels.c"], check=True)
+    code = (folder / "kernels.so").read_bytes()
+    manifest = manifest_of(code)
+    first = manifest["segments"][0]["offset"] = 4096  # leaves room enough
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
+    head = struct.pack("<8sHHIQII", b"MOHDBNDL", 1, 0, len(text), first + len(code), 0, 0)
+    data = head + hashlib.sha256(head + text).digest() + text
+    path = folder / "small.mohdb"
+    path.write_bytes(data.ljust(first, b"\0") + code)
+    return path

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The binding of libmohd_rt, on a bundle written by hand, and the way to the compiler."""
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import bundle
+import mohd
+from mohd import find
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return bundle.write(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture
+def module(path):
+    return mohd.load(path)
+
+
+def test_import_is_light():
+    code = "import sys, mohd; assert not {'torch', 'safetensors'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(find.PACKAGE.parent)})
+
+
+def test_version():
+    assert "ABI 1" in mohd.version()
+
+
+def test_module_describes_itself(path, module):
+    assert list(module.entry_points) == ["twice", "pick"]
+    twice = module.entry_points["twice"]
+    assert [repr(t) for t in twice.inputs] == ["x: Tx4xf32", "total: 1xf32 mutable"]
+    assert [repr(t) for t in module.entry_points["pick"].outputs] == ["y: Txbf16"]
+    assert module.manifest["producer"]["name"] == "test"
+    assert mohd.load(path.read_bytes()).manifest == module.manifest
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 17])
+def test_run(module, tokens):
+    x, total = np.arange(tokens * 4, dtype=np.float32).reshape(tokens, 4), mohd.zeros((tokens, 4), np.float32)
+    y = module.context(threads=1).run("twice", {"x": x, "total": total})["y"]
+    np.testing.assert_array_equal(y, 2 * x)
+    np.testing.assert_array_equal(total, x)  # updated in place
+
+
+def test_nothing_is_copied(module):
+    x, total, y = mohd.empty((3, 4), np.float32), mohd.zeros((3, 4), np.float32), mohd.empty((3, 4), np.float32)
+    x[...] = 1
+    assert module.entry_points["twice"].inputs[0].accept(x) is x
+    assert module.context(1).run("twice", {"x": x, "total": total}, {"y": y})["y"] is y
+    assert (y == 2).all()
+
+
+def test_bfloat16_is_bits(module):
+    table, ids = np.array([1, 2, 3], np.uint16), np.array([2, 0], np.int32)
+    assert module.context().run("pick", {"ids": ids, "table": table})["y"].tolist() == [3, 1]
+
+
+@pytest.mark.parametrize("ids", [[3], [-1]])
+def test_index_out_of_range(module, ids):
+    with pytest.raises(mohd.MohdError, match="ids") as caught:
+        module.context().run("pick", {"ids": np.array(ids, np.int32), "table": np.zeros(3, np.uint16)})
+    assert caught.value.status == "OUT_OF_RANGE"
+
+
+def test_wrong_arguments(module):
+    context, x, total = module.context(), np.zeros((2, 4), np.float32), mohd.zeros((2, 4), np.float32)
+    with pytest.raises(TypeError, match="expects 'x' to be f32, got float64"):
+        context.run("twice", {"x": x.astype(float), "total": total})
+    with pytest.raises(TypeError, match="expects inputs x, total, got x"):
+        context.run("twice", {"x": x})
+    with pytest.raises(TypeError, match="expects outputs y, got z"):
+        context.run("twice", {"x": x, "total": total}, {"z": x})
+    with pytest.raises(TypeError, match="expects 'total' to be writeable"):
+        context.run("twice", {"x": x, "total": mohd.zeros((2, 5), np.float32)[:, 1:]})
+    with pytest.raises(TypeError, match="expects output 'y' to be f32, writeable"):
+        context.run("twice", {"x": x, "total": total}, {"y": np.zeros((2, 4))})
+    with pytest.raises(TypeError, match="at most 8 dims, got 9"):
+        context.run("twice", {"x": np.zeros((1,) * 9, np.float32), "total": total})
+    with pytest.raises(mohd.MohdError, match="x") as caught:
+        context.run("twice", {"x": np.zeros((2, 5), np.float32), "total": total})
+    assert caught.value.status == "INVALID_ARGUMENT"
+    with pytest.raises(mohd.MohdError, match="no entry point 'thrice', there are twice, pick"):
+        context.run("thrice", {})
+
+
+def test_bad_bundles(tmp_path, path):
+    with pytest.raises(mohd.MohdError) as caught:
+        mohd.load(tmp_path / "none.mohdb")
+    assert caught.value.status == "NOT_FOUND"
+    with pytest.raises(mohd.MohdError) as caught:
+        mohd.load(path.read_bytes()[:-1])
+    assert caught.value.status == "MALFORMED"
+    with pytest.raises(mohd.MohdError) as caught:
+        mohd.load(path, flags=mohd.Module.NO_HOST_CODE)
+    assert caught.value.status == "UNSUPPORTED"
+
+
+def test_contexts_in_threads_agree(module):
+    x = np.random.default_rng(0).standard_normal((500, 4)).astype(np.float32)
+    results = [None] * 8
+
+    def work(i):
+        context = module.context(1)
+        results[i] = context.run("twice", {"x": x, "total": mohd.zeros((500, 4), np.float32)})["y"]
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all((result == 2 * x).all() for result in results)
+
+
+def test_library_not_found(monkeypatch, tmp_path):
+    monkeypatch.setenv("MOHD_RUNTIME", str(tmp_path / "none.so"))
+    mohd.runtime.library.cache_clear()
+    with pytest.raises(mohd.MohdError, match="set MOHD_RUNTIME"):
+        mohd.version()
+
+
+def fake_compiler(tmp_path, body):
+    """A stand-in for mohd-compile: a shell script."""
+    program = tmp_path / "mohd-compile"
+    program.write_text(f"#!/bin/sh\n{body}\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return program
+
+
+def test_compile_runs_the_compiler(monkeypatch, tmp_path):
+    monkeypatch.setenv("MOHD_COMPILE", str(fake_compiler(tmp_path, f'echo "$@" > {tmp_path}/arguments')))
+    assert mohd.compile("model", "out.mohdb", weights_dtype="bf16", options=["-q"]) == "out.mohdb"
+    arguments = (tmp_path / "arguments").read_text().split()
+    assert arguments == ["model", "--target=cpu:native", "-o", "out.mohdb", "-q", "--weights-dtype=bf16"]
+
+
+@pytest.mark.parametrize("code,status", [(1, "FAILURE"), (3, "MALFORMED"), (7, "IO"), (70, "INTERNAL")])
+def test_compile_failure_is_an_exception(monkeypatch, tmp_path, code, status):
+    monkeypatch.setenv("MOHD_COMPILE", str(fake_compiler(tmp_path, f"echo error: broken >&2; exit {code}")))
+    with pytest.raises(mohd.MohdError, match=f"{status}: broken"):
+        mohd.compile("model", "out.mohdb")
+
+
+def test_compiler_not_found(monkeypatch, tmp_path):
+    monkeypatch.setenv("MOHD_COMPILE", str(tmp_path / "none"))
+    with pytest.raises(mohd.MohdError, match="no mohd-compile"):
+        mohd.compile("model", "out.mohdb")
+
+
+def test_places_in_order(monkeypatch, tmp_path):
+    monkeypatch.delenv("MOHD_COMPILE", raising=False)
+    monkeypatch.delenv("MOHD_BUILD", raising=False)
+    (tmp_path / "bin").mkdir()
+    program = fake_compiler(tmp_path / "bin", "true")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    assert find.compiler() == program
+    (tmp_path / "build/bin").mkdir(parents=True)
+    monkeypatch.setenv("MOHD_BUILD", str(tmp_path / "build"))
+    assert find.compiler() == program
+    other = fake_compiler(tmp_path / "build/bin", "true")
+    assert find.compiler() == other
