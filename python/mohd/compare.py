@@ -3,8 +3,11 @@
 
     python -m mohd.compare MODEL_DIR [--text FILE] [--tokens N] [--weights-dtype f32|bf16|f16]
 
-Half of the tokens' sequences go through `prefill`, the last steps of each through `decode`; then 200 tokens are
-generated greedily on both sides. Exit code 0 if everything agrees, 1 if not.
+Each sequence goes through `prefill`, its last steps through `decode`; then 200 tokens are generated greedily on both
+sides. Exit code 0 if everything agrees, 1 if not.
+
+Where two groups' router logits are equal to rounding, both choices are right and lead to other logits from there on.
+Rows from the first such near tie of a sequence on are counted but not compared.
 """
 
 import argparse
@@ -22,6 +25,7 @@ from mohd.config import Config
 LENGTH = 512  # most tokens of one sequence
 STEPS = 32  # decode steps at the end of each sequence
 PROMPT = 64  # tokens before the greedy part
+NEAR_TIE = 16 * np.finfo(np.float32).eps  # of the largest logit: what float32 sums in another order may differ by
 LIMITS = {"f32": 1e-4, "bf16": 2e-2, "f16": 2e-2}
 
 
@@ -51,10 +55,24 @@ def compiled_logits(generator, tokens):
     return np.concatenate(parts, 1)
 
 
+def near_ties(part):
+    """Where [sequences, length] the last chosen and the first refused group of a sub-layer are equal to rounding."""
+    routing = part.routing
+    if part.logits is None or routing.num_active == routing.num_groups or routing.num_routed == 0:
+        return False
+    order = part.logits[..., routing.num_shared :].sort(-1, descending=True).values
+    margin = order[..., routing.num_routed - 1] - order[..., routing.num_routed]
+    return (margin <= NEAR_TIE * part.logits.abs().max()).numpy()
+
+
 def reference_logits(model, tokens):
-    """Logits [sequences, length, V] of PyTorch."""
+    """PyTorch's logits [sequences, length, V], and the rows [sequences, length] before the first near tie."""
     with torch.no_grad():
-        return model(torch.from_numpy(tokens).long()).numpy()
+        logits = model(torch.from_numpy(tokens).long()).numpy()
+    ties = np.zeros(tokens.shape, bool)
+    for part in model.sub_layers():
+        ties |= near_ties(part)
+    return logits, ~np.logical_or.accumulate(ties, 1)
 
 
 def compiled_greedy(generator, prompt, count):
@@ -77,11 +95,10 @@ def reference_greedy(model, prompt, count):
 
 
 def row_of(name, got, expected):
-    """One line of the table and the relative Frobenius error of logits [..., V]."""
-    error = np.linalg.norm((got - expected).ravel()) / np.linalg.norm(expected.ravel())
+    """One line of the table and the relative Frobenius error of logits [rows, V]."""
+    error = np.linalg.norm(got - expected) / np.linalg.norm(expected)
     same = (got.argmax(-1) == expected.argmax(-1)).sum()
-    largest = np.abs(got - expected).max()
-    count = got[..., 0].size
+    largest, count = np.abs(got - expected).max(), len(got)
     return f"{name:8} {count:6} {error:14.3e} {largest:14.3e}   {same:6} of {count}", error
 
 
@@ -95,13 +112,14 @@ def compare(bundle, folder, tokens, limit, greedy_required):
     positions = min(config.max_position_embeddings, max(tokens.shape[1], PROMPT + 200))
     module = mohd.load(bundle)
     got = compiled_logits(Generator(module, tokens.shape[0], positions), tokens)
-    expected = reference_logits(model, tokens)
-    first = max(1, tokens.shape[1] - STEPS)
+    expected, clear = reference_logits(model, tokens)
+    print(f"rows     {clear.size}, of them {clear.size - clear.sum()} from a near tie of the router on, not compared")
     print("part       rows  relative error  max abs error   same argmax")
-    good = np.isfinite(got).all()
-    for name, part in (("prefill", slice(0, first)), ("decode", slice(first, None))):
-        if expected[:, part].size:
-            line, error = row_of(name, got[:, part], expected[:, part])
+    good = np.isfinite(got).all() and clear.mean() >= 0.1
+    decoded = np.arange(tokens.shape[1]) >= max(1, tokens.shape[1] - STEPS)
+    for name, rows in (("prefill", clear & ~decoded), ("decode", clear & decoded)):
+        if rows.any():
+            line, error = row_of(name, got[rows], expected[rows])
             print(line)
             good &= error <= limit
     prompt = tokens[0, : min(PROMPT, positions // 2)]

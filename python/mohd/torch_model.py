@@ -123,6 +123,7 @@ class SubLayer(nn.Module):
         super().__init__()
         self.routing = config.routing(part)
         self.balance = None  # balance loss of the last forward
+        self.logits = None  # the router's logits [B, S, N] at the last forward
         if self.routing is None:
             return
         n, width = self.routing.num_groups, config.routed_width // self.routing.num_groups
@@ -140,6 +141,7 @@ class SubLayer(nn.Module):
             if routing.needs_scores:
                 logits = functional.linear(normed, self.router.weight)  # [B, S, N]
                 scores, mask = scores_of(logits, routing), select(logits, routing)
+                self.logits = logits.detach()
             else:
                 scores = normed.new_ones(normed.shape[:-1] + (routing.num_groups,))
                 mask = (torch.arange(routing.num_groups, device=normed.device) < routing.num_shared).expand(scores.shape)
@@ -287,10 +289,13 @@ class Model(nn.Module):
         head = self.model.embed_tokens if self.config.tie_word_embeddings else self.lm_head
         return functional.linear(self.model.norm(x), head.weight)
 
+    def sub_layers(self):
+        """Every attention and FFN."""
+        return [part for layer in self.model.layers for part in (layer.self_attn, layer.mlp)]
+
     def balance_loss(self):
         """The sum of all routers' balance losses at the last forward."""
-        parts = [part.balance for layer in self.model.layers for part in (layer.self_attn, layer.mlp)]
-        return sum((b for b in parts if b is not None), torch.zeros(()))
+        return sum((part.balance for part in self.sub_layers() if part.balance is not None), torch.zeros(()))
 
 
 def load(folder, dtype=torch.float32):

@@ -37,7 +37,7 @@ def test_version():
 def test_module_describes_itself(path, module):
     assert list(module.entry_points) == ["twice", "pick"]
     twice = module.entry_points["twice"]
-    assert [repr(t) for t in twice.inputs] == ["x: Tx4xf32", "total: 1xf32 mutable"]
+    assert [repr(t) for t in twice.inputs] == ["x: Tx4xf32", "total: Tx4xf32 mutable"]
     assert [repr(t) for t in module.entry_points["pick"].outputs] == ["y: Txbf16"]
     assert module.manifest["producer"]["name"] == "test"
     assert mohd.load(path.read_bytes()).manifest == module.manifest
