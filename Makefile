@@ -2,7 +2,7 @@
 # The commands everyone types. CMake does the building; scripts/ holds whatever is longer than a line.
 
 BUILD := build
-EXAMPLE := examples/mohd-tiny
+EXAMPLE := examples/pydoc-mohd
 PROMPT ?= The function returns
 TOKENS ?= 200
 PYTHON = $(shell scripts/setup --print-python)
@@ -32,7 +32,7 @@ build: setup $(BUILD)/build.ninja
 demo: build
 	$(BUILD)/bin/mohd-compile $(EXAMPLE) --target=cpu:native -o $(BUILD)/demo.mohdb
 	$(BUILD)/bin/mohd-run $(BUILD)/demo.mohdb --prompt '$(PROMPT)' --max-new-tokens $(TOKENS) --greedy
-	$(RUN_PYTHON) -m mohd.compare $(EXAMPLE)
+	$(RUN_PYTHON) -m mohd.compare $(EXAMPLE) --text examples/sample.txt
 
 check: build
 	@scripts/check --build $(BUILD) --python $(PYTHON)

@@ -175,7 +175,8 @@ class Tensor:
         if array.ndim > MAX_RANK:
             raise TypeError(f"expects '{self.name}' to have at most {MAX_RANK} dims, got {array.ndim}")
         shape = (ctypes.c_int64 * MAX_RANK)(*array.shape)
-        return _new(_Tensor, data=array.ctypes.data if array.size else None, dtype=self.kind, rank=array.ndim, shape=shape, byte_size=array.nbytes)
+        data = array.ctypes.data if array.size else None
+        return _new(_Tensor, data=data, dtype=self.kind, rank=array.ndim, shape=shape, byte_size=array.nbytes)
 
 
 class EntryPoint:
