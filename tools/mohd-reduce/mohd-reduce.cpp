@@ -2,6 +2,7 @@
 // mohd-reduce: shrinks a .mlir file while a test script still finds it interesting.
 #include "mohd/InitAll.h"
 
+#include "mlir/IR/DialectRegistry.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Tools/mlir-reduce/MlirReduceMain.h"
 
