@@ -44,6 +44,13 @@ def test_an_old_report_does_not_count(tmp_path):
     assert tuple(check.run_suite(dead, dict(os.environ))) == (0, 1, 0)
 
 
+def test_a_suite_that_hangs_is_killed(tmp_path):
+    hung = check.Suite("toy", ["sh", "-c", "sleep 60 & sleep 60"], tmp_path, tmp_path / "report.xml")
+    start = time.monotonic()
+    assert tuple(check.run_suite(hung, dict(os.environ), limit=0.2)) == (0, 1, 0)
+    assert time.monotonic() - start < 10
+
+
 def test_programs_are_found_by_name(tmp_path):
     for name in ("bin/FormatTest", "bin/runtime_tests", "bin/mohd-opt", "x/CMakeFiles/OtherTest"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
