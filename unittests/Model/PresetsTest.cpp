@@ -8,7 +8,9 @@
 #include "mohd/Model/Tensors.h"
 
 #include <cmath>
+#include <fstream>
 #include <gtest/gtest.h>
+#include <iterator>
 
 using namespace mlir::mohd;
 
@@ -143,6 +145,30 @@ TEST(Cost, TableAndJsonShowTheSameNumbers) {
   EXPECT_NE(json.find("\"model\":{\"activated\":322226176,"), std::string::npos) << json;
   EXPECT_NE(json.find("\"parameters\":354993152"), std::string::npos) << json;
   EXPECT_NE(json.find("\"context_length\":2048"), std::string::npos) << json;
+}
+
+/// The row of a preset in docs/models.md: 16-bit weights, context 2048.
+std::string documentedRow(const std::string &name) {
+  ModelConfig config = *presetConfig(name);
+  ModelCost cost = computeCost(config, 2, 2048);
+  PartCost total = cost.total();
+  std::string groups = "-";
+  if (const auto &routing = config.routing)
+    groups = std::to_string(routing->numGroups) + ", " + std::to_string(routing->numShared) + ", " +
+             std::to_string(routing->numRouted);
+  char numbers[128];
+  std::snprintf(numbers, sizeof(numbers), "%.2fM | %.2fM | %.3f | %.1f", total.parameters / 1e6,
+                total.activated / 1e6, total.flops / 1e9, cost.bytesPerToken(total) / 1e6);
+  return "| `" + name + "` | " + std::to_string(config.hiddenSize) + " | " +
+         std::to_string(config.intermediateSize) + " | " + groups + " | " + numbers + " |";
+}
+
+TEST(Cost, TableInTheDocumentationIsFresh) {
+  std::ifstream stream(MOHD_MODELS_PAGE);
+  std::string page(std::istreambuf_iterator<char>(stream), {});
+  ASSERT_FALSE(page.empty()) << MOHD_MODELS_PAGE;
+  for (const std::string &name : presetNames())
+    EXPECT_NE(page.find(documentedRow(name)), std::string::npos) << documentedRow(name);
 }
 
 } // namespace
