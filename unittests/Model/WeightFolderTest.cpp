@@ -6,6 +6,7 @@
 #include "ModelFolder.h"
 #include "mohd/Model/Weights.h"
 
+#include <cmath>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -186,6 +187,24 @@ TEST_F(WeightFolder, TruncatedFilesAreRefused) {
   for (size_t size = 0; size < whole.size(); size += size < 16 ? 1 : 61) {
     folder.writeText(kSingle, whole.substr(0, size));
     ASSERT_NE(refusal(), "accepted") << size;
+  }
+}
+
+/// The models in examples/ were written by PyTorch and the safetensors library.
+TEST(ExampleModels, AreReadWithoutComplaint) {
+  for (const char *name : {"pydoc-mohd", "pydoc-dense"}) {
+    std::string folder = std::string(MOHD_EXAMPLES) + "/" + name;
+    Result<ParsedConfig> parsed = readConfig(folder);
+    ASSERT_TRUE(parsed.ok()) << parsed.status().message();
+    EXPECT_TRUE(parsed->warnings.empty()) << parsed->warnings.front();
+    Result<std::unique_ptr<WeightSource>> source = openWeights(folder, parsed->config);
+    ASSERT_TRUE(source.ok()) << source.status().message();
+    for (const TensorSpec &spec : expectedTensors(parsed->config)) {
+      std::vector<float> values(static_cast<size_t>(spec.numElements()));
+      ASSERT_TRUE((*source)->readTensor(spec.name, {}, values.data(), values.size() * 4).ok());
+      for (float value : values)
+        ASSERT_TRUE(std::isfinite(value)) << spec.name;
+    }
   }
 }
 
