@@ -121,16 +121,18 @@ class Config:
     @staticmethod
     def from_dict(values):
         """Reads the object of a config.json. Unknown keys warn; unknown keys inside `mohd` raise TypeError."""
+        values = {key: value for key, value in values.items() if value is not None}  # null is absent
         kind = values.get("model_type")
         if kind not in ("mohd", "llama") or (kind == "mohd") != ("mohd" in values):
             raise ValueError(f"expects model_type 'mohd' with a mohd block or 'llama' without, got '{kind}'")
-        for key, only in (("hidden_act", "silu"), ("attention_bias", False), ("mlp_bias", False), ("rope_scaling", None)):
+        for key, only in {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "rope_scaling": None}.items():
             if values.get(key, only) != only:
                 raise ValueError(f"expects {key} to be {only}, got {values[key]}")
         fields = {f.name for f in dataclasses.fields(Config)}
         for key in values.keys() - fields - IGNORED_KEYS:
             warnings.warn(f"config.json: unknown key '{key}'")
-        routing = Routing(**values["mohd"]) if "mohd" in values else None
+        block = {key: value for key, value in values.get("mohd", {}).items() if value is not None}
+        routing = Routing(**block) if "mohd" in values else None
         return Config(**{k: v for k, v in values.items() if k in fields - {"mohd"}}, mohd=routing)
 
     @staticmethod
@@ -209,4 +211,6 @@ class Config:
         routing = self.routing(part) if part else None
         if routing is None or name.endswith("router.weight") or name.endswith("fusion.bias"):
             return 1
+        if routing.axis == "ffn_inner" and name.endswith("down_proj.weight") and routing.fusion != "none":
+            return 1  # the fusion has filled every group again
         return routing.num_active / routing.num_groups

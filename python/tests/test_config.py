@@ -40,6 +40,14 @@ def test_bad_values_are_refused(change, message):
         Config.from_dict({"model_type": "mohd", "mohd": MOHD, **SIZES} | change)
 
 
+def test_null_is_absent():
+    values = config_of(Routing(4, 1, 2)).to_dict()
+    values["mohd"]["gate"] = values["tokenizer"] = values["rope_scaling"] = values["head_dim"] = None
+    assert Config.from_dict(values) == config_of(Routing(4, 1, 2))
+    del values["mohd"]
+    assert Config.from_dict(values | {"model_type": "llama", "mohd": None}) == config_of(None)
+
+
 def test_unknown_keys():
     with pytest.raises(TypeError, match="colour"):
         Config.from_dict({"model_type": "mohd", "mohd": MOHD | {"colour": 1}, **SIZES})
@@ -59,6 +67,14 @@ def test_activated_parameters():
     projections, fusion, router = 8 * (4 * 8 + 3 * 6), 2 * (4 * 2 * 2 + 2 * 4 * 4), 2 * 4 * 8
     assert config.parameters() == (
         projections + fusion + router + 3 * 8 + 2 * 80, projections // 2 + fusion // 2 + router + 3 * 8 + 80 + 8)
+
+
+@pytest.mark.parametrize("fusion,down", [("block_diagonal", 32), ("none", 16)])
+def test_activated_parameters_of_ffn_inner(fusion, down):
+    dense = Config(8, 4, 1, 2, 10, 16).parameters()[1] - 3 * 32  # without the FFN
+    routing = Routing(2, 1, 0, gate="binary", fusion=fusion, axis="ffn_inner")
+    extra = 4 + 4 if fusion != "none" else 0  # half of 2 blocks of 2 x 2, and the bias
+    assert Config(8, 4, 1, 2, 10, 16, mohd=routing).parameters()[1] == dense + 16 + down + extra
 
 
 def test_bf16_conversion_rounds_to_nearest_even():
