@@ -17,7 +17,11 @@ def Mohd_TokenOpInterface : OpInterface<"TokenOpInterface"> {
     InterfaceMethod<"Operand number that result 0 overwrites, if any; its dynamic dimensions are the result's.",
         "::std::optional<unsigned>", "getTiedOperand", (ins), "", "return std::nullopt;">,
     InterfaceMethod<"Operands that hold indices, each with the operand and dimension that bounds it.",
-        "::llvm::SmallVector<::mlir::mohd::IndexOperand>", "getIndexOperands", (ins), "", "return {};">
+        "::llvm::SmallVector<::mlir::mohd::IndexOperand>", "getIndexOperands", (ins), "", "return {};">,
+    InterfaceMethod<"Pairs of operands whose shapes are equal, dynamic dimensions included.",
+        "::llvm::SmallVector<::std::pair<unsigned, unsigned>>", "getEqualShapes", (ins), "", "return {};">,
+    InterfaceMethod<"True if the op reads the gates of its routing, not only the indices.",
+        "bool", "readsGates", (ins), "", "return false;">
   ];
   let verify = "return ::mlir::mohd::detail::verifyTokenOp($_op);";
 }

@@ -16,6 +16,7 @@ class Mohd_Op<string mnemonic, list<Trait> traits = []> : Op<Mohd_Dialect, mnemo
 class Mohd_TokenOp<string mnemonic, string tokenOperands, list<Trait> traits = []>
     : Mohd_Op<mnemonic, [Pure, Mohd_TokenOpInterface] # traits> {
   code tokenOperandsDecl = "::llvm::SmallVector<unsigned> getTokenOperands() { return {" # tokenOperands # "}; }\n";
+  code readsGatesDecl = "bool readsGates() { return true; }\n";
   let extraClassDeclaration = tokenOperandsDecl;
 }
 
@@ -128,6 +129,7 @@ def Mohd_UnpackRoutingOp : Mohd_TokenOp<"unpack_routing", "0"> {
   let assemblyFormat = "$routing attr-dict `:` qualified(type($routing)) `->` type($indices) `,` type($gates)";
   let hasVerifier = 1;
   let hasFolder = 1;
+  let extraClassDeclaration = tokenOperandsDecl # readsGatesDecl;
 }
 
 def Mohd_GateOp : Mohd_TokenOp<"gate", "0, 1", [AllTypesMatch<["input", "result"]>]> {
@@ -149,6 +151,7 @@ def Mohd_GateOp : Mohd_TokenOp<"gate", "0, 1", [AllTypesMatch<["input", "result"
   let results = (outs Mohd_TokenTensor:$result);
   let assemblyFormat = "$input `,` $routing attr-dict `:` type($input) `,` qualified(type($routing))";
   let hasVerifier = 1;
+  let extraClassDeclaration = tokenOperandsDecl # readsGatesDecl;
 }
 
 def Mohd_ScaleOp : Mohd_TokenOp<"scale", "0, 1", [AllTypesMatch<["input", "result"]>]> {
@@ -175,6 +178,7 @@ def Mohd_ScaleOp : Mohd_TokenOp<"scale", "0, 1", [AllTypesMatch<["input", "resul
   let assemblyFormat = "$input `,` $routing `scaling` $scaling attr-dict `:` type($input) `,` qualified(type($routing))";
   let hasVerifier = 1;
   let hasFolder = 1;
+  let extraClassDeclaration = tokenOperandsDecl # readsGatesDecl;
 }
 
 def Mohd_SpmmOp : Mohd_TokenOp<"spmm", "0, 1", [DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
@@ -202,6 +206,7 @@ def Mohd_SpmmOp : Mohd_TokenOp<"spmm", "0, 1", [DeclareOpInterfaceMethods<InferT
     $input `,` $routing `,` $weight (`plan` $plan^)? attr-dict `:` type($input) `,` qualified(type($routing)) `,` type($weight)
   }];
   let hasVerifier = 1;
+  let extraClassDeclaration = tokenOperandsDecl # readsGatesDecl;
 }
 
 def Mohd_SddmmOp : Mohd_TokenOp<"sddmm", "0, 1", [DeclareOpInterfaceMethods<InferTypeOpInterface>]> {

@@ -216,6 +216,7 @@ def Mohd_AttentionOp : Mohd_TokenOp<"attention", "0, 3", [AllTypesMatch<["query"
     /// `query`, `position`, and `sequence` if it is given.
     ::llvm::SmallVector<unsigned> getTokenOperands();
     ::llvm::SmallVector<::mlir::mohd::IndexOperand> getIndexOperands();
+    ::llvm::SmallVector<::std::pair<unsigned, unsigned>> getEqualShapes() { return {{1, 2}}; }
     int64_t getNumHeads() { return getQuery().getType().getDimSize(1) / getHeadDim(); }
     int64_t getNumKvHeads() { return getKeys().getType().getDimSize(3) / getHeadDim(); }
   }];

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Passes on the mohd dialect: planning and scheduling.
+#ifndef MOHD_DIALECT_MOHD_TRANSFORMS_PASSES_TD
+#define MOHD_DIALECT_MOHD_TRANSFORMS_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+//===----------------------------------------------------------------------===//
+// Phase plan
+//===----------------------------------------------------------------------===//
+
+def FoldScalePass : Pass<"mohd-fold-scale", "::mlir::func::FuncOp"> {
+  let summary = "fold activation scaling into the gates of the routing";
+  let description = [{
+    A token's activation scaling is one scalar and the SpMM that consumes it is linear, so `spmm(scale(x))` with gates g is
+    `spmm(x)` with gates a*g. This pass gives the `mohd.route` that scaling and drops the `mohd.scale`, which saves a pass over the activations.
+
+    Runs: in phase plan, before `mohd-plan-sparsity`.
+    Leaves alone: a routing whose gates anything else reads, a scaled value that anything but an SpMM over the same routing
+    uses, and routings that no `mohd.route` made.
+    Statistics: number of scalings folded.
+
+    Before and after: see test/Docs/fold-scale.mlir.
+  }];
+  let statistics = [Statistic<"numFolded", "num-folded", "Activation scalings folded into gates">];
+}
+
+def PlanSparsityPass : Pass<"mohd-plan-sparsity", "::mlir::func::FuncOp"> {
+  let summary = "choose how each sparse op walks its groups";
+  let description = [{
+    Gives every `mohd.spmm` and `mohd.sddmm` without a plan the plan `dense` if all groups are active, else `gather`, so that lowerings
+    decide nothing.
+
+    Runs: last in phase plan.
+    Leaves alone: ops that carry a plan.
+    Statistics: number of ops planned.
+
+    Before and after: see test/Docs/plan-sparsity.mlir.
+  }];
+  let statistics = [Statistic<"numPlanned", "num-planned", "Sparse ops that were given a plan">];
+  let dependentDialects = ["::mlir::mohd::MohdDialect"];
+}
+
+//===----------------------------------------------------------------------===//
+// Phase schedule
+//===----------------------------------------------------------------------===//
+
+def OutlineDispatchesPass : Pass<"mohd-outline-dispatches", "::mlir::ModuleOp"> {
+  let summary = "turn entry points into lists of dispatches of kernels";
+  let description = [{
+    Each public function becomes a `mohd.program`: every op becomes a dispatch of a kernel, a function with the scalar interface of docs/formats.md
+    whose body is still the op, on tensors that view its buffers. Ops that differ only in their layer or their weight share a kernel. Intermediate
+    values are placed in one workspace whose size is an expression over the dims; a place is used again when its value is dead. `mohd.weight` ops become
+    entries of the module's attribute `mohd.weights`. KV caches are updated in place.
+
+    Runs: first in phase schedule.
+    Leaves alone: private functions.
+    Statistics: number of dispatches and of kernels.
+
+    Before and after: see test/Docs/outline-dispatches.mlir.
+  }];
+  let options = [
+    Option<"reference", "reference", "bool", /*default=*/"false",
+           "Give every dispatch a grid of one task, as kernels of the reference lowering do all work in it.">,
+    Option<"lanes", "lanes", "int64_t", /*default=*/"8", "Lanes of an f32 vector of the target.">,
+  ];
+  let statistics = [Statistic<"numDispatches", "num-dispatches", "Dispatches made">,
+                    Statistic<"numKernels", "num-kernels", "Kernels made">];
+  let dependentDialects = ["::mlir::mohd::MohdDialect", "::mlir::mohd::tile::TileDialect",
+                           "::mlir::bufferization::BufferizationDialect", "::mlir::func::FuncDialect",
+                           "::mlir::memref::MemRefDialect", "::mlir::LLVM::LLVMDialect"];
+}
+
+#endif // MOHD_DIALECT_MOHD_TRANSFORMS_PASSES_TD
