@@ -2,12 +2,16 @@
 // Registration of dialects, interfaces, passes and pipelines for all tools.
 #include "mohd/InitAll.h"
 
+#include "mohd/Conversion/Passes.h"
 #include "mohd/Dialect/MoHD/IR/MoHD.h"
 #include "mohd/Dialect/Tile/IR/Tile.h"
+#include "mohd/Pipelines/LowerToLLVM.h"
+#include "mohd/Pipelines/Passes.h"
 
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllExtensions.h"
 #include "mlir/InitAllPasses.h"
+#include "mlir/Pass/PassRegistry.h"
 
 void mlir::mohd::registerAllDialects(DialectRegistry &registry) {
   mlir::registerAllDialects(registry);
@@ -15,4 +19,10 @@ void mlir::mohd::registerAllDialects(DialectRegistry &registry) {
   registry.insert<MohdDialect, tile::TileDialect>();
 }
 
-void mlir::mohd::registerAllPasses() { mlir::registerAllPasses(); }
+void mlir::mohd::registerAllPasses() {
+  mlir::registerAllPasses();
+  registerMohdConversionPasses();
+  registerMohdPipelinesPasses();
+  PassPipelineRegistration<>("mohd-pipeline-lower", "Take kernels to the llvm dialect",
+                             buildLowerToLLVM);
+}

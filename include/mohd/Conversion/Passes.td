@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Conversions between dialects.
+#ifndef MOHD_CONVERSION_PASSES_TD
+#define MOHD_CONVERSION_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+//===----------------------------------------------------------------------===//
+// MathToArith
+//===----------------------------------------------------------------------===//
+
+def ApproximateMathPass : Pass<"mohd-approximate-math"> {
+  let summary = "replace mathematical functions by code that calls no library";
+  let description = [{
+    Kernels link against nothing. This pass writes `math.exp`, `math.log`, `math.tanh` and their like on f32 as the polynomials that MLIR has for them,
+    `math.sin` and `math.cos` as an argument reduction and fdlibm's polynomials (in f64 within 1 ulp up to 2^20; f32 goes through f64),
+    `math.rsqrt` as a division by a square root, and `math.fma` as a multiplication and an addition that the target joins if it can.
+
+    Runs: in phase lower, when loops and vectors have their final shape.
+    Leaves alone: what targets do natively (`math.sqrt`, `math.absf`, `math.floor`, ...) and integer functions.
+
+    Before and after: see test/Docs/approximate-math.mlir.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
+                           "::mlir::vector::VectorDialect", "::mlir::LLVM::LLVMDialect"];
+}
+
+//===----------------------------------------------------------------------===//
+// TileToLLVM
+//===----------------------------------------------------------------------===//
+
+def ConvertTileToLLVMPass : Pass<"convert-tile-to-llvm"> {
+  let summary = "turn a kernel's typed access to its buffers into loads of pointers";
+  let description = [{
+    `tile.param` becomes a load of the 64-bit parameter; `tile.binding` becomes a load of the pointer and a memref descriptor with offset 0 and
+    the strides of the identity layout. No alignment is promised beyond the element's: a binding may start at any element.
+
+    Runs: in phase lower, before the rest becomes LLVM.
+    Leaves alone: everything else; casts between memrefs and descriptors remain until `reconcile-unrealized-casts`.
+
+    Before and after: see test/Docs/tile-to-llvm.mlir.
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
+}
+
+#endif // MOHD_CONVERSION_PASSES_TD
