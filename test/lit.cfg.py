@@ -2,6 +2,8 @@
 """Configuration of the lit tests. Tests use the tools of the build by name; what a machine may lack is a feature.
 
 Features: `nvptx` (the LLVM in use has the target), `ptxas` (the assembler is found), `cuda-device` (a device answers).
+
+Substitutions: `%mohd_source` (the checkout), `%mohd_lib` (the build's libraries), `%examples`, `%python` (has numpy and torch).
 MOHD_CHECK_ROUNDTRIP=1 makes every `mohd-opt` print its input, parse it again and compare.
 """
 
@@ -28,6 +30,7 @@ config.environment["PYTHONPATH"] = os.path.join(config.mohd_source, "python")
 # What a person has set for their own runs must not change the tests.
 for name in [name for name in config.environment if name.startswith("MOHD_")]:
     del config.environment[name]
+config.environment["MOHD_BUILD"] = config.mohd_build
 
 
 def find_python():
@@ -42,6 +45,7 @@ mohd_opt = "mohd-opt --verify-roundtrip" if roundtrip else "mohd-opt"
 config.substitutions += [
     (r"(?<![-/\w.])mohd-opt(?![-/\w.])", mohd_opt),
     ("%mohd_source", config.mohd_source),
+    ("%mohd_lib", config.mohd_lib),
     ("%examples", os.path.join(config.mohd_source, "examples")),
     ("%python", find_python()),
 ]

@@ -142,9 +142,10 @@ Result<BundleInfo> validate(const ByteSource &source, const ValidateOptions &opt
   bundle.manifestText.resize(header.manifestBytes);
   MOHDRT_TRY(source.read(kHeaderBytes, bundle.manifestText.data(), header.manifestBytes));
   if (options.checkManifestHash) {
-    const Sha256Digest digest = hashManifest(bytes, bundle.manifestText);
-    if (std::memcmp(digest.data(), bytes + kHashedHeaderBytes, digest.size()) != 0)
-      return malformed("header and manifest do not match their sha256: the file is damaged");
+    Sha256Digest expected;
+    std::memcpy(expected.data(), bytes + kHashedHeaderBytes, expected.size());
+    MOHDRT_TRY(checkDigest("the header with the manifest", expected,
+                           hashManifest(bytes, bundle.manifestText)));
   }
   Result<Manifest> manifest = parseManifest(bundle.manifestText, header);
   if (!manifest.ok())
@@ -157,17 +158,18 @@ Result<BundleInfo> validate(const ByteSource &source, const ValidateOptions &opt
       Result<Sha256Digest> digest = hashRange(source, segment.offset, segment.size);
       if (!digest.ok())
         return digest.status();
-      MOHDRT_TRY(checkSegmentHash(segment, *digest));
+      MOHDRT_TRY(checkDigest("segment '" + segment.name + "'", segment.sha256, *digest));
     }
   return bundle;
 }
 
 } // namespace
 
-Status checkSegmentHash(const SegmentInfo &segment, const Sha256Digest &actual) {
-  if (actual == segment.sha256)
+Status checkDigest(const std::string &what, const Sha256Digest &expected,
+                   const Sha256Digest &actual) {
+  if (actual == expected)
     return Status();
-  return malformed("segment '" + segment.name + "' does not match its sha256: the file is damaged");
+  return malformed(what + " does not match its sha256: the file is damaged");
 }
 
 Result<BundleInfo> validateBundle(const ByteSource &source, const ValidateOptions &options) {

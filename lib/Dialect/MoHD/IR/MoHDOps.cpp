@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Verifiers, type inference, folds and canonicalisations of the ops particular to Mixture of Hidden Dimensions.
+// Verifiers, type inference, folds and canonicalisations of the ops particular to Mixture of Hidden
+// Dimensions.
 #include "mohd/Dialect/MoHD/IR/MoHD.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/PatternMatch.h"
+#include "llvm/Support/MathExtras.h"
+
+#include <limits>
 
 using namespace mlir;
 using namespace mlir::mohd;
@@ -29,6 +33,12 @@ static LogicalResult expectColumns(Operation *op, RankedTensorType type, int64_t
     return success();
   return op->emitOpError("expects '")
          << name << "' to have " << columns << " columns, got " << type.getDimSize(1);
+}
+
+/// True if `a` x `b` = `width`, for extents whose product may not fit 64 bits.
+static bool covers(int64_t a, int64_t b, int64_t width) {
+  int64_t product;
+  return !llvm::MulOverflow(a, b, product) && product == width;
 }
 
 LogicalResult mlir::mohd::verifyGateAndScaling(Gate gate, Scaling scaling,
@@ -81,9 +91,11 @@ LogicalResult RouteOp::verify() {
     return emitOpError("expects 'centroids' unless no group is routed and the gate is not "
                        "'softmax', got none");
   }
-  if (failed(expectColumns(*this, getScores().getType(), routing.getNumGroups(), "scores"))) // route_c2
+  if (failed(expectColumns(*this, getScores().getType(), routing.getNumGroups(),
+                           "scores"))) // route_c2
     return failure();
-  if (failed(verifyGateAndScaling(getGate(), getScaling(), [&] { return emitOpError(); }))) // route_c4
+  if (failed(
+          verifyGateAndScaling(getGate(), getScaling(), [&] { return emitOpError(); }))) // route_c4
     return failure();
   if (getGate() == Gate::Renormalized && routing.getNumRouted() == 1)
     emitWarning("gate 'renormalized' with one routed group gives the router no gradient from the "
@@ -92,7 +104,8 @@ LogicalResult RouteOp::verify() {
 }
 
 namespace {
-/// Drops centroids that nothing depends on: no group is routed, gates are constants, scores are unused.
+/// Drops centroids that nothing depends on: no group is routed, gates are constants, scores are
+/// unused.
 struct DropUnneededCentroids : OpRewritePattern<RouteOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(RouteOp op, PatternRewriter &rewriter) const override {
@@ -126,7 +139,8 @@ SmallVector<IndexOperand> MakeRoutingOp::getIndexOperands() {
 
 LogicalResult UnpackRoutingOp::verify() {
   int64_t numActive = getRouting().getType().getNumActive();
-  if (failed(expectColumns(*this, getIndices().getType(), numActive, "indices"))) // unpack_routing_c1
+  if (failed(
+          expectColumns(*this, getIndices().getType(), numActive, "indices"))) // unpack_routing_c1
     return failure();
   return expectColumns(*this, getGates().getType(), numActive, "gates"); // unpack_routing_c2
 }
@@ -160,12 +174,14 @@ LogicalResult ScaleOp::verify() {
   if (!route)
     return success();
   if (route.getScaling() != Scaling::None) { // scale_c1
-    InFlightDiagnostic diag = emitOpError("expects a routing whose gates are not scaled already, got scaling '")
-                              << stringifyScaling(route.getScaling()) << "'";
+    InFlightDiagnostic diag =
+        emitOpError("expects a routing whose gates are not scaled already, got scaling '")
+        << stringifyScaling(route.getScaling()) << "'";
     diag.attachNote(route.getLoc()) << "the gates are scaled here";
     return diag;
   }
-  return verifyGateAndScaling(route.getGate(), getScaling(), [&] { return emitOpError(); }); // scale_c2
+  return verifyGateAndScaling(route.getGate(), getScaling(),
+                              [&] { return emitOpError(); }); // scale_c2
 }
 
 OpFoldResult ScaleOp::fold(FoldAdaptor) {
@@ -182,17 +198,24 @@ OpFoldResult ScaleOp::fold(FoldAdaptor) {
 // SpmmOp, SddmmOp
 //===----------------------------------------------------------------------===//
 
-/// Appends [tokens of operand 0, columns] with the element type of operand 0.
-static LogicalResult inferFromInput(ValueRange operands, int64_t columns, SmallVectorImpl<Type> &types) {
+/// Appends [tokens of operand 0, groups * width] with the element type of operand 0.
+static LogicalResult inferFromInput(std::optional<Location> location, ValueRange operands,
+                                    int64_t groups, int64_t width, SmallVectorImpl<Type> &types) {
   auto input = cast<RankedTensorType>(operands[0].getType());
+  int64_t columns;
+  if (llvm::MulOverflow(groups, width, columns))
+    return emitOptionalError(location, "expects a result of at most ",
+                             std::numeric_limits<int64_t>::max(), " columns, got ", groups, " x ",
+                             width);
   types.push_back(RankedTensorType::get({input.getDimSize(0), columns}, input.getElementType()));
   return success();
 }
 
-LogicalResult SpmmOp::inferReturnTypes(MLIRContext *, std::optional<Location>, ValueRange operands,
-                                       DictionaryAttr, OpaqueProperties, RegionRange,
-                                       SmallVectorImpl<Type> &types) {
-  return inferFromInput(operands, cast<RankedTensorType>(operands[2].getType()).getDimSize(2), types);
+LogicalResult SpmmOp::inferReturnTypes(MLIRContext *, std::optional<Location> location,
+                                       ValueRange operands, DictionaryAttr, OpaqueProperties,
+                                       RegionRange, SmallVectorImpl<Type> &types) {
+  auto weight = cast<RankedTensorType>(operands[2].getType());
+  return inferFromInput(location, operands, 1, weight.getDimSize(2), types);
 }
 
 LogicalResult SpmmOp::verify() {
@@ -200,17 +223,18 @@ LogicalResult SpmmOp::verify() {
   int64_t numGroups = getRouting().getType().getNumGroups();
   if (weight[0] != numGroups) // spmm_c1
     return emitOpError("expects 'weight' to have ") << numGroups << " groups, got " << weight[0];
-  if (weight[0] * weight[1] != getInput().getType().getDimSize(1)) // spmm_c2
+  if (!covers(weight[0], weight[1], getInput().getType().getDimSize(1))) // spmm_c2
     return emitOpError("expects the groups of 'weight' to cover the width ")
-           << getInput().getType().getDimSize(1) << " of 'input', got " << weight[0] << " x " << weight[1];
+           << getInput().getType().getDimSize(1) << " of 'input', got " << weight[0] << " x "
+           << weight[1];
   return success();
 }
 
-LogicalResult SddmmOp::inferReturnTypes(MLIRContext *, std::optional<Location>, ValueRange operands,
-                                        DictionaryAttr, OpaqueProperties, RegionRange,
-                                        SmallVectorImpl<Type> &types) {
+LogicalResult SddmmOp::inferReturnTypes(MLIRContext *, std::optional<Location> location,
+                                        ValueRange operands, DictionaryAttr, OpaqueProperties,
+                                        RegionRange, SmallVectorImpl<Type> &types) {
   auto weight = cast<RankedTensorType>(operands[2].getType());
-  return inferFromInput(operands, weight.getDimSize(0) * weight.getDimSize(2), types);
+  return inferFromInput(location, operands, weight.getDimSize(0), weight.getDimSize(2), types);
 }
 
 LogicalResult SddmmOp::verify() {
@@ -235,21 +259,18 @@ SmallVector<unsigned> GroupFusionOp::getTokenOperands() {
   return operands;
 }
 
-LogicalResult GroupFusionOp::inferReturnTypes(MLIRContext *context, std::optional<Location> location,
-                                              ValueRange operands, DictionaryAttr attributes,
+LogicalResult GroupFusionOp::inferReturnTypes(MLIRContext *context,
+                                              std::optional<Location> location, ValueRange operands,
+                                              DictionaryAttr attributes,
                                               OpaqueProperties properties, RegionRange regions,
                                               SmallVectorImpl<Type> &types) {
   GroupFusionOpAdaptor adaptor(operands, attributes, properties, regions);
-  int64_t width = cast<RankedTensorType>(operands[0].getType()).getDimSize(1);
-  if (Value right = adaptor.getRight()) {
-    auto type = cast<RankedTensorType>(right.getType());
-    width = type.getDimSize(0) * type.getDimSize(1);
-  }
-  if (Value left = adaptor.getLeft()) {
-    auto type = cast<RankedTensorType>(left.getType());
-    width = type.getDimSize(0) * type.getDimSize(1);
-  }
-  return inferFromInput(operands, width, types);
+  Value last = adaptor.getLeft() ? adaptor.getLeft() : adaptor.getRight();
+  if (!last)
+    return inferFromInput(location, operands, 1,
+                          cast<RankedTensorType>(operands[0].getType()).getDimSize(1), types);
+  auto type = cast<RankedTensorType>(last.getType());
+  return inferFromInput(location, operands, type.getDimSize(0), type.getDimSize(1), types);
 }
 
 LogicalResult GroupFusionOp::verify() {
@@ -266,22 +287,26 @@ LogicalResult GroupFusionOp::verify() {
   if (!getRight())
     return success();
   ArrayRef<int64_t> right = getRight().getType().getShape();
-  if (right[0] * right[2] != width) // group_fusion_c1
+  if (!covers(right[0], right[2], width)) // group_fusion_c1
     return emitOpError("expects the blocks of 'right' to cover the width ")
            << width << " of 'input', got " << right[0] << " x " << right[2];
   if (getLeft()) {
     ArrayRef<int64_t> left = getLeft().getType().getShape();
-    if (left[0] * left[2] != right[0] * right[1]) // group_fusion_c2
+    int64_t numRows;
+    if (llvm::MulOverflow(right[0], right[1], numRows) ||
+        !covers(left[0], left[2], numRows)) // group_fusion_c2
       return emitOpError("expects the blocks of 'left' to cover the ")
-             << right[0] * right[1] << " rows of 'right', got " << left[0] << " x " << left[2];
+             << right[0] << " x " << right[1] << " rows of 'right', got " << left[0] << " x "
+             << left[2];
   }
-  if (getBias() && getBias().getType().getDimSize(0) != getResult().getType().getDimSize(1)) // group_fusion_c3
+  if (getBias() &&
+      getBias().getType().getDimSize(0) != getResult().getType().getDimSize(1)) // group_fusion_c3
     return emitOpError("expects 'bias' to have width ")
            << getResult().getType().getDimSize(1) << ", got " << getBias().getType().getDimSize(0);
   if (getRouting() && getRouting().getType().getNumGroups() != right[0]) // group_fusion_c4
     return emitOpError("expects 'right' to have ")
-           << getRouting().getType().getNumGroups() << " blocks, one for each group of 'routing', got "
-           << right[0];
+           << getRouting().getType().getNumGroups()
+           << " blocks, one for each group of 'routing', got " << right[0];
   return success();
 }
 
@@ -296,6 +321,7 @@ OpFoldResult GroupFusionOp::fold(FoldAdaptor) {
 //===----------------------------------------------------------------------===//
 
 LogicalResult BalanceLossOp::verify() {
-  return expectColumns(*this, getScores().getType(), getRouting().getType().getNumGroups(), // balance_loss_c1
+  return expectColumns(*this, getScores().getType(),
+                       getRouting().getType().getNumGroups(), // balance_loss_c1
                        "scores");
 }

@@ -2,6 +2,8 @@
 // Verifiers and token interfaces of the unrouted ops of a LLaMA-style block.
 #include "mohd/Dialect/MoHD/IR/MoHD.h"
 
+#include "mlir/Interfaces/FunctionInterfaces.h"
+
 using namespace mlir;
 using namespace mlir::mohd;
 
@@ -39,7 +41,8 @@ LogicalResult LinearOp::verify() {
   ArrayRef<int64_t> weight = getWeight().getType().getShape();
   int64_t input = getInput().getType().getDimSize(1), result = getResult().getType().getDimSize(1);
   if (weight[0] != input || weight[1] != result) // linear_c1
-    return emitOpError("expects 'weight' of shape [") << input << ", " << result << "], got [" << weight << "]";
+    return emitOpError("expects 'weight' of shape [")
+           << input << ", " << result << "], got [" << weight << "]";
   return success();
 }
 
@@ -59,7 +62,8 @@ LogicalResult RopeOp::verify() {
 //===----------------------------------------------------------------------===//
 
 /// The operands [first, end) that are given, for ops whose optional `sequence` comes last.
-static SmallVector<unsigned> withSequence(ArrayRef<unsigned> operands, Value sequence, unsigned number) {
+static SmallVector<unsigned> withSequence(ArrayRef<unsigned> operands, Value sequence,
+                                          unsigned number) {
   SmallVector<unsigned> all(operands);
   if (sequence)
     all.push_back(number);
@@ -67,7 +71,8 @@ static SmallVector<unsigned> withSequence(ArrayRef<unsigned> operands, Value seq
 }
 
 /// Bounds of `position` and `sequence` by the dims of the cache, operand `cache`.
-static SmallVector<IndexOperand> cacheIndexOperands(unsigned cache, unsigned position, Value sequence) {
+static SmallVector<IndexOperand> cacheIndexOperands(unsigned cache, unsigned position,
+                                                    Value sequence) {
   SmallVector<IndexOperand> operands = {{position, int(cache), 2, 0}};
   if (sequence)
     operands.push_back({position + 1, int(cache), 1, 0});
@@ -77,7 +82,8 @@ static SmallVector<IndexOperand> cacheIndexOperands(unsigned cache, unsigned pos
 /// Checks that `layer` is a layer of a cache of type `cache`.
 static LogicalResult verifyLayer(Operation *op, RankedTensorType cache, int64_t layer) {
   if (cache.isDynamicDim(0) || layer < 0 || layer >= cache.getDimSize(0))
-    return op->emitOpError("expects 'layer' to be less than a static number of layers of the cache, got layer ")
+    return op->emitOpError(
+               "expects 'layer' to be less than a static number of layers of the cache, got layer ")
            << layer << " of " << cache;
   return success();
 }
@@ -89,7 +95,9 @@ LogicalResult KvCacheAppendOp::verify() {
   return verifyLayer(*this, getCache().getType(), getLayer()); // kv_cache_append_c2
 }
 
-SmallVector<unsigned> KvCacheAppendOp::getTokenOperands() { return withSequence({1, 2}, getSequence(), 3); }
+SmallVector<unsigned> KvCacheAppendOp::getTokenOperands() {
+  return withSequence({1, 2}, getSequence(), 3);
+}
 
 SmallVector<IndexOperand> KvCacheAppendOp::getIndexOperands() {
   return cacheIndexOperands(0, 2, getSequence());
@@ -106,7 +114,8 @@ LogicalResult AttentionOp::verify() {
     return emitOpError("expects the widths of 'query' and 'keys' to be multiples of 'head_dim' ")
            << headDim << ", got " << query << " and " << keys;
   if (keys == 0 || query % keys != 0) // attention_c2
-    return emitOpError("expects the number of query heads to be a multiple of the number of key heads, got ")
+    return emitOpError("expects the number of query heads to be a multiple of the number of key "
+                       "heads, got ")
            << query / headDim << " and " << keys / headDim;
   if (getKeys().getType() != getValues().getType()) // attention_c3
     return emitOpError("expects 'keys' and 'values' of one type, got ")
@@ -114,7 +123,9 @@ LogicalResult AttentionOp::verify() {
   return verifyLayer(*this, getKeys().getType(), getLayer()); // attention_c3
 }
 
-SmallVector<unsigned> AttentionOp::getTokenOperands() { return withSequence({0, 3}, getSequence(), 4); }
+SmallVector<unsigned> AttentionOp::getTokenOperands() {
+  return withSequence({0, 3}, getSequence(), 4);
+}
 
 SmallVector<IndexOperand> AttentionOp::getIndexOperands() {
   return cacheIndexOperands(1, 3, getSequence());
@@ -127,12 +138,15 @@ SmallVector<IndexOperand> AttentionOp::getIndexOperands() {
 LogicalResult ProgramOp::verifyRegions() {
   for (Operation &op : *getBody().begin())
     if (!isa<DispatchOp>(op)) // program_c1
-      return op.emitError("expects only 'mohd.dispatch' in a program, got '") << op.getName() << "'";
+      return op.emitError("expects only 'mohd.dispatch' in a program, got '")
+             << op.getName() << "'";
   return success();
 }
 
 LogicalResult DispatchOp::verifySymbolUses(SymbolTableCollection &symbolTable) {
-  if (!symbolTable.lookupNearestSymbolFrom(*this, getKernelAttr())) // dispatch_c1
-    return emitOpError("expects 'kernel' to name a function of the module, got ") << getKernelAttr();
+  if (!symbolTable.lookupNearestSymbolFrom<FunctionOpInterface>(*this,
+                                                                getKernelAttr())) // dispatch_c1
+    return emitOpError("expects 'kernel' to name a function of the module, got ")
+           << getKernelAttr();
   return success();
 }

@@ -21,11 +21,11 @@ void TileDialect::initialize() {
 }
 
 LogicalResult BindingOp::verify() {
-  auto type = dyn_cast<MemRefType>(getResult().getType());
-  if (!type || !type.getLayout().isIdentity()) // binding_c2
-    return emitOpError("expects a memref with the identity layout, got ") << getResult().getType();
+  MemRefType type = getResult().getType();
+  if (!type.getLayout().isIdentity()) // binding_c2
+    return emitOpError("expects a memref with the identity layout, got ") << type;
   if (getSizes().size() != size_t(type.getNumDynamicDims())) // binding_c1
-    return emitOpError("expects ") << type.getNumDynamicDims() << " sizes for " << type << ", got "
-                                   << getSizes().size();
+    return emitOpError("expects ")
+           << type.getNumDynamicDims() << " sizes for " << type << ", got " << getSizes().size();
   return success();
 }

@@ -180,8 +180,9 @@ struct ValidateOptions {
 Result<BundleInfo> validateBundle(const ByteSource &source,
                                   const ValidateOptions &options = ValidateOptions());
 
-/// Checks a segment's bytes against its hash in the manifest; MALFORMED names the segment.
-Status checkSegmentHash(const SegmentInfo &segment, const Sha256Digest &actual);
+/// MALFORMED, naming `what` ("segment 'code'"), unless the digests are equal.
+Status checkDigest(const std::string &what, const Sha256Digest &expected,
+                   const Sha256Digest &actual);
 
 /// Returns a readable account of a bundle, for `mohd-run --inspect`.
 std::string describeBundle(const BundleInfo &bundle);

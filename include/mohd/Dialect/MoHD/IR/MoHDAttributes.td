@@ -4,6 +4,7 @@
 #define MOHD_DIALECT_MOHD_IR_MOHDATTRIBUTES_TD
 
 include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/CommonAttrConstraints.td"
 include "mlir/IR/EnumAttr.td"
 include "mohd/Dialect/MoHD/IR/MoHDDialect.td"
 
@@ -75,5 +76,6 @@ def Mohd_BindingAttr : AttrDef<Mohd_Dialect, "Binding"> {
                         "StringAttr":$size);
   let assemblyFormat = "`<` $kind $index `,` $offset `,` $size `>`";
 }
+def Mohd_BindingArrayAttr : TypedArrayAttrBase<Mohd_BindingAttr, "array of #mohd.binding">;
 
 #endif // MOHD_DIALECT_MOHD_IR_MOHDATTRIBUTES_TD

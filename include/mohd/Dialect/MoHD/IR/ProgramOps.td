@@ -44,7 +44,7 @@ def Mohd_DispatchOp : Mohd_Op<"dispatch", [HasParent<"ProgramOp">, DeclareOpInte
 
     Example: see `mohd.program`.
   }];
-  let arguments = (ins FlatSymbolRefAttr:$kernel, StrAttr:$grid, ArrayAttr:$params, ArrayAttr:$bindings);
+  let arguments = (ins FlatSymbolRefAttr:$kernel, StrAttr:$grid, StrArrayAttr:$params, Mohd_BindingArrayAttr:$bindings);
   let assemblyFormat = "$kernel `grid` $grid `params` $params `bindings` $bindings attr-dict";
 }
 

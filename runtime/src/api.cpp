@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// The C functions: check pointers and struct sizes, call the C++ classes, report.
+#include "context.h"
+#include "errors.h"
+#include "module.h"
+
+#include <cstring>
+
+using namespace mohdrt;
+
+namespace {
+
+// The C interface's handles are the classes under an incomplete type.
+Module *unwrap(mohd_module_t *module) { return reinterpret_cast<Module *>(module); }
+const Module *unwrap(const mohd_module_t *module) {
+  return reinterpret_cast<const Module *>(module);
+}
+Context *unwrap(mohd_context_t *context) { return reinterpret_cast<Context *>(context); }
+const Context *unwrap(const mohd_context_t *context) {
+  return reinterpret_cast<const Context *>(context);
+}
+
+Status requirePointer(const void *pointer, const char *name) {
+  return pointer ? Status() : invalidArgument(std::string(name) + " must not be NULL");
+}
+
+/// `options` may be null; a struct smaller than this version's is an error.
+template <typename T> Status checkStruct(const T *options, const char *name) {
+  if (!options || options->struct_size >= sizeof(T))
+    return Status();
+  return invalidArgument(std::string(name) + ": struct_size " +
+                         std::to_string(options->struct_size) + ", expected at least " +
+                         std::to_string(sizeof(T)));
+}
+
+Result<LoadOptions> readLoadOptions(const mohd_load_options_t *options) {
+  MOHDRT_TRY(checkStruct(options, "mohd_load_options_t"));
+  constexpr uint32_t known = MOHD_LOAD_NO_HOST_CODE | MOHD_LOAD_SKIP_HASHES | MOHD_LOAD_MMAP;
+  LoadOptions result;
+  if (!options)
+    return result;
+  if (options->flags & ~known)
+    return invalidArgument("unknown load flags " + std::to_string(options->flags & ~known));
+  result.flags = options->flags;
+  if (options->weights_directory)
+    result.weightsDirectory = options->weights_directory;
+  return result;
+}
+
+std::string folderOf(const std::string &path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+Status loadModule(const ByteSource &bundle, const FileSource *file, const LoadOptions &options,
+                  mohd_module_t **out) {
+  Result<Module *> module = Module::load(bundle, file, options);
+  if (!module.ok())
+    return module.status();
+  *out = reinterpret_cast<mohd_module_t *>(*module);
+  return Status();
+}
+
+Result<const CompiledEntry *> findEntry(const mohd_module_t *module, uint32_t entry) {
+  MOHDRT_TRY(requirePointer(module, "module"));
+  if (entry < unwrap(module)->entries().size())
+    return &unwrap(module)->entries()[entry];
+  return invalidArgument("entry point " + std::to_string(entry) + " of " +
+                         std::to_string(unwrap(module)->entries().size()));
+}
+
+void describeTensor(const TensorSpec &spec, mohd_tensor_info_t *info) {
+  const size_t size = info->struct_size;
+  *info = mohd_tensor_info_t();
+  info->struct_size = size;
+  info->name = spec.name.c_str();
+  info->dtype = static_cast<mohd_dtype_t>(spec.dtype);
+  info->rank = static_cast<uint32_t>(spec.shape.size());
+  for (size_t i = 0; i < spec.shape.size(); ++i) {
+    info->shape[i] = spec.shape[i].isStatic() ? spec.shape[i].value : -1;
+    info->shape_text[i] = spec.shape[i].isStatic() ? nullptr : spec.shape[i].text.c_str();
+  }
+  if (spec.range) {
+    info->range_low = spec.range->first.c_str();
+    info->range_high = spec.range->second.c_str();
+  }
+  info->is_mutable = spec.isMutable;
+}
+
+Status describeOne(const std::vector<TensorSpec> &tensors, const char *what, uint32_t index,
+                   mohd_tensor_info_t *info) {
+  MOHDRT_TRY(requirePointer(info, "out_info"));
+  MOHDRT_TRY(checkStruct(info, "mohd_tensor_info_t"));
+  if (index >= tensors.size())
+    return invalidArgument(std::string(what) + " " + std::to_string(index) + " of " +
+                           std::to_string(tensors.size()));
+  describeTensor(tensors[index], info);
+  return Status();
+}
+
+Result<ContextOptions> readContextOptions(const mohd_context_options_t *options) {
+  MOHDRT_TRY(checkStruct(options, "mohd_context_options_t"));
+  ContextOptions result;
+  if (!options)
+    return result;
+  if (options->device && std::strcmp(options->device, "cpu") != 0)
+    return Status(StatusCode::Unsupported,
+                  "unknown device '" + escapeForMessage(options->device, 60) + "', expected cpu");
+  MOHDRT_TRY(checkStruct(options->allocator, "mohd_allocator_t"));
+  if (options->allocator) {
+    MOHDRT_TRY(requirePointer(reinterpret_cast<void *>(options->allocator->allocate), "allocate"));
+    MOHDRT_TRY(
+        requirePointer(reinterpret_cast<void *>(options->allocator->deallocate), "deallocate"));
+    result.allocator = *options->allocator;
+  }
+  result.threads = options->threads;
+  return result;
+}
+
+} // namespace
+
+extern "C" {
+
+mohd_status_t mohd_module_load_file(const char *path, const mohd_load_options_t *options,
+                                    mohd_module_t **out_module) {
+  return guarded([&]() -> Status {
+    MOHDRT_TRY(requirePointer(out_module, "out_module"));
+    *out_module = nullptr;
+    MOHDRT_TRY(requirePointer(path, "path"));
+    Result<LoadOptions> load = readLoadOptions(options);
+    if (!load.ok())
+      return load.status();
+    if (load->weightsDirectory.empty())
+      load->weightsDirectory = folderOf(path);
+    Result<std::unique_ptr<FileSource>> file = FileSource::open(path);
+    if (!file.ok())
+      return file.status();
+    return loadModule(**file, file->get(), *load, out_module)
+        .withPrefix("'" + escapeForMessage(path, 1000) + "'");
+  });
+}
+
+mohd_status_t mohd_module_load_memory(const void *data, size_t size,
+                                      const mohd_load_options_t *options,
+                                      mohd_module_t **out_module) {
+  return guarded([&]() -> Status {
+    MOHDRT_TRY(requirePointer(out_module, "out_module"));
+    *out_module = nullptr;
+    MOHDRT_TRY(requirePointer(data, "data"));
+    Result<LoadOptions> load = readLoadOptions(options);
+    if (!load.ok())
+      return load.status();
+    return loadModule(MemorySource(data, size), nullptr, *load, out_module);
+  });
+}
+
+void mohd_module_retain(mohd_module_t *module) {
+  if (module)
+    unwrap(module)->retain();
+}
+
+void mohd_module_destroy(mohd_module_t *module) {
+  if (module)
+    unwrap(module)->release();
+}
+
+const char *mohd_module_manifest(const mohd_module_t *module, size_t *out_length) {
+  if (out_length)
+    *out_length = module ? unwrap(module)->manifestText().size() : 0;
+  return module ? unwrap(module)->manifestText().c_str() : nullptr;
+}
+
+size_t mohd_dtype_size(mohd_dtype_t dtype) {
+  return mohd_dtype_name(dtype) ? static_cast<size_t>(dtypeSize(static_cast<DType>(dtype))) : 0;
+}
+
+const char *mohd_dtype_name(mohd_dtype_t dtype) {
+  const int value = static_cast<int>(dtype);
+  return value >= 0 && value < kNumDTypes ? dtypeName(static_cast<DType>(value)) : nullptr;
+}
+
+uint32_t mohd_module_entry_count(const mohd_module_t *module) {
+  return module ? static_cast<uint32_t>(unwrap(module)->entries().size()) : 0;
+}
+
+mohd_status_t mohd_module_find_entry(const mohd_module_t *module, const char *name,
+                                     uint32_t *out_entry) {
+  return guarded([&]() -> Status {
+    MOHDRT_TRY(requirePointer(module, "module"));
+    MOHDRT_TRY(requirePointer(name, "name"));
+    MOHDRT_TRY(requirePointer(out_entry, "out_entry"));
+    std::string names;
+    for (size_t i = 0; i < unwrap(module)->entries().size(); ++i) {
+      const std::string &candidate = unwrap(module)->entries()[i].spec->name;
+      if (candidate == name) {
+        *out_entry = static_cast<uint32_t>(i);
+        return Status();
+      }
+      names += (i ? ", " : "") + candidate;
+    }
+    return Status(StatusCode::NotFound, "no entry point '" + escapeForMessage(name, 60) +
+                                            "'; the bundle has: " + escapeForMessage(names, 500));
+  });
+}
+
+mohd_status_t mohd_entry_info(const mohd_module_t *module, uint32_t entry,
+                              mohd_entry_info_t *out_info) {
+  return guarded([&]() -> Status {
+    Result<const CompiledEntry *> found = findEntry(module, entry);
+    if (!found.ok())
+      return found.status();
+    MOHDRT_TRY(requirePointer(out_info, "out_info"));
+    MOHDRT_TRY(checkStruct(out_info, "mohd_entry_info_t"));
+    out_info->name = (*found)->spec->name.c_str();
+    out_info->input_count = static_cast<uint32_t>((*found)->inputs.size());
+    out_info->output_count = static_cast<uint32_t>((*found)->outputs.size());
+    return Status();
+  });
+}
+
+mohd_status_t mohd_entry_input_info(const mohd_module_t *module, uint32_t entry, uint32_t input,
+                                    mohd_tensor_info_t *out_info) {
+  return guarded([&]() -> Status {
+    Result<const CompiledEntry *> found = findEntry(module, entry);
+    return found.ok() ? describeOne((*found)->spec->inputs, "input", input, out_info)
+                      : found.status();
+  });
+}
+
+mohd_status_t mohd_entry_output_info(const mohd_module_t *module, uint32_t entry, uint32_t output,
+                                     mohd_tensor_info_t *out_info) {
+  return guarded([&]() -> Status {
+    Result<const CompiledEntry *> found = findEntry(module, entry);
+    return found.ok() ? describeOne((*found)->spec->outputs, "output", output, out_info)
+                      : found.status();
+  });
+}
+
+mohd_status_t mohd_entry_output_shape(const mohd_module_t *module, uint32_t entry,
+                                      const mohd_tensor_t *inputs, uint32_t input_count,
+                                      uint32_t output, uint32_t *out_rank, int64_t *out_shape) {
+  return guarded([&]() -> Status {
+    Result<const CompiledEntry *> found = findEntry(module, entry);
+    if (!found.ok())
+      return found.status();
+    MOHDRT_TRY(requirePointer(out_rank, "out_rank"));
+    MOHDRT_TRY(requirePointer(out_shape, "out_shape"));
+    if (output >= (*found)->outputs.size())
+      return invalidArgument("output " + std::to_string(output) + " of " +
+                             std::to_string((*found)->outputs.size()));
+    DimValues dims;
+    MOHDRT_TRY(bindDims(**found, TensorList(inputs, input_count), &dims));
+    const CompiledTensor &tensor = (*found)->outputs[output];
+    *out_rank = static_cast<uint32_t>(tensor.shape.size());
+    return outputShape(tensor, dims, out_shape).status();
+  });
+}
+
+mohd_status_t mohd_context_create(mohd_module_t *module, const mohd_context_options_t *options,
+                                  mohd_context_t **out_context) {
+  return guarded([&]() -> Status {
+    MOHDRT_TRY(requirePointer(out_context, "out_context"));
+    *out_context = nullptr;
+    MOHDRT_TRY(requirePointer(module, "module"));
+    Result<ContextOptions> read = readContextOptions(options);
+    if (!read.ok())
+      return read.status();
+    Result<Context *> context = Context::create(*unwrap(module), *read);
+    if (!context.ok())
+      return context.status();
+    *out_context = reinterpret_cast<mohd_context_t *>(*context);
+    return Status();
+  });
+}
+
+void mohd_context_destroy(mohd_context_t *context) { delete unwrap(context); }
+
+uint32_t mohd_context_threads(const mohd_context_t *context) {
+  return context ? unwrap(context)->threads() : 0;
+}
+
+const char *mohd_context_target(const mohd_context_t *context) {
+  return context ? unwrap(context)->module().cpuTarget().c_str() : nullptr;
+}
+
+mohd_status_t mohd_context_workspace_size(mohd_context_t *context, uint32_t entry,
+                                          const mohd_tensor_t *inputs, uint32_t input_count,
+                                          size_t *out_size) {
+  return guarded([&]() -> Status {
+    MOHDRT_TRY(requirePointer(context, "context"));
+    MOHDRT_TRY(requirePointer(out_size, "out_size"));
+    Result<int64_t> bytes = unwrap(context)->workspaceBytes(entry, TensorList(inputs, input_count));
+    if (bytes.ok())
+      *out_size = static_cast<size_t>(*bytes);
+    return bytes.status();
+  });
+}
+
+mohd_status_t mohd_context_reserve(mohd_context_t *context, size_t size) {
+  return guarded([&]() -> Status {
+    MOHDRT_TRY(requirePointer(context, "context"));
+    return unwrap(context)->reserve(size);
+  });
+}
+
+mohd_status_t mohd_run(mohd_context_t *context, uint32_t entry, const mohd_tensor_t *inputs,
+                       uint32_t input_count, const mohd_tensor_t *outputs, uint32_t output_count,
+                       const mohd_run_options_t *options) {
+  return guarded([&]() -> Status {
+    MOHDRT_TRY(requirePointer(context, "context"));
+    MOHDRT_TRY(checkStruct(options, "mohd_run_options_t"));
+    return unwrap(context)->run(
+        entry, TensorList(inputs, input_count), TensorList(outputs, output_count),
+        options ? options->workspace : nullptr, options ? options->workspace_size : 0);
+  });
+}
+
+} // extern "C"

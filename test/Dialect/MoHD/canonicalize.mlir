@@ -1,0 +1,125 @@
+// RUN: mohd-opt %s -canonicalize -split-input-file | FileCheck %s
+
+// Centroids go when no group is routed, the gate is a constant and nobody reads the scores.
+// CHECK-LABEL: @drop_unneeded_centroids(
+// CHECK-SAME: %[[N:.*]]: tensor<?x64xf32>, %[[PHI:.*]]: tensor
+// CHECK: %[[R:.*]], %{{.*}} = mohd.route %[[N]] gate binary score softmax_all : tensor<?x64xf32> ->
+// CHECK: return %[[R]]
+func.func @drop_unneeded_centroids(%n: tensor<?x64xf32>, %phi: tensor<16x64xf32>) -> !mohd.routing<16, 6, 0> {
+  %r, %s = mohd.route %n, %phi gate binary score softmax_all
+    : tensor<?x64xf32>, tensor<16x64xf32> -> !mohd.routing<16, 6, 0>, tensor<?x16xf32>
+  return %r : !mohd.routing<16, 6, 0>
+}
+
+// The same holds for the gates that are 1 on shared groups; the scaling stays.
+// CHECK-LABEL: @drop_unneeded_centroids_shared(
+// CHECK: mohd.route %{{[a-z0-9]*}} gate shared_one score sigmoid scaling n_over_k
+// CHECK: mohd.route %{{[a-z0-9]*}} gate renormalized score softmax_routed :
+// CHECK: return
+func.func @drop_unneeded_centroids_shared(%n: tensor<?x64xf32>, %phi: tensor<16x64xf32>)
+    -> (!mohd.routing<16, 6, 0>, !mohd.routing<16, 16, 0>) {
+  %r0, %s0 = mohd.route %n, %phi gate shared_one score sigmoid scaling n_over_k
+    : tensor<?x64xf32>, tensor<16x64xf32> -> !mohd.routing<16, 6, 0>, tensor<?x16xf32>
+  %r1, %s1 = mohd.route %n, %phi gate renormalized score softmax_routed
+    : tensor<?x64xf32>, tensor<16x64xf32> -> !mohd.routing<16, 16, 0>, tensor<?x16xf32>
+  return %r0, %r1 : !mohd.routing<16, 6, 0>, !mohd.routing<16, 16, 0>
+}
+
+// Groups are routed: the logits choose them.
+// CHECK-LABEL: @keep_centroids_routed(
+// CHECK-SAME: %[[N:.*]]: tensor<?x64xf32>, %[[PHI:.*]]: tensor
+// CHECK: mohd.route %[[N]], %[[PHI]] gate binary
+func.func @keep_centroids_routed(%n: tensor<?x64xf32>, %phi: tensor<16x64xf32>) -> !mohd.routing<16, 6, 2> {
+  %r, %s = mohd.route %n, %phi gate binary score softmax_all
+    : tensor<?x64xf32>, tensor<16x64xf32> -> !mohd.routing<16, 6, 2>, tensor<?x16xf32>
+  return %r : !mohd.routing<16, 6, 2>
+}
+
+// The gates are scores.
+// CHECK-LABEL: @keep_centroids_softmax(
+// CHECK-SAME: %[[N:.*]]: tensor<?x64xf32>, %[[PHI:.*]]: tensor
+// CHECK: mohd.route %[[N]], %[[PHI]] gate softmax
+func.func @keep_centroids_softmax(%n: tensor<?x64xf32>, %phi: tensor<16x64xf32>) -> !mohd.routing<16, 6, 0> {
+  %r, %s = mohd.route %n, %phi gate softmax score softmax_all
+    : tensor<?x64xf32>, tensor<16x64xf32> -> !mohd.routing<16, 6, 0>, tensor<?x16xf32>
+  return %r : !mohd.routing<16, 6, 0>
+}
+
+// Somebody reads the scores.
+// CHECK-LABEL: @keep_centroids_scores(
+// CHECK-SAME: %[[N:.*]]: tensor<?x64xf32>, %[[PHI:.*]]: tensor
+// CHECK: mohd.route %[[N]], %[[PHI]] gate binary
+func.func @keep_centroids_scores(%n: tensor<?x64xf32>, %phi: tensor<16x64xf32>) -> (!mohd.routing<16, 6, 0>, tensor<?x16xf32>) {
+  %r, %s = mohd.route %n, %phi gate binary score softmax_all
+    : tensor<?x64xf32>, tensor<16x64xf32> -> !mohd.routing<16, 6, 0>, tensor<?x16xf32>
+  return %r, %s : !mohd.routing<16, 6, 0>, tensor<?x16xf32>
+}
+
+// Unpacking what was just packed gives the parts back.
+// CHECK-LABEL: @unpack_of_make(
+// CHECK-SAME: %[[I:.*]]: tensor<?x8xi32>, %[[G:.*]]: tensor<?x8xf32>
+// CHECK-NEXT: return %[[I]], %[[G]]
+func.func @unpack_of_make(%i: tensor<?x8xi32>, %g: tensor<?x8xf32>) -> (tensor<?x8xi32>, tensor<?x8xf32>) {
+  %r = mohd.make_routing %i, %g : tensor<?x8xi32>, tensor<?x8xf32> -> !mohd.routing<16, 6, 2>
+  %i1, %g1 = mohd.unpack_routing %r : !mohd.routing<16, 6, 2> -> tensor<?x8xi32>, tensor<?x8xf32>
+  return %i1, %g1 : tensor<?x8xi32>, tensor<?x8xf32>
+}
+
+// Not when the types differ (here by a static token count), and not for a routing of another origin.
+// CHECK-LABEL: @unpack_kept(
+// CHECK: %[[R:.*]] = mohd.make_routing
+// CHECK: mohd.unpack_routing %[[R]]
+// CHECK: mohd.unpack_routing %{{.*}} : !mohd.routing<16, 6, 2> -> tensor<?x8xi32>
+func.func @unpack_kept(%i: tensor<4x8xi32>, %g: tensor<4x8xf32>, %other: !mohd.routing<16, 6, 2>)
+    -> (tensor<?x8xi32>, tensor<?x8xf32>) {
+  %r = mohd.make_routing %i, %g : tensor<4x8xi32>, tensor<4x8xf32> -> !mohd.routing<16, 6, 2>
+  %i1, %g1 = mohd.unpack_routing %r : !mohd.routing<16, 6, 2> -> tensor<?x8xi32>, tensor<?x8xf32>
+  %i2, %g2 = mohd.unpack_routing %other : !mohd.routing<16, 6, 2> -> tensor<?x8xi32>, tensor<?x8xf32>
+  return %i1, %g2 : tensor<?x8xi32>, tensor<?x8xf32>
+}
+
+// Scalings that are 1: `none`, and the constant ones when every group is active.
+// CHECK-LABEL: @scale_by_one(
+// CHECK-SAME: %[[N:.*]]: tensor<?x64xf32>
+// CHECK-NEXT: return %[[N]], %[[N]], %[[N]]
+func.func @scale_by_one(%n: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>, %all: !mohd.routing<16, 6, 10>)
+    -> (tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf32>) {
+  %a = mohd.scale %n, %r scaling none : tensor<?x64xf32>, !mohd.routing<16, 6, 2>
+  %b = mohd.scale %n, %all scaling sqrt_n_over_k : tensor<?x64xf32>, !mohd.routing<16, 6, 10>
+  %c = mohd.scale %n, %all scaling n_over_k : tensor<?x64xf32>, !mohd.routing<16, 6, 10>
+  return %a, %b, %c : tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf32>
+}
+
+// Not when fewer groups are active, and not when the factor depends on the gates.
+// CHECK-LABEL: @scale_kept(
+// CHECK-DAG: mohd.scale %{{.*}} scaling sqrt_n_over_k
+// CHECK-DAG: mohd.scale %{{.*}} scaling n_over_k
+// CHECK-DAG: mohd.scale %{{.*}} scaling sqrt_nk_over_mass
+// CHECK: return
+func.func @scale_kept(%n: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>, %all: !mohd.routing<16, 6, 10>)
+    -> (tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf32>) {
+  %a = mohd.scale %n, %r scaling sqrt_n_over_k : tensor<?x64xf32>, !mohd.routing<16, 6, 2>
+  %b = mohd.scale %n, %r scaling n_over_k : tensor<?x64xf32>, !mohd.routing<16, 6, 2>
+  %c = mohd.scale %n, %all scaling sqrt_nk_over_mass : tensor<?x64xf32>, !mohd.routing<16, 6, 10>
+  return %a, %b, %c : tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf32>
+}
+
+// Fusion of kind `none` is its input; any other kind stays.
+// CHECK-LABEL: @fusion_none(
+// CHECK-SAME: %[[O:.*]]: tensor<?x64xf32>, %[[RIGHT:.*]]: tensor
+// CHECK: %[[D:.*]] = mohd.group_fusion %[[O]] kind block_diagonal right(%[[RIGHT]])
+// CHECK-NEXT: return %[[O]], %[[D]]
+func.func @fusion_none(%o: tensor<?x64xf32>, %right: tensor<16x4x4xf32>) -> (tensor<?x64xf32>, tensor<?x64xf32>) {
+  %n = mohd.group_fusion %o kind none : tensor<?x64xf32>
+  %d = mohd.group_fusion %o kind block_diagonal right(%right) : tensor<?x64xf32> right tensor<16x4x4xf32>
+  return %n, %d : tensor<?x64xf32>, tensor<?x64xf32>
+}
+
+// Token ops are pure: what nobody uses goes.
+// CHECK-LABEL: @unused(
+// CHECK-NEXT: return
+func.func @unused(%x: tensor<?x64xf32>, %w: tensor<64xf32>) {
+  %n = mohd.rms_norm %x, %w epsilon 1.0e-05 : tensor<?x64xf32>, tensor<64xf32>
+  %v = mohd.weight "w" : tensor<64xf32>
+  return
+}

@@ -1,0 +1,179 @@
+// RUN: mohd-opt %s -split-input-file -verify-diagnostics
+
+// One case for each labelled constraint of the unrouted ops and of programs, named after it.
+
+func.func @embed_c1(%ids: tensor<?xi32>, %table: tensor<256x64xf32>) {
+  // expected-error @below {{'mohd.embed' op expects a result of the table's width 64, got 32}}
+  %x = mohd.embed %ids, %table : tensor<?xi32>, tensor<256x64xf32> -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+func.func @rms_norm_c1(%x: tensor<?x64xf32>, %w: tensor<32xf32>) {
+  // expected-error @below {{'mohd.rms_norm' op expects 'weight' to have width 64, got 32}}
+  %n = mohd.rms_norm %x, %w epsilon 1.0e-05 : tensor<?x64xf32>, tensor<32xf32>
+  return
+}
+
+// -----
+
+func.func @rms_norm_c2(%x: tensor<?x60xf32>, %w: tensor<60xf32>, %r: !mohd.routing<16, 6, 2>) {
+  // expected-error @below {{'mohd.rms_norm' op expects the width of 'input' to be a multiple of 16 groups, got 60}}
+  %n = mohd.rms_norm %x, %w routing(%r) epsilon 1.0e-05
+    : tensor<?x60xf32>, tensor<60xf32> routing !mohd.routing<16, 6, 2>
+  return
+}
+
+// -----
+
+func.func @linear_c1(%x: tensor<?x64xf32>, %w: tensor<96x64xf32>) {
+  // expected-error @below {{'mohd.linear' op expects 'weight' of shape [64, 96], got [96, 64]}}
+  %y = mohd.linear %x, %w : tensor<?x64xf32>, tensor<96x64xf32> -> tensor<?x96xf32>
+  return
+}
+
+// -----
+
+func.func @rope_c1_odd(%x: tensor<?x66xf32>, %p: tensor<?xi32>) {
+  // expected-error @below {{'mohd.rope' op expects an even 'head_dim' of at least 2, got 33}}
+  %y = mohd.rope %x, %p head_dim 33 theta 1.0e+04 : tensor<?x66xf32>, tensor<?xi32>
+  return
+}
+
+// -----
+
+func.func @rope_c1_zero(%x: tensor<?x64xf32>, %p: tensor<?xi32>) {
+  // expected-error @below {{expects an even 'head_dim' of at least 2, got 0}}
+  %y = mohd.rope %x, %p head_dim 0 theta 1.0e+04 : tensor<?x64xf32>, tensor<?xi32>
+  return
+}
+
+// -----
+
+func.func @rope_c2(%x: tensor<?x48xf32>, %p: tensor<?xi32>) {
+  // expected-error @below {{'mohd.rope' op expects the width of 'input' to be a multiple of 'head_dim' 32, got 48}}
+  %y = mohd.rope %x, %p head_dim 32 theta 1.0e+04 : tensor<?x48xf32>, tensor<?xi32>
+  return
+}
+
+// -----
+
+func.func @kv_cache_append_c1(%c: tensor<2x?x?x64xf32>, %k: tensor<?x32xf32>, %p: tensor<?xi32>) {
+  // expected-error @below {{'mohd.kv_cache_append' op expects 'rows' to have the cache's width 64, got 32}}
+  %d = mohd.kv_cache_append %c, %k, %p layer 0 : tensor<2x?x?x64xf32>, tensor<?x32xf32>, tensor<?xi32>
+  return
+}
+
+// -----
+
+func.func @kv_cache_append_c2_large(%c: tensor<2x?x?x64xf32>, %k: tensor<?x64xf32>, %p: tensor<?xi32>) {
+  // expected-error @below {{'mohd.kv_cache_append' op expects 'layer' to be less than a static number of layers of the cache, got layer 2 of}}
+  %d = mohd.kv_cache_append %c, %k, %p layer 2 : tensor<2x?x?x64xf32>, tensor<?x64xf32>, tensor<?xi32>
+  return
+}
+
+// -----
+
+func.func @kv_cache_append_c2_dynamic(%c: tensor<?x?x?x64xf32>, %k: tensor<?x64xf32>, %p: tensor<?xi32>) {
+  // expected-error @below {{expects 'layer' to be less than a static number of layers of the cache, got layer 0 of}}
+  %d = mohd.kv_cache_append %c, %k, %p layer 0 : tensor<?x?x?x64xf32>, tensor<?x64xf32>, tensor<?xi32>
+  return
+}
+
+// -----
+
+func.func @kv_cache_append_c2_negative(%c: tensor<2x?x?x64xf32>, %k: tensor<?x64xf32>, %p: tensor<?xi32>) {
+  // expected-error @below {{expects 'layer' to be less than a static number of layers of the cache, got layer -1 of}}
+  %d = mohd.kv_cache_append %c, %k, %p layer -1 : tensor<2x?x?x64xf32>, tensor<?x64xf32>, tensor<?xi32>
+  return
+}
+
+// -----
+
+func.func @attention_c1_query(%q: tensor<?x100xf32>, %c: tensor<2x?x?x64xf32>, %p: tensor<?xi32>) {
+  // expected-error @below {{'mohd.attention' op expects the widths of 'query' and 'keys' to be multiples of 'head_dim' 32, got 100 and 64}}
+  %a = mohd.attention %q, %c, %c, %p layer 0 head_dim 32
+    : tensor<?x100xf32>, tensor<2x?x?x64xf32>, tensor<2x?x?x64xf32>, tensor<?xi32>
+  return
+}
+
+// -----
+
+func.func @attention_c1_zero(%q: tensor<?x64xf32>, %c: tensor<2x?x?x64xf32>, %p: tensor<?xi32>) {
+  // expected-error @below {{expects the widths of 'query' and 'keys' to be multiples of 'head_dim' 0, got 64 and 64}}
+  %a = mohd.attention %q, %c, %c, %p layer 0 head_dim 0
+    : tensor<?x64xf32>, tensor<2x?x?x64xf32>, tensor<2x?x?x64xf32>, tensor<?xi32>
+  return
+}
+
+// -----
+
+func.func @attention_c2(%q: tensor<?x96xf32>, %c: tensor<2x?x?x64xf32>, %p: tensor<?xi32>) {
+  // expected-error @below {{'mohd.attention' op expects the number of query heads to be a multiple of the number of key heads, got 3 and 2}}
+  %a = mohd.attention %q, %c, %c, %p layer 0 head_dim 32
+    : tensor<?x96xf32>, tensor<2x?x?x64xf32>, tensor<2x?x?x64xf32>, tensor<?xi32>
+  return
+}
+
+// -----
+
+func.func @attention_c3_types(%q: tensor<?x64xf32>, %k: tensor<2x?x?x64xf32>, %v: tensor<2x?x?x64xbf16>, %p: tensor<?xi32>) {
+  // expected-error @below {{'mohd.attention' op expects 'keys' and 'values' of one type, got 'tensor<2x?x?x64xf32>' and 'tensor<2x?x?x64xbf16>'}}
+  %a = mohd.attention %q, %k, %v, %p layer 0 head_dim 32
+    : tensor<?x64xf32>, tensor<2x?x?x64xf32>, tensor<2x?x?x64xbf16>, tensor<?xi32>
+  return
+}
+
+// -----
+
+func.func @attention_c3_layer(%q: tensor<?x64xf32>, %c: tensor<2x?x?x64xf32>, %p: tensor<?xi32>) {
+  // expected-error @below {{'mohd.attention' op expects 'layer' to be less than a static number of layers of the cache, got layer 2 of}}
+  %a = mohd.attention %q, %c, %c, %p layer 2 head_dim 32
+    : tensor<?x64xf32>, tensor<2x?x?x64xf32>, tensor<2x?x?x64xf32>, tensor<?xi32>
+  return
+}
+
+// -----
+
+mohd.program @program_c1 interface {} workspace "0" {
+  // expected-error @below {{expects only 'mohd.dispatch' in a program, got 'arith.constant'}}
+  %zero = arith.constant 0 : index
+}
+
+// -----
+
+mohd.program @dispatch_c1_missing interface {} workspace "0" {
+  // expected-error @below {{'mohd.dispatch' op expects 'kernel' to name a function of the module, got @absent}}
+  mohd.dispatch @absent grid "1" params [] bindings []
+}
+
+// -----
+
+mohd.program @dispatch_c1_program interface {} workspace "0" {
+  // expected-error @below {{expects 'kernel' to name a function of the module, got @dispatch_c1_program}}
+  mohd.dispatch @dispatch_c1_program grid "1" params [] bindings []
+}
+
+// -----
+
+func.func private @kernel()
+mohd.program @dispatch_params interface {} workspace "0" {
+  // expected-error @below {{attribute 'params' failed to satisfy constraint: string array attribute}}
+  mohd.dispatch @kernel grid "1" params [1] bindings []
+}
+
+// -----
+
+func.func private @kernel()
+mohd.program @dispatch_bindings interface {} workspace "0" {
+  // expected-error @below {{attribute 'bindings' failed to satisfy constraint: array of #mohd.binding}}
+  mohd.dispatch @kernel grid "1" params [] bindings ["x"]
+}
+
+// -----
+
+func.func private @dispatch_outside() {
+  // expected-error @below {{'mohd.dispatch' op expects parent op 'mohd.program'}}
+  mohd.dispatch @dispatch_outside grid "1" params [] bindings []
+}
