@@ -7,6 +7,7 @@
 #include "mohd/Dialect/Tile/IR/Tile.h"
 #include "mohd/Pipelines/LowerToLLVM.h"
 #include "mohd/Pipelines/Passes.h"
+#include "mohd/Pipelines/Reference.h"
 
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllExtensions.h"
@@ -25,4 +26,7 @@ void mlir::mohd::registerAllPasses() {
   registerMohdPipelinesPasses();
   PassPipelineRegistration<>("mohd-pipeline-lower", "Take kernels to the llvm dialect",
                              buildLowerToLLVM);
+  PassPipelineRegistration<>("mohd-pipeline-reference",
+                             "Take kernels on tensors to plain loops, as a reference",
+                             buildReferencePipeline);
 }

@@ -26,6 +26,34 @@ def ApproximateMathPass : Pass<"mohd-approximate-math"> {
 }
 
 //===----------------------------------------------------------------------===//
+// MoHDToLinalg
+//===----------------------------------------------------------------------===//
+
+def ConvertMohdToLinalgPass : Pass<"convert-mohd-to-linalg", "func::FuncOp"> {
+  let summary = "lower the mohd dialect to plain dense loops, as a reference";
+  let description = [{
+    Every op of the mohd dialect on tensors becomes `linalg.generic` ops that compute each element of the result by itself, with serial
+    reductions in f32 and masks for inactive groups. A routing becomes its two tensors. The result is slow and simple; it is the executable
+    form of `docs/semantics.md`, shares no code with the fast lowering, and serves to check it.
+
+    Runs: in the reference pipeline, on outlined kernels, before bufferization; on any function on tensors when debugging.
+
+    Leaves alone: `mohd.weight`, whose data are outside the IR; ops of other dialects. A function with a routing in its signature is an error.
+
+    Example:
+    ```mlir
+    func.func @add(%x: tensor<?x64xf32>, %o: tensor<?x64xf32>) -> tensor<?x64xf32> {
+      %y = mohd.add %x, %o : tensor<?x64xf32>
+      return %y : tensor<?x64xf32>
+    }
+    ```
+    becomes a `linalg.generic` that reads `%x` and `%o` at its indices and yields their sum.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect", "::mlir::math::MathDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect"];
+}
+
+//===----------------------------------------------------------------------===//
 // TileToLLVM
 //===----------------------------------------------------------------------===//
 

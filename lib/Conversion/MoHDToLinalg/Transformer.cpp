@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Reference lowering of the unrouted rest of a LLaMA block. Each op is one loop nest, attention
+// four (logits, maximum, mass, result) over the cache rows up to the token's position.
+//
+// Before:  %y = mohd.linear %x, %w : tensor<?x64xf32>, tensor<64x256xbf16> -> tensor<?x256xf32>
+// After:   %y = linalg.generic outs(tensor<?x256xf32>) { sum over d < 64 of x[t, d] * w[d, e] }
+//
+// Test: test/Conversion/MoHDToLinalg/transformer.mlir
+#include "LoopEmitter.h"
+
+#include "mohd/Conversion/MoHDToLinalg/MoHDToLinalg.h"
+
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+
+using namespace mlir;
+using namespace mlir::mohd;
+
+/// A tensor like `input` [tokens, width] whose elements are body(indices).
+static Value emitLike(LoopEmitter &e, Value input, function_ref<Value(ValueRange)> body) {
+  return e.tensor({e.dim(input, 0), e.dim(input, 1)}, elementOf(input), body);
+}
+
+static Value emitEmbed(LoopEmitter &e, EmbedOp op, ConvertedOperands<EmbedOp> operands) {
+  Value ids = operands.getIds().front(), table = operands.getTable().front();
+  return e.tensor({e.dim(ids, 0), e.dim(table, 1)}, op.getResult().getType().getElementType(),
+                  [&](ValueRange at) { return e.read(table, {e.readIndex(ids, {at[0]}), at[1]}); });
+}
+
+static Value emitRmsNorm(LoopEmitter &e, RmsNormOp op, ConvertedOperands<RmsNormOp> operands) {
+  Value input = operands.getInput().front(), weight = operands.getWeight().front();
+  int64_t width = op.getInput().getType().getDimSize(1), groupWidth = width, counted = width;
+  Value active;
+  if (op.getRouting()) {
+    RoutingTensors routing(op.getRouting().getType(), operands.getRouting());
+    active = routing.emitActive(e);
+    groupWidth = width / routing.type.getNumGroups();
+    counted = groupWidth * routing.type.getNumActive();
+  }
+  Value squares = e.tensor({e.dim(input, 0)}, e.b.getF32Type(), [&](ValueRange at) {
+    return e.sum(e.index(width), [&](Value d) {
+      Value x = e.read(input, {at[0], d});
+      Value square = e.mul(x, x);
+      return active ? e.masked(e.read(active, {at[0], e.divIndex(d, groupWidth)}), square) : square;
+    });
+  });
+  return emitLike(e, input, [&](ValueRange at) {
+    Value mean = e.div(e.read(squares, {at[0]}), e.f32(counted));
+    Value root = math::SqrtOp::create(e.b, e.add(mean, e.f32(op.getEpsilon().convertToDouble())));
+    return e.mul(e.div(e.read(input, at), root), e.read(weight, {at[1]}));
+  });
+}
+
+static Value emitLinear(LoopEmitter &e, LinearOp op, ConvertedOperands<LinearOp> operands) {
+  Value input = operands.getInput().front(), weight = operands.getWeight().front();
+  OpFoldResult columns = e.dim(weight, 1);
+  return e.tensor({e.dim(input, 0), columns}, op.getResult().getType().getElementType(),
+                  [&](ValueRange at) {
+                    return e.sum(e.index(op.getInput().getType().getDimSize(1)), [&](Value d) {
+                      return e.mul(e.read(input, {at[0], d}), e.read(weight, {d, at[1]}));
+                    });
+                  });
+}
+
+static Value emitAdd(LoopEmitter &e, AddOp, ConvertedOperands<AddOp> operands) {
+  Value lhs = operands.getLhs().front(), rhs = operands.getRhs().front();
+  return emitLike(e, lhs, [&](ValueRange at) { return e.add(e.read(lhs, at), e.read(rhs, at)); });
+}
+
+static Value emitSilu(LoopEmitter &e, SiluOp, ConvertedOperands<SiluOp> operands) {
+  Value input = operands.getInput().front();
+  return emitLike(e, input, [&](ValueRange at) { return e.silu(e.read(input, at)); });
+}
+
+static Value emitSwiglu(LoopEmitter &e, SwigluOp, ConvertedOperands<SwigluOp> operands) {
+  Value gate = operands.getGate().front(), up = operands.getUp().front();
+  return emitLike(e, gate,
+                  [&](ValueRange at) { return e.mul(e.silu(e.read(gate, at)), e.read(up, at)); });
+}
+
+/// position * theta^(-2j/head_dim) for each token and pair, [tokens, half] f64.
+static Value emitAngles(LoopEmitter &e, RopeOp op, Value position) {
+  int64_t half = op.getHeadDim() / 2;
+  double theta = op.getTheta().convertToDouble();
+  SmallVector<double> frequencies;
+  for (int64_t j = 0; j < half; ++j)
+    frequencies.push_back(std::pow(theta, -2.0 * double(j) / double(op.getHeadDim())));
+  Type f64 = e.b.getF64Type();
+  auto table = DenseElementsAttr::get(RankedTensorType::get({half}, f64), ArrayRef(frequencies));
+  Value frequency = arith::ConstantOp::create(e.b, table);
+  return e.tensor({e.dim(position, 0), e.b.getIndexAttr(half)}, f64, [&](ValueRange at) {
+    Value place = arith::SIToFPOp::create(e.b, f64, e.read(position, {at[0]}));
+    return e.mul(place, e.read(frequency, {at[1]}));
+  });
+}
+
+static Value emitRope(LoopEmitter &e, RopeOp op, ConvertedOperands<RopeOp> operands) {
+  Value input = operands.getInput().front();
+  Value angles = emitAngles(e, op, operands.getPosition().front());
+  Type f32 = e.b.getF32Type();
+  int64_t headDim = op.getHeadDim(), half = headDim / 2;
+  return emitLike(e, input, [&](ValueRange at) {
+    Value isLow = e.less(e.remIndex(at[1], headDim), e.index(half));
+    Value offset = e.select(isLow, e.index(half), e.index(-half));
+    Value sign = e.select(isLow, e.f32(-1), e.f32(1));
+    Value angle = e.read(angles, {at[0], e.remIndex(at[1], half)});
+    Value cosine = e.narrow(math::CosOp::create(e.b, angle), f32);
+    Value sine = e.narrow(math::SinOp::create(e.b, angle), f32);
+    Value partner = e.read(input, {at[0], e.addIndex(at[1], offset)});
+    return e.add(e.mul(e.read(input, at), cosine), e.mul(sign, e.mul(partner, sine)));
+  });
+}
+
+/// The sequence of token `t`: sequence[t], or t itself.
+template <typename OpTy>
+static Value emitSequence(LoopEmitter &e, OpTy op, ConvertedOperands<OpTy> operands, Value t) {
+  return op.getSequence() ? e.readIndex(operands.getSequence().front(), {t}) : t;
+}
+
+static Value emitKvCacheAppend(LoopEmitter &e, KvCacheAppendOp op,
+                               ConvertedOperands<KvCacheAppendOp> operands) {
+  Value cache = operands.getCache().front(), rows = operands.getRows().front();
+  Value position = operands.getPosition().front(), layer = e.index(op.getLayer());
+  Value numTokens = getValueOrCreateConstantIndexOp(e.b, e.b.getLoc(), e.dim(rows, 0));
+  Value width = e.index(op.getRows().getType().getDimSize(1));
+  return e.loop(e.index(0), numTokens, cache, [&](Value t, Value before) {
+    Value sequence = emitSequence(e, op, operands, t), row = e.readIndex(position, {t});
+    return e.loop(e.index(0), width, before, [&](Value column, Value partial) {
+      Value data = e.narrow(e.read(rows, {t, column}), elementOf(cache));
+      return tensor::InsertOp::create(e.b, data, partial, ValueRange{layer, sequence, row, column});
+    });
+  });
+}
+
+static Value emitAttention(LoopEmitter &e, AttentionOp op,
+                           ConvertedOperands<AttentionOp> operands) {
+  Value query = operands.getQuery().front(), position = operands.getPosition().front();
+  Value keys = operands.getKeys().front(), values = operands.getValues().front();
+  Type f32 = e.b.getF32Type();
+  int64_t headDim = op.getHeadDim(), headsPerKv = op.getNumHeads() / op.getNumKvHeads();
+  Value layer = e.index(op.getLayer());
+  OpFoldResult tokens = e.dim(query, 0), heads = e.b.getIndexAttr(op.getNumHeads());
+  auto column = [&](Value head, Value d) { return e.addIndex(e.scaleIndex(head, headDim), d); };
+  auto kvColumn = [&](Value head, Value d) { return column(e.divIndex(head, headsPerKv), d); };
+  auto numRows = [&](Value t) { return e.addIndex(e.readIndex(position, {t}), e.index(1)); };
+
+  // [tokens, heads, positions]; rows after the token's position are never read
+  Value logits = e.tensor({tokens, heads, e.dim(keys, 2)}, f32, [&](ValueRange at) {
+    Value sequence = emitSequence(e, op, operands, at[0]);
+    Value dot = e.sum(e.index(headDim), [&](Value d) {
+      Value key = e.read(keys, {layer, sequence, at[2], kvColumn(at[1], d)});
+      return e.mul(e.read(query, {at[0], column(at[1], d)}), key);
+    });
+    return e.mul(dot, e.f32(1.0 / std::sqrt(double(headDim))));
+  });
+  Value largest = e.tensor({tokens, heads}, f32, [&](ValueRange at) {
+    return e.max(numRows(at[0]), [&](Value s) { return e.read(logits, {at[0], at[1], s}); });
+  });
+  auto power = [&](Value t, Value head, Value s) {
+    return e.exp(e.sub(e.read(logits, {t, head, s}), e.read(largest, {t, head})));
+  };
+  Value mass = e.tensor({tokens, heads}, f32, [&](ValueRange at) {
+    return e.sum(numRows(at[0]), [&](Value s) { return power(at[0], at[1], s); });
+  });
+  return emitLike(e, query, [&](ValueRange at) {
+    Value sequence = emitSequence(e, op, operands, at[0]), head = e.divIndex(at[1], headDim);
+    return e.sum(numRows(at[0]), [&](Value s) {
+      Value weight = e.div(power(at[0], head, s), e.read(mass, {at[0], head}));
+      Value value =
+          e.read(values, {layer, sequence, s, kvColumn(head, e.remIndex(at[1], headDim))});
+      return e.mul(weight, value);
+    });
+  });
+}
+
+void mlir::mohd::populateTransformerToLinalgPatterns(TypeConverter &converter,
+                                                     RewritePatternSet &patterns) {
+  patterns.add<LowerToLoops<EmbedOp, emitEmbed>, LowerToLoops<RmsNormOp, emitRmsNorm>,
+               LowerToLoops<LinearOp, emitLinear>, LowerToLoops<AddOp, emitAdd>,
+               LowerToLoops<SiluOp, emitSilu>, LowerToLoops<SwigluOp, emitSwiglu>,
+               LowerToLoops<RopeOp, emitRope>, LowerToLoops<KvCacheAppendOp, emitKvCacheAppend>,
+               LowerToLoops<AttentionOp, emitAttention>>(converter, patterns.getContext());
+}
