@@ -9,7 +9,7 @@ namespace {
 
 // With the raw text, the structs and the parsed values alive together, a hostile manifest stays
 // within its own length plus 16 MiB.
-constexpr size_t kMaxManifestMemory = size_t(9) << 20;
+constexpr size_t kMaxManifestMemory = size_t(10) << 20;
 constexpr size_t kMaxManifestToken = size_t(64) << 10;
 
 /// Whether this reader knows the name in required_features. Format 1.0 defines none.
@@ -85,9 +85,10 @@ Result<Manifest> parseManifest(const std::string &text, const Header &header) {
   if (!json.ok())
     return json.status().withPrefix("manifest");
   MOHDRT_TRY(checkCompatible(*json, header));
-  if (!isCanonicalJson(*json, text))
+  Result<Manifest> manifest = manifestFromJson(*json); // first: its messages say more
+  if (manifest.ok() && !isCanonicalJson(*json, text))
     return malformed("manifest: not in canonical form (sorted keys, no white space, no fractions)");
-  return manifestFromJson(*json);
+  return manifest;
 }
 
 Status checkZero(const ByteSource &source, int64_t begin, int64_t end) {

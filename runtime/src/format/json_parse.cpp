@@ -29,17 +29,14 @@ public:
       return failInteger(token); // an integer token that overflowed
     return add(JsonValue(value));
   }
-  bool string(std::string &value) { return charge(value.size()) && add(JsonValue(value)); }
+  bool string(std::string &value) { return chargeText(value) && add(JsonValue(value)); }
   bool binary(nlohmann::json::binary_t &) { return fail("binary values are not JSON"); }
   bool start_object(size_t) { return open(JsonValue::object()); }
   bool start_array(size_t) { return open(JsonValue::array()); }
   bool end_object() { return sortMembers() && close(); }
-  bool end_array() {
-    std::get<JsonValue::Array>(stack_.back().value_).shrink_to_fit();
-    return close();
-  }
+  bool end_array() { return shrink(std::get<JsonValue::Array>(stack_.back().value_)) && close(); }
   bool key(std::string &value) {
-    if (!charge(value.size() + sizeof(std::string)))
+    if (!chargeText(value))
       return false;
     keys_.back() = value;
     return true;
@@ -84,6 +81,40 @@ private:
                 std::to_string(limits_.maxMemory) + " bytes of memory allowed");
   }
 
+  /// Text is charged twice, as whoever reads the values is going to copy it.
+  bool chargeText(const std::string &text) {
+    return text.size() < kInlineText || charge(2 * (text.size() + kAllocationOverhead));
+  }
+
+  /// Appends, charging for the old and the new block while both are there.
+  template <typename T> bool append(std::vector<T> &items, T item) {
+    if (items.size() == items.capacity() &&
+        !resize(items, items.capacity() + items.capacity() / 2 + 2))
+      return false;
+    items.push_back(std::move(item));
+    return true;
+  }
+
+  template <typename T> bool shrink(std::vector<T> &items) {
+    return items.size() == items.capacity() || resize(items, items.size());
+  }
+
+  template <typename T> bool resize(std::vector<T> &items, size_t capacity) {
+    const size_t old = items.capacity() == 0 ? 0 : blockBytes<T>(items.capacity());
+    if (!charge(capacity == 0 ? 0 : blockBytes<T>(capacity)))
+      return false;
+    if (capacity > items.capacity())
+      items.reserve(capacity);
+    else
+      items.shrink_to_fit();
+    memory_ -= old;
+    return true;
+  }
+
+  template <typename T> static size_t blockBytes(size_t capacity) {
+    return capacity * sizeof(T) + kAllocationOverhead;
+  }
+
   bool open(JsonValue container) {
     if (stack_.size() >= size_t(limits_.maxDepth))
       return fail("at " + pointer() + ": nested deeper than " + std::to_string(limits_.maxDepth) +
@@ -101,16 +132,14 @@ private:
   }
 
   bool add(JsonValue value) {
-    if (!charge(sizeof(JsonValue) + kAllocationOverhead))
-      return false;
-    if (stack_.empty())
+    if (stack_.empty()) {
       root_ = std::move(value);
-    else if (auto *items = std::get_if<JsonValue::Array>(&stack_.back().value_))
-      items->push_back(std::move(value));
-    else
-      std::get<JsonValue::Object>(stack_.back().value_)
-          .push_back({std::move(keys_.back()), std::move(value)});
-    return true;
+      return true;
+    }
+    if (auto *items = std::get_if<JsonValue::Array>(&stack_.back().value_))
+      return append(*items, std::move(value));
+    return append(std::get<JsonValue::Object>(stack_.back().value_),
+                  {std::move(keys_.back()), std::move(value)});
   }
 
   bool sortMembers() {
@@ -124,11 +153,11 @@ private:
       keys_.back() = twin->key;
       return fail("at " + pointer() + ": duplicate key");
     }
-    members.shrink_to_fit();
-    return true;
+    return shrink(members);
   }
 
   static constexpr size_t kAllocationOverhead = 16;
+  static constexpr size_t kInlineText = 16; // shorter texts lie inside std::string
 
   const JsonLimits &limits_;
   Status status_;
