@@ -86,7 +86,7 @@ def pass_definition(tree):
             yield finding(f"names {shown.group(1)}, which does not exist")
         if not shown and "```mlir" not in text:
             yield finding("has neither an ```mlir example nor a `Before and after: see test/Docs/…` line")
-        if not re.search(rf"(?<![\w-]){re.escape(item.flag)}(?![\w-])", commands):
+        if not re.search(rf"(?<![\w-])-{{0,2}}{re.escape(item.flag)}(?![\w-])", commands):
             yield finding("is in no test's RUN line")
         for option in item.options:
             if not option.description.strip():

@@ -123,6 +123,11 @@ def test_pass_fires(findings, old, new, message):
     assert f"{PASS_TD}:2: {message}" in found
 
 
+def test_pass_is_quiet_on_a_flag_with_dashes(findings):
+    tests = {"test/Docs/fold-up.mlir": "// RUN: mohd-opt %s --mohd-fold-up=limit=3 | FileCheck %s\n"}
+    assert findings(ods_rules.pass_definition, {PASS_TD: GOOD_PASS, **tests}) == []
+
+
 def test_pass_fires_without_a_test(findings):
     tests = {"test/Docs/fold-up.mlir": "// RUN: mohd-opt %s --mohd-fold-upper\n"}
     assert f"{PASS_TD}:2: mohd-fold-up is in no test's RUN line" in findings(ods_rules.pass_definition, {PASS_TD: GOOD_PASS, **tests})
