@@ -54,6 +54,31 @@ def ConvertMohdToLinalgPass : Pass<"convert-mohd-to-linalg", "func::FuncOp"> {
 }
 
 //===----------------------------------------------------------------------===//
+// MoHDToKernels
+//===----------------------------------------------------------------------===//
+
+def EmitKernelsPass : Pass<"mohd-emit-kernels", "::mlir::func::FuncOp"> {
+  let summary = "write the body of each CPU kernel as vectors and loops";
+  let description = [{
+    Replaces the op of an outlined kernel, and the views of its buffers as tensors, by loops over the kernel's tasks that work on the
+    buffers. Emitters are chosen by op; an op without one is an error. Needed because a kernel's speed is in the order in
+    which it walks weights, which tensors do not express.
+
+    Runs: after `mohd-outline-dispatches`, before the lowering to LLVM.
+    Leaves alone: functions without an op of the mohd dialect.
+
+    Before and after: see test/Docs/emit-kernels.mlir.
+  }];
+  let options = [
+    Option<"lanes", "lanes", "int64_t", /*default=*/"8", "Number of f32 in a vector of the target, a power of two.">,
+  ];
+  let dependentDialects = [
+    "::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
+    "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"
+  ];
+}
+
+//===----------------------------------------------------------------------===//
 // TileToLLVM
 //===----------------------------------------------------------------------===//
 

@@ -3,7 +3,7 @@
 #include "mohd/Conversion/MoHDToKernels/KernelEmitter.h"
 
 #include "mlir/Dialect/Math/IR/Math.h"
-#include "mlir/Dialect/Utils/StaticValueUtils.h"
+#include "mlir/IR/TypeUtilities.h"
 
 using namespace mlir;
 using namespace mlir::mohd;
@@ -17,29 +17,89 @@ Value KernelEmitter::f32(double value) {
 Value KernelEmitter::add(Value lhs, Value rhs) { return b.createOrFold<arith::AddIOp>(lhs, rhs); }
 Value KernelEmitter::sub(Value lhs, Value rhs) { return b.createOrFold<arith::SubIOp>(lhs, rhs); }
 Value KernelEmitter::mul(Value lhs, Value rhs) { return b.createOrFold<arith::MulIOp>(lhs, rhs); }
-Value KernelEmitter::div(Value lhs, int64_t rhs) { return b.createOrFold<arith::DivUIOp>(lhs, index(rhs)); }
-Value KernelEmitter::rem(Value lhs, int64_t rhs) { return b.createOrFold<arith::RemUIOp>(lhs, index(rhs)); }
+Value KernelEmitter::div(Value lhs, int64_t rhs) {
+  return b.createOrFold<arith::DivUIOp>(lhs, index(rhs));
+}
+Value KernelEmitter::rem(Value lhs, int64_t rhs) {
+  return b.createOrFold<arith::RemUIOp>(lhs, index(rhs));
+}
 
-void KernelEmitter::loop(Value lower, Value upper, int64_t step, llvm::function_ref<void(Value)> body) {
+Value KernelEmitter::ceilDiv(Value lhs, int64_t rhs) { return div(add(lhs, index(rhs - 1)), rhs); }
+Value KernelEmitter::min(Value lhs, Value rhs) { return b.createOrFold<arith::MinUIOp>(lhs, rhs); }
+
+std::string KernelEmitter::gridOf(int64_t parts, int64_t blockSize, StringRef tokens) {
+  return (Twine("ceildiv(") + tokens + "," + Twine(blockSize) + ")*" + Twine(parts)).str();
+}
+
+void KernelEmitter::tasks(int64_t blockSize, llvm::function_ref<void(Value, Value, Value)> body) {
+  Value numBlocks = ceilDiv(numTokens, blockSize);
+  loop(begin, end, 1, [&](Value task) {
+    Value part = b.createOrFold<arith::DivUIOp>(task, numBlocks);
+    Value lower = mul(b.createOrFold<arith::RemUIOp>(task, numBlocks), index(blockSize));
+    body(part, lower, min(add(lower, index(blockSize)), numTokens));
+  });
+}
+
+void KernelEmitter::loop(Value lower, Value upper, int64_t step,
+                         llvm::function_ref<void(Value)> body) {
   loop(lower, upper, step, {}, [&](Value i, ValueRange) {
     body(i);
     return SmallVector<Value>();
   });
 }
 
-SmallVector<Value> KernelEmitter::loop(Value lower, Value upper, int64_t step, ValueRange init,
-                                       llvm::function_ref<SmallVector<Value>(Value, ValueRange)> body) {
+SmallVector<Value>
+KernelEmitter::loop(Value lower, Value upper, int64_t step, ValueRange init,
+                    llvm::function_ref<SmallVector<Value>(Value, ValueRange)> body) {
   auto forOp = scf::ForOp::create(b, lower, upper, index(step), init,
                                   [&](OpBuilder &inner, Location loc, Value i, ValueRange carried) {
                                     OpBuilder::InsertionGuard guard(b);
-                                    b.setInsertionPoint(inner.getInsertionBlock(), inner.getInsertionPoint());
+                                    b.setInsertionPoint(inner.getInsertionBlock(),
+                                                        inner.getInsertionPoint());
                                     SmallVector<Value> next = body(i, carried);
                                     scf::YieldOp::create(b, next);
                                   });
   return SmallVector<Value>(forOp.getResults());
 }
 
-void KernelEmitter::columns(int64_t columns, int64_t width, llvm::function_ref<void(Value, int64_t)> body) {
+void KernelEmitter::branch(Value condition, llvm::function_ref<void()> thenBody,
+                           llvm::function_ref<void()> elseBody) {
+  auto ifOp = scf::IfOp::create(b, condition, /*withElseRegion=*/bool(elseBody));
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(ifOp.thenBlock());
+  thenBody();
+  if (!elseBody)
+    return;
+  b.setInsertionPointToStart(ifOp.elseBlock());
+  elseBody();
+}
+
+SmallVector<Segment> KernelEmitter::segments(int64_t columns) {
+  SmallVector<Segment> result;
+  for (int64_t offset = 0, width = lanes; offset < columns; offset += width) {
+    while (width > columns - offset)
+      width /= 2;
+    result.push_back({offset, width});
+  }
+  return result;
+}
+
+void KernelEmitter::columnTile(int64_t columns, int64_t tileWidth, Value tile,
+                               llvm::function_ref<void(Value, ArrayRef<Segment>)> body) {
+  int64_t whole = columns / tileWidth, rest = columns % tileWidth;
+  Value column = mul(tile, index(tileWidth));
+  auto wholeTile = [&] { body(column, segments(tileWidth)); };
+  auto lastTile = [&] { body(column, segments(rest)); };
+  if (rest == 0)
+    return wholeTile();
+  if (whole == 0)
+    return lastTile();
+  branch(arith::CmpIOp::create(b, arith::CmpIPredicate::ult, tile, index(whole)), wholeTile,
+         lastTile);
+}
+
+void KernelEmitter::columns(int64_t columns, int64_t width,
+                            llvm::function_ref<void(Value, int64_t)> body) {
   int64_t whole = columns / width * width;
   if (whole > 0)
     loop(index(0), index(whole), width, [&](Value column) { body(column, width); });
@@ -47,12 +107,43 @@ void KernelEmitter::columns(int64_t columns, int64_t width, llvm::function_ref<v
     loop(index(whole), index(columns), 1, [&](Value column) { body(column, 1); });
 }
 
-/// Widens a float, or a vector of floats, to f32.
+/// `element`, or a vector of it in the shape of the vector type `like`.
+static Type withShape(Type like, Type element) {
+  auto vector = dyn_cast<VectorType>(like);
+  return vector ? Type(VectorType::get(vector.getShape(), element)) : element;
+}
+
+/// A constant of `type`: an i32 scalar, or a vector of equal i32.
+static Value bits(ImplicitLocOpBuilder &b, Type type, uint32_t value) {
+  Attribute element = b.getI32IntegerAttr(static_cast<int32_t>(value));
+  if (auto vector = dyn_cast<VectorType>(type))
+    element = DenseElementsAttr::get(vector, element);
+  return arith::ConstantOp::create(b, cast<TypedAttr>(element));
+}
+
+/// Widens data (scalar or vector) of f32, f16 or the bits of bf16 (i16) to f32.
 static Value widen(ImplicitLocOpBuilder &b, Value data) {
-  Type type = b.getF32Type();
-  if (auto vector = dyn_cast<VectorType>(data.getType()))
-    type = VectorType::get(vector.getShape(), type);
-  return data.getType() == type ? data : arith::ExtFOp::create(b, type, data).getResult();
+  Type type = withShape(data.getType(), b.getF32Type());
+  if (data.getType() == type)
+    return data;
+  if (!getElementTypeOrSelf(data).isInteger(16))
+    return arith::ExtFOp::create(b, type, data);
+  Type wide = withShape(data.getType(), b.getI32Type());
+  Value high = arith::ShLIOp::create(b, arith::ExtUIOp::create(b, wide, data), bits(b, wide, 16));
+  return arith::BitcastOp::create(b, type, high);
+}
+
+/// Narrows f32 data to the bits of bf16 (i16): to nearest even, a NaN to a quiet NaN.
+static Value narrowToBits(ImplicitLocOpBuilder &b, Value data) {
+  Type wide = withShape(data.getType(), b.getI32Type());
+  Value value = arith::BitcastOp::create(b, wide, data), sixteen = bits(b, wide, 16);
+  Value odd = arith::AndIOp::create(b, arith::ShRUIOp::create(b, value, sixteen), bits(b, wide, 1));
+  Value rounded =
+      arith::AddIOp::create(b, value, arith::AddIOp::create(b, odd, bits(b, wide, 0x7fff)));
+  Value isNan = arith::CmpFOp::create(b, arith::CmpFPredicate::UNO, data, data);
+  Value result = arith::SelectOp::create(b, isNan, bits(b, wide, 0x7fc00000), rounded);
+  return arith::TruncIOp::create(b, withShape(data.getType(), b.getI16Type()),
+                                 arith::ShRUIOp::create(b, result, sixteen));
 }
 
 Value KernelEmitter::load(Value memref, ValueRange indices, int64_t width) {
@@ -65,16 +156,17 @@ Value KernelEmitter::loadScalar(Value memref, ValueRange indices) {
 }
 
 Value KernelEmitter::loadIndex(Value memref, ValueRange indices) {
-  return arith::IndexCastOp::create(b, b.getIndexType(), memref::LoadOp::create(b, memref, indices));
+  return arith::IndexCastOp::create(b, b.getIndexType(),
+                                    memref::LoadOp::create(b, memref, indices));
 }
 
 void KernelEmitter::store(Value data, Value memref, ValueRange indices) {
   Type element = cast<MemRefType>(memref.getType()).getElementType();
-  auto vector = dyn_cast<VectorType>(data.getType());
-  Type type = vector ? Type(VectorType::get(vector.getShape(), element)) : element;
-  if (data.getType() != type)
-    data = arith::TruncFOp::create(b, type, data);
-  if (vector)
+  if (element.isInteger(16))
+    data = narrowToBits(b, data);
+  else if (!element.isF32())
+    data = arith::TruncFOp::create(b, withShape(data.getType(), element), data);
+  if (isa<VectorType>(data.getType()))
     vector::StoreOp::create(b, data, memref, indices);
   else
     memref::StoreOp::create(b, data, memref, indices);
@@ -91,5 +183,119 @@ Value KernelEmitter::fma(Value lhs, Value rhs, Value acc) {
 }
 
 Value KernelEmitter::sum(Value vector) {
-  return vector::ReductionOp::create(b, vector::CombiningKind::ADD, vector);
+  int64_t width = cast<VectorType>(vector.getType()).getDimSize(0);
+  // Halves are added until one lane is left.
+  for (; width > 1; width /= 2) {
+    assert(width % 2 == 0 && "a vector's width is a power of two");
+    Value low = vector::ExtractStridedSliceOp::create(b, vector, {0}, {width / 2}, {1});
+    Value high = vector::ExtractStridedSliceOp::create(b, vector, {width / 2}, {width / 2}, {1});
+    vector = arith::AddFOp::create(b, low, high);
+  }
+  return vector::ExtractOp::create(b, vector, ArrayRef<int64_t>{0});
+}
+
+SmallVector<Value> KernelEmitter::zeros(ArrayRef<Segment> segments) {
+  return llvm::map_to_vector(segments, [&](Segment s) { return splat(f32(0), s.width); });
+}
+
+void KernelEmitter::storeSegments(ValueRange data, Value memref, Value row, Value column,
+                                  ArrayRef<Segment> segments) {
+  for (auto [value, segment] : llvm::zip_equal(data, segments))
+    store(value, memref, {row, add(column, index(segment.offset))});
+}
+
+SmallVector<Value> KernelEmitter::addRows(ValueRange init, int64_t rows,
+                                          llvm::function_ref<Value(Value)> scalar, Value matrix,
+                                          ValueRange prefix, Value column,
+                                          ArrayRef<Segment> segments) {
+  int64_t width = segments.size();
+  auto addRow = [&](Value row, MutableArrayRef<Value> acc) {
+    Value factor = scalar(row);
+    SmallVector<Value> indices(prefix);
+    indices.append({row, Value()});
+    for (auto [value, segment] : llvm::zip_equal(acc, segments)) {
+      indices.back() = add(column, index(segment.offset));
+      value = fma(splat(factor, segment.width), load(matrix, indices, segment.width), value);
+    }
+  };
+  // Few segments make a short chain of dependent additions for each row: several rows at once, each
+  // with its own accumulators.
+  int64_t unroll = width >= 4 ? 1 : width >= 2 ? 2 : 4;
+  SmallVector<Value> acc(init);
+  int64_t whole = rows / unroll * unroll;
+  if (whole > 0) {
+    for (int64_t u = 1; u < unroll; ++u)
+      acc.append(zeros(segments));
+    acc = loop(index(0), index(whole), unroll, acc, [&](Value row, ValueRange carried) {
+      SmallVector<Value> next(carried);
+      for (int64_t u = 0; u < unroll; ++u)
+        addRow(add(row, index(u)), MutableArrayRef<Value>(next).slice(u * width, width));
+      return next;
+    });
+    for (int64_t stride = unroll / 2 * width; stride >= width; stride /= 2)
+      for (int64_t i = 0; i < stride; ++i)
+        acc[i] = arith::AddFOp::create(b, acc[i], acc[i + stride]);
+    acc.truncate(width);
+  }
+  for (int64_t row = whole; row < rows; ++row)
+    addRow(index(row), acc);
+  return acc;
+}
+
+Value KernelEmitter::dot(Value lhs, ValueRange lhsIndices, Value rhs, ValueRange rhsIndices,
+                         int64_t length) {
+  auto loadAt = [&](Value memref, ValueRange indices, Value offset, int64_t width) {
+    SmallVector<Value> at(indices);
+    at.back() = add(at.back(), offset);
+    return load(memref, at, width);
+  };
+  auto multiplyAdd = [&](Value offset, int64_t width, Value acc) {
+    return fma(loadAt(lhs, lhsIndices, offset, width), loadAt(rhs, rhsIndices, offset, width), acc);
+  };
+  constexpr int64_t chains = 4; // hide the latency of an addition
+  SmallVector<Value> acc;
+  int64_t whole = length / (chains * lanes) * (chains * lanes);
+  if (whole > 0)
+    acc = loop(index(0), index(whole), chains * lanes,
+               SmallVector<Value>(chains, splat(f32(0), lanes)),
+               [&](Value offset, ValueRange carried) {
+                 SmallVector<Value> next(carried);
+                 for (auto [i, value] : llvm::enumerate(next))
+                   value = multiplyAdd(add(offset, index(i * lanes)), lanes, value);
+                 return next;
+               });
+  Value tail;
+  for (auto [i, segment] : llvm::enumerate(segments(length - whole))) {
+    Value offset = index(whole + segment.offset);
+    if (segment.width == lanes && i < acc.size()) {
+      acc[i] = multiplyAdd(offset, lanes, acc[i]);
+      continue;
+    }
+    Value part = multiplyAdd(offset, segment.width, splat(f32(0), segment.width));
+    if (segment.width == lanes) {
+      acc.push_back(part);
+      continue;
+    }
+    part = sum(part);
+    tail = tail ? arith::AddFOp::create(b, tail, part).getResult() : part;
+  }
+  for (; acc.size() > 1; acc.pop_back())
+    acc[acc.size() - 2] = arith::AddFOp::create(b, acc[acc.size() - 2], acc.back());
+  if (acc.empty())
+    return tail ? tail : f32(0);
+  Value total = sum(acc[0]);
+  return tail ? arith::AddFOp::create(b, total, tail).getResult() : total;
+}
+
+Value KernelEmitter::isActive(Value indices, Value token, Value group, RoutingType routing) {
+  auto compare = [&](arith::CmpIPredicate predicate, Value lhs, Value rhs) -> Value {
+    return arith::CmpIOp::create(b, predicate, lhs, rhs);
+  };
+  Value shared = compare(arith::CmpIPredicate::ult, group, index(routing.getNumShared()));
+  return loop(index(routing.getNumShared()), index(routing.getNumActive()), 1, shared,
+              [&](Value slot, ValueRange found) {
+                Value same =
+                    compare(arith::CmpIPredicate::eq, loadIndex(indices, {token, slot}), group);
+                return SmallVector<Value>{arith::OrIOp::create(b, found[0], same)};
+              })[0];
 }

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// How the body of a CPU kernel is written: one emitter for each op, on memrefs, with explicit vectors.
+// How the body of a CPU kernel is written: one emitter for each op, on memrefs, with explicit
+// vectors.
 //
-// A kernel does tasks [begin, end) of its grid. What a task is, the emitter decides together with the grid: both come from one
-// file, side by side. Tasks write disjoint parts of the results, and the result does not depend on how the grid is cut.
+// A kernel does tasks [begin, end) of its grid. What a task is, the emitter decides together with
+// the grid: both come from one file, side by side. Buffers of bf16 are memrefs of i16, the bits, as
+// LLVM implements some moves of bf16 by calls of a library. Tasks write disjoint parts of the
+// results, and the result does not depend on how the grid is cut.
 #ifndef MOHD_CONVERSION_MOHDTOKERNELS_KERNELEMITTER_H
 #define MOHD_CONVERSION_MOHDTOKERNELS_KERNELEMITTER_H
 
@@ -14,6 +17,8 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 
+#include <string>
+
 namespace mlir::mohd {
 
 /// The routing of a kernel: its two tensors in memory.
@@ -22,11 +27,20 @@ struct RoutingBuffers {
   Value gates;   // memref<tokens x K x f32>
 };
 
-/// Writes kernel bodies. Values called `...Index` or loop variables are of type index; data are f32 scalars or vector<Nxf32>.
+/// A piece of a row as one vector.
+struct Segment {
+  int64_t offset; // first column
+  int64_t width;  // columns
+};
+
+/// Writes kernel bodies. Values called `...Index` or loop variables are of type index; data are f32
+/// scalars or vector<Nxf32>.
 class KernelEmitter {
 public:
-  /// `lanes` is the f32 width of the target's vectors; `begin` and `end` (index) bound the tasks; `numTokens` (index) is T.
-  KernelEmitter(ImplicitLocOpBuilder &builder, int64_t lanes, Value begin, Value end, Value numTokens)
+  /// `lanes` is the f32 width of the target's vectors; `begin` and `end` (index) bound the tasks;
+  /// `numTokens` (index) is T.
+  KernelEmitter(ImplicitLocOpBuilder &builder, int64_t lanes, Value begin, Value end,
+                Value numTokens)
       : b(builder), lanes(lanes), begin(begin), end(end), numTokens(numTokens) {}
 
   ImplicitLocOpBuilder &b;
@@ -41,14 +55,33 @@ public:
   Value mul(Value lhs, Value rhs);
   Value div(Value lhs, int64_t rhs);
   Value rem(Value lhs, int64_t rhs);
+  Value ceilDiv(Value lhs, int64_t rhs);
+  Value min(Value lhs, Value rhs);
+
+  /// Number of tasks when the tokens are cut into blocks of `blockSize` and the rest of the work
+  /// into `parts`.
+  static std::string gridOf(int64_t parts, int64_t blockSize, StringRef tokens);
+  /// For each task of that grid calls body(part, lower, upper): the part, and the range of tokens.
+  /// Tasks that follow each other have the same part, as it chooses the weights.
+  void tasks(int64_t blockSize, llvm::function_ref<void(Value, Value, Value)> body);
 
   /// for (i = lower; i < upper; i += step) body(i).
   void loop(Value lower, Value upper, int64_t step, llvm::function_ref<void(Value)> body);
   /// The same, carrying values: body returns the next ones; returns the last ones.
   SmallVector<Value> loop(Value lower, Value upper, int64_t step, ValueRange init,
                           llvm::function_ref<SmallVector<Value>(Value, ValueRange)> body);
-  /// Calls body(column, width) for [0, columns) in steps of `width` lanes, then once for each left-over column with width 1;
-  /// `columns` is static, so the left-over part is empty when it divides.
+  /// if (condition) thenBody() else elseBody().
+  void branch(Value condition, llvm::function_ref<void()> thenBody,
+              llvm::function_ref<void()> elseBody = {});
+  /// Cuts `columns` into vectors of `lanes`, then smaller powers of two.
+  SmallVector<Segment> segments(int64_t columns);
+  /// Calls body(first column, segments) for column tile number `tile` of `columns`; the last tile
+  /// may be narrower than `tileWidth`, hence body may be called twice, for the two cases.
+  void columnTile(int64_t columns, int64_t tileWidth, Value tile,
+                  llvm::function_ref<void(Value, ArrayRef<Segment>)> body);
+  /// Calls body(column, width) for [0, columns) in steps of `width` lanes, then once for each
+  /// left-over column with width 1; `columns` is static, so the left-over part is empty when it
+  /// divides.
   void columns(int64_t columns, int64_t width, llvm::function_ref<void(Value, int64_t)> body);
 
   /// Loads `width` consecutive elements at `indices` and widens them to f32: vector<width x f32>.
@@ -57,41 +90,76 @@ public:
   Value loadScalar(Value memref, ValueRange indices);
   /// Loads one i32 element as an index.
   Value loadIndex(Value memref, ValueRange indices);
-  /// Narrows f32 data (scalar or vector) to the memref's element type, to nearest even, and stores it.
+  /// Narrows f32 data (scalar or vector) to the memref's element type (i16: bf16), to nearest even,
+  /// and stores it.
   void store(Value data, Value memref, ValueRange indices);
   /// vector<width x f32> with every lane equal to the f32 `scalar`.
   Value splat(Value scalar, int64_t width);
   /// lhs * rhs + acc.
   Value fma(Value lhs, Value rhs, Value acc);
-  /// Sum of a vector's lanes, in a fixed order.
+  /// Sum of a vector's lanes (a power of two), in a fixed order.
   Value sum(Value vector);
+
+  /// True (i1) if `group` is among the active groups of `token`.
+  Value isActive(Value indices, Value token, Value group, RoutingType routing);
+  /// A zero vector for each segment.
+  SmallVector<Value> zeros(ArrayRef<Segment> segments);
+  /// Stores a vector for each segment, from memref[row, column] on.
+  void storeSegments(ValueRange data, Value memref, Value row, Value column,
+                     ArrayRef<Segment> segments);
+  /// init + sum over i in [0, rows) of scalar(i) * matrix[prefix..., i, column...], one vector for
+  /// each segment.
+  SmallVector<Value> addRows(ValueRange init, int64_t rows, llvm::function_ref<Value(Value)> scalar,
+                             Value matrix, ValueRange prefix, Value column,
+                             ArrayRef<Segment> segments);
+  /// Dot product (f32) of `length` consecutive elements of two memrefs from the given indices on.
+  Value dot(Value lhs, ValueRange lhsIndices, Value rhs, ValueRange rhsIndices, int64_t length);
 };
 
-/// The expression (docs/formats.md) of the number of tasks of `op`'s kernel, in terms of the token count `tokens`.
+/// The expression (docs/formats.md) of the number of tasks of `op`'s kernel, in terms of the token
+/// count `tokens`; empty if the op has no kernel.
 std::string getKernelGrid(Operation *op, int64_t lanes, StringRef tokens);
 
-/// Writes the body of `op`'s kernel. `operands` has one memref for each operand that is given, except that a routing contributes its
-/// two buffers; `results` likewise. The cache operands of a KV cache op are one layer, [1, sequences, positions, width].
-LogicalResult emitKernel(KernelEmitter &emitter, Operation *op, ValueRange operands, ValueRange results);
+/// Writes the body of `op`'s kernel. `operands` has one memref for each operand that is given,
+/// except that a routing contributes its two buffers; `results` likewise, with null for a result
+/// that nobody stores (only `mohd.route`'s may be null). The cache operands of a KV cache op are
+/// one layer, [1, sequences, positions, width]. An op without a kernel is an error at the op.
+LogicalResult emitKernel(KernelEmitter &emitter, Operation *op, ValueRange operands,
+                         ValueRange results);
+
+/// Width of the column tiles in which matrix products keep `columns` of a result in registers: 4 to
+/// 8 vectors, if possible without a narrower last tile.
+int64_t getTileWidth(int64_t columns, int64_t lanes);
 
 //===----------------------------------------------------------------------===//
-// One pair of functions for each op, in SparseKernels.cpp, RouteKernel.cpp, TransformerKernels.cpp, AttentionKernels.cpp
+// One pair of functions for each op, in RouteKernel.cpp, SparseKernels.cpp, FusionKernel.cpp,
+// TransformerKernels.cpp, AttentionKernels.cpp: the grid and the body
 //===----------------------------------------------------------------------===//
 
+std::string gridOfRoute(RouteOp op, int64_t lanes, StringRef tokens);
 void emitRoute(KernelEmitter &e, RouteOp op, ValueRange operands, ValueRange results);
-void emitGate(KernelEmitter &e, GateOp op, ValueRange operands, ValueRange results);
+std::string gridOfScale(ScaleOp op, int64_t lanes, StringRef tokens);
 void emitScale(KernelEmitter &e, ScaleOp op, ValueRange operands, ValueRange results);
-void emitSpmm(KernelEmitter &e, SpmmOp op, ValueRange operands, ValueRange results);
-void emitSddmm(KernelEmitter &e, SddmmOp op, ValueRange operands, ValueRange results);
-void emitGroupFusion(KernelEmitter &e, GroupFusionOp op, ValueRange operands, ValueRange results);
+std::string gridOfBalanceLoss(BalanceLossOp op, int64_t lanes, StringRef tokens);
 void emitBalanceLoss(KernelEmitter &e, BalanceLossOp op, ValueRange operands, ValueRange results);
+
+std::string gridOfGate(GateOp op, int64_t lanes, StringRef tokens);
+void emitGate(KernelEmitter &e, GateOp op, ValueRange operands, ValueRange results);
+std::string gridOfSpmm(SpmmOp op, int64_t lanes, StringRef tokens);
+void emitSpmm(KernelEmitter &e, SpmmOp op, ValueRange operands, ValueRange results);
+std::string gridOfSddmm(SddmmOp op, int64_t lanes, StringRef tokens);
+void emitSddmm(KernelEmitter &e, SddmmOp op, ValueRange operands, ValueRange results);
+
+std::string gridOfGroupFusion(GroupFusionOp op, int64_t lanes, StringRef tokens);
+void emitGroupFusion(KernelEmitter &e, GroupFusionOp op, ValueRange operands, ValueRange results);
 
 void emitEmbed(KernelEmitter &e, EmbedOp op, ValueRange operands, ValueRange results);
 void emitRmsNorm(KernelEmitter &e, RmsNormOp op, ValueRange operands, ValueRange results);
 void emitLinear(KernelEmitter &e, LinearOp op, ValueRange operands, ValueRange results);
 void emitElementwise(KernelEmitter &e, Operation *op, ValueRange operands, ValueRange results);
 void emitRope(KernelEmitter &e, RopeOp op, ValueRange operands, ValueRange results);
-void emitKvCacheAppend(KernelEmitter &e, KvCacheAppendOp op, ValueRange operands, ValueRange results);
+void emitKvCacheAppend(KernelEmitter &e, KvCacheAppendOp op, ValueRange operands,
+                       ValueRange results);
 void emitAttention(KernelEmitter &e, AttentionOp op, ValueRange operands, ValueRange results);
 
 } // namespace mlir::mohd
