@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// The commands that run nothing: --inspect, --list-devices, --collect-env, --version.
+#include "Commands.h"
+#include "Failure.h"
+
+#include "mohd/format/bundle.h"
+#include "mohd/format/cpu_features.h"
+#include "mohd/runtime.h"
+
+#include <cstdlib>
+#include <fstream>
+#include <sys/utsname.h>
+#include <thread>
+#include <unistd.h>
+
+using namespace mohdrt;
+
+namespace mohdrun {
+namespace {
+
+/// The CPU's name as the kernel gives it, or its architecture.
+std::string cpuName() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);)
+    if (line.rfind("model name", 0) == 0 && line.find(": ") != std::string::npos)
+      return line.substr(line.find(": ") + 2);
+  struct utsname system = {};
+  return ::uname(&system) == 0 ? system.machine : "unknown";
+}
+
+/// The highest x86-64 level whose features this machine has.
+std::string cpuLevel() {
+  for (const char *level : {"x86-64-v4", "x86-64-v3", "x86-64-v2"}) {
+    bool all = hostRunsArch(level);
+    for (const std::string &feature : archCpuFeatures(level))
+      all = all && hostHasCpuFeature(feature);
+    if (all)
+      return level;
+  }
+  struct utsname system = {};
+  return ::uname(&system) == 0 ? system.machine : "unknown";
+}
+
+} // namespace
+
+void inspect(const Options &options) {
+  Result<std::unique_ptr<FileSource>> file = FileSource::open(options.bundle);
+  check(file.status(), options.bundle);
+  ValidateOptions validate;
+  validate.hashSegments = validate.checkManifestHash = options.checkHashes;
+  Result<BundleInfo> bundle = validateBundle(**file, validate);
+  check(bundle.status(), options.bundle);
+  writeStdout(options.inspectAsJson ? bundle->manifestText + "\n" : describeBundle(*bundle));
+}
+
+void listDevices() { writeStdout("cpu  " + cpuName() + " (" + cpuLevel() + ")\n"); }
+
+void collectEnvironment() {
+  struct utsname system = {};
+  ::uname(&system);
+  std::string features;
+  for (const std::string &feature : hostCpuFeatures())
+    features += (features.empty() ? "" : " ") + feature;
+  int64_t memory = int64_t(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE);
+  std::string text = "version: " + std::string(mohd_version_string()) + "\n";
+  text +=
+      std::string("system: ") + system.sysname + " " + system.release + " " + system.machine + "\n";
+  text += "cpu: " + cpuName() + ", " + std::to_string(std::thread::hardware_concurrency()) +
+          " threads\n";
+  text += "cpu level: " + cpuLevel() + "\n";
+  text += "cpu features: " + features + "\n";
+  text += "memory: " + std::to_string(memory >> 20) + " MiB\n";
+  for (char **variable = environ; *variable; ++variable)
+    if (std::string_view(*variable).substr(0, 5) == "MOHD_")
+      text += std::string("variable: ") + *variable + "\n";
+  writeStdout(text);
+}
+
+void printVersion() { writeStdout(std::string(mohd_version_string()) + "\n"); }
+
+} // namespace mohdrun

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// A loaded bundle with a context to run it in: the C interface with ownership and exceptions.
+#ifndef MOHD_TOOLS_MOHD_RUN_RUNNER_H
+#define MOHD_TOOLS_MOHD_RUN_RUNNER_H
+
+#include "Options.h"
+#include "Tensor.h"
+
+#include "mohd/format/bundle.h"
+#include "mohd/runtime.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace mohdrun {
+
+/// An entry point; strings belong to the module.
+struct Entry {
+  uint32_t index = 0;
+  std::string name;
+  std::vector<mohd_tensor_info_t> inputs, outputs;
+};
+
+/// The number of the tensor called `name`, or -1.
+int findTensor(const std::vector<mohd_tensor_info_t> &tensors, const std::string &name);
+
+/// "i32 [T]", as the manifest has it.
+std::string describe(const mohd_tensor_info_t &info);
+
+/// Every member throws a Failure when the runtime refuses.
+class Runner {
+public:
+  explicit Runner(const Options &options);
+
+  Entry entry(const std::string &name) const;
+  /// The manifest, read anew.
+  mohdrt::Manifest manifest() const;
+  TensorType outputType(const Entry &entry, uint32_t output,
+                        const std::vector<mohd_tensor_t> &inputs) const;
+  /// Makes the context's workspace large enough for a run of `entry` with inputs of these shapes.
+  void reserve(const Entry &entry, const std::vector<mohd_tensor_t> &inputs);
+  void run(const Entry &entry, const std::vector<mohd_tensor_t> &inputs,
+           const std::vector<mohd_tensor_t> &outputs);
+
+  /// "cpu:x86-64-v3, 2 threads".
+  std::string describeContext() const;
+
+private:
+  void check(mohd_status_t status) const;
+
+  std::string path_;
+  std::unique_ptr<mohd_module_t, void (*)(mohd_module_t *)> module_{nullptr, mohd_module_destroy};
+  std::unique_ptr<mohd_context_t, void (*)(mohd_context_t *)> context_{nullptr,
+                                                                       mohd_context_destroy};
+};
+
+} // namespace mohdrun
+
+#endif // MOHD_TOOLS_MOHD_RUN_RUNNER_H
