@@ -49,8 +49,8 @@ struct Call {
                     "--function " + name + " runs it with inputs of yours");
     logits = Tensor(runner.outputType(entry, 0, inputs));
     if (logits.type().shape[0] != 1 || logits.type().shape[1] < 1)
-      throw failure(StatusCode::Unsupported, "expected one row of logits from entry point '" + name +
-                                                 "', got " + toString(logits.type()));
+      throw failure(StatusCode::Unsupported, "expected one row of logits from entry point '" +
+                                                 name + "', got " + toString(logits.type()));
     outputs.push_back(logits.view());
     runner.reserve(entry, inputs);
   }

@@ -2,6 +2,7 @@
 // The commands that run nothing: --inspect, --list-devices, --collect-env, --version.
 #include "Commands.h"
 #include "Failure.h"
+#include "Runner.h"
 
 #include "mohd/format/bundle.h"
 #include "mohd/format/cpu_features.h"
@@ -44,12 +45,16 @@ std::string cpuLevel() {
 } // namespace
 
 void inspect(const Options &options) {
+  auto checkBundle = [&](const Status &status) {
+    if (!status.ok())
+      throw bundleFailure(status.code(), status.message(), options.bundle);
+  };
   Result<std::unique_ptr<FileSource>> file = FileSource::open(options.bundle);
-  check(file.status(), options.bundle);
+  checkBundle(file.status());
   ValidateOptions validate;
   validate.hashSegments = validate.checkManifestHash = options.checkHashes;
   Result<BundleInfo> bundle = validateBundle(**file, validate);
-  check(bundle.status(), options.bundle);
+  checkBundle(bundle.status());
   writeStdout(options.inspectAsJson ? bundle->manifestText + "\n" : describeBundle(*bundle));
 }
 

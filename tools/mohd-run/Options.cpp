@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <cctype>
 #include <cmath>
 
 namespace mohdrun {
@@ -181,7 +182,9 @@ Options parseOptions(int argc, char **argv) {
     options.helpText = app.help();
     return options;
   } catch (const CLI::ParseError &error) {
-    throw usage(error.what());
+    std::string message = error.what();
+    message[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(message[0])));
+    throw usage(message);
   }
   options.mode = chooseMode(options, raw);
   options.checkHashes = !raw.skipHashes;

@@ -11,26 +11,21 @@
 using namespace mohdrt;
 
 namespace mohdrun {
-namespace {
 
-std::string hintFor(mohd_status_t status, const std::string &path) {
+Failure bundleFailure(StatusCode code, std::string message, const std::string &path) {
+  std::string hint;
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored))
-    return "a model folder is compiled first: mohd-compile " + path + " -o model.mohdb";
-  switch (status) {
-  case MOHD_ERROR_NOT_FOUND:
-    return "mohd-compile MODEL -o FILE.mohdb makes a bundle";
-  case MOHD_ERROR_MALFORMED:
-    return "compile the model again, or get a fresh copy of the file";
-  case MOHD_ERROR_INCOMPATIBLE:
-    return "compile the model again with this version and for this machine: mohd-compile "
+    hint = "a model folder is compiled first: mohd-compile " + path + " -o model.mohdb";
+  else if (code == StatusCode::NotFound)
+    hint = "mohd-compile MODEL -o FILE.mohdb makes a bundle";
+  else if (code == StatusCode::Malformed)
+    hint = "compile the model again, or get a fresh copy of the file";
+  else if (code == StatusCode::Incompatible)
+    hint = "compile the model again with this version for this machine: mohd-compile "
            "--target=cpu:native";
-  default:
-    return "";
-  }
+  return failure(code, std::move(message), path, std::move(hint));
 }
-
-} // namespace
 
 int findTensor(const std::vector<mohd_tensor_info_t> &tensors, const std::string &name) {
   for (size_t i = 0; i < tensors.size(); ++i)
@@ -49,8 +44,7 @@ std::string describe(const mohd_tensor_info_t &info) {
 
 void Runner::check(mohd_status_t status) const {
   if (status != MOHD_OK)
-    throw failure(static_cast<StatusCode>(status), mohd_last_error(), path_,
-                  hintFor(status, path_));
+    throw bundleFailure(static_cast<StatusCode>(status), mohd_last_error(), path_);
 }
 
 Runner::Runner(const Options &options) : path_(options.bundle) {

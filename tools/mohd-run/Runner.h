@@ -3,6 +3,7 @@
 #ifndef MOHD_TOOLS_MOHD_RUN_RUNNER_H
 #define MOHD_TOOLS_MOHD_RUN_RUNNER_H
 
+#include "Failure.h"
 #include "Options.h"
 #include "Tensor.h"
 
@@ -27,6 +28,9 @@ int findTensor(const std::vector<mohd_tensor_info_t> &tensors, const std::string
 
 /// "i32 [T]", as the manifest has it.
 std::string describe(const mohd_tensor_info_t &info);
+
+/// A failure about the bundle in `path`, with advice.
+Failure bundleFailure(mohdrt::StatusCode code, std::string message, const std::string &path);
 
 /// Every member throws a Failure when the runtime refuses.
 class Runner {

@@ -28,8 +28,9 @@ int64_t Sampler::choose(const float *logits, int64_t count) {
 
   candidates_.resize(static_cast<size_t>(count));
   std::iota(candidates_.begin(), candidates_.end(), 0);
-  std::stable_sort(candidates_.begin(), candidates_.end(),
-                   [&](int64_t a, int64_t b) { return logits[a] > logits[b]; });
+  std::sort(candidates_.begin(), candidates_.end(), [&](int64_t a, int64_t b) {
+    return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
+  });
   if (options_.topK && *options_.topK < count)
     candidates_.resize(static_cast<size_t>(*options_.topK));
   weights_.clear();
