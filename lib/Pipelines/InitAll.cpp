@@ -3,10 +3,9 @@
 #include "mohd/InitAll.h"
 
 #include "mohd/Conversion/Passes.h"
-#include "mohd/Dialect/MoHD/IR/MoHD.h"
-#include "mohd/Dialect/Tile/IR/Tile.h"
-#include "mohd/Pipelines/LowerToLLVM.h"
+#include "mohd/Dialect/MoHD/Transforms/Passes.h"
 #include "mohd/Pipelines/Passes.h"
+#include "mohd/Pipelines/Phases.h"
 #include "mohd/Pipelines/Reference.h"
 
 #include "mlir/InitAllDialects.h"
@@ -22,10 +21,10 @@ void mlir::mohd::registerAllDialects(DialectRegistry &registry) {
 
 void mlir::mohd::registerAllPasses() {
   mlir::registerAllPasses();
+  registerMoHDPasses();
   registerMohdConversionPasses();
   registerMohdPipelinesPasses();
-  PassPipelineRegistration<>("mohd-pipeline-lower", "Take kernels to the llvm dialect",
-                             buildLowerToLLVM);
+  registerPhasePipelines();
   PassPipelineRegistration<>("mohd-pipeline-reference",
                              "Take kernels on tensors to plain loops, as a reference",
                              buildReferencePipeline);

@@ -49,19 +49,20 @@ struct FoldScalePass : mohd::impl::FoldScalePassBase<FoldScalePass> {
   using Base::Base;
 
   void runOnOperation() override {
-    getOperation().walk([&](RouteOp route) {
-      if (route.getScaling() != Scaling::None)
-        return;
+    // Collected first, as the scale that goes may be the op that a walk would visit next.
+    SmallVector<RouteOp> routes;
+    getOperation().walk([&](RouteOp route) { routes.push_back(route); });
+    for (RouteOp route : routes) {
       SmallVector<ScaleOp> scales = getFoldableScales(route);
-      if (scales.empty())
-        return;
+      if (route.getScaling() != Scaling::None || scales.empty())
+        continue;
       route.setScaling(scales.front().getScaling());
       for (ScaleOp scale : scales) {
         scale.getResult().replaceAllUsesWith(scale.getInput());
         scale.erase();
         ++numFolded;
       }
-    });
+    }
   }
 };
 } // namespace

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// The compiler as a library: from a model to a bundle, in one call.
+#ifndef MOHD_COMPILER_COMPILER_H
+#define MOHD_COMPILER_COMPILER_H
+
+#include "mohd/Pipelines/Phases.h"
+#include "mohd/format/dtype.h"
+#include "mohd/format/status.h"
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace mlir::mohd {
+
+/// Version of the project.
+inline constexpr char kVersion[] = "0.1.0";
+
+/// Where a bundle's weights are.
+enum class WeightsMode {
+  Embedded, // in the bundle
+  External, // in a file of their own beside it
+  None,     // nowhere: they become inputs of the entry points, after the others
+};
+
+/// What is written.
+enum class Emit {
+  Bundle,
+  Mlir, // the IR after `stopAfter`
+  Llvm, // optimised LLVM IR of the first target's kernels
+  Obj,  // the shared object of the first target's kernels
+};
+
+struct CompileOptions {
+  /// A model folder or an .mlir file; empty if `preset` is given.
+  std::string input;
+  /// Name of a preset; empty if `input` is given.
+  std::string preset;
+  /// Where to write; "-" is standard output (not for bundles).
+  std::string output;
+  /// As parseCpuTarget() reads them.
+  std::vector<std::string> targets = {"cpu:native"};
+  WeightsMode weights = WeightsMode::Embedded;
+  /// Storage type of weights; none: as the model's embedding is stored.
+  std::optional<::mohdrt::DType> weightType;
+  /// Draw the weights from this seed instead of reading them.
+  std::optional<uint64_t> randomSeed;
+  Emit emit = Emit::Bundle;
+  /// With Emit::Mlir: the last phase to run.
+  Phase stopAfter = Phase::Lower;
+  bool reference = false;
+  /// Folder for the IR after each phase, LLVM IR, objects and commands; empty: none.
+  std::string dumpDir;
+  /// Options as the user gave them, for the bundle's `producer`; paths left out.
+  std::vector<std::string> flags;
+  /// Receives one line for each warning, and one for each phase as it starts.
+  std::function<void(const std::string &)> warn, progress;
+};
+
+/// Compiles. A failure leaves no output behind; its message names the file and what was expected.
+::mohdrt::Status compile(const CompileOptions &options);
+
+} // namespace mlir::mohd
+
+#endif // MOHD_COMPILER_COMPILER_H

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// The phases of the compiler: one table for mohd-opt's pipelines, `mohd-compile --compile-to` and the docs.
+#ifndef MOHD_PIPELINES_PHASES_H
+#define MOHD_PIPELINES_PHASES_H
+
+#include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/StringRef.h"
+
+#include <cstdint>
+#include <optional>
+
+namespace mlir {
+class OpPassManager;
+}
+
+namespace mlir::mohd {
+
+/// The phases that work on IR, in order. Each starts from the IR that the one before it leaves.
+enum class Phase { Import, Plan, Schedule, Lower };
+
+struct PhaseOptions {
+  /// Lower every op by its reference lowering (plain dense loops) instead of the fast kernels.
+  bool reference = false;
+  /// f32 lanes of the target's vectors.
+  int64_t lanes = 8;
+};
+
+struct PhaseInfo {
+  Phase phase;
+  llvm::StringLiteral name;
+  llvm::StringLiteral summary;
+  void (*build)(OpPassManager &passes, const PhaseOptions &options);
+};
+
+/// All phases, in order.
+llvm::ArrayRef<PhaseInfo> getPhases();
+
+/// The phase called `name`, if there is one.
+std::optional<Phase> parsePhase(llvm::StringRef name);
+
+/// Registers a pipeline `mohd-pipeline-<phase>` for each phase.
+void registerPhasePipelines();
+
+} // namespace mlir::mohd
+
+#endif // MOHD_PIPELINES_PHASES_H

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// From scheduled modules to a bundle's manifest and segments.
+#include "BundleBuilder.h"
+
+#include "mohd/Dialect/MoHD/Transforms/Passes.h"
+
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace mlir::mohd;
+using namespace ::mohdrt;
+
+/// The manifest's name of a storage type.
+static DType getStorageType(Type type) {
+  return type.isBF16() ? DType::BF16 : type.isF16() ? DType::F16 : DType::F32;
+}
+
+std::vector<ScheduledWeight> mlir::mohd::getScheduledWeights(ModuleOp module) {
+  std::vector<ScheduledWeight> weights;
+  auto list = module->getAttrOfType<ArrayAttr>(kWeightsAttr);
+  for (Attribute attribute : list ? list.getValue() : ArrayRef<Attribute>()) {
+    auto entry = cast<DictionaryAttr>(attribute);
+    auto type = cast<RankedTensorType>(entry.getAs<TypeAttr>("type").getValue());
+    ScheduledWeight &weight = weights.emplace_back();
+    weight.source = entry.getAs<StringAttr>("source").str();
+    weight.shape = type.getShape().vec();
+    weight.layout.type = getStorageType(type.getElementType());
+    if (auto expanded = entry.getAs<DenseI64ArrayAttr>("expanded_shape"))
+      weight.layout.expanded = expanded.asArrayRef().vec();
+    if (auto permutation = entry.getAs<DenseI64ArrayAttr>("permutation"))
+      weight.layout.permutation = permutation.asArrayRef().vec();
+  }
+  return weights;
+}
+
+/// Names by which the manifest knows the weights: the source, with a suffix for a second layout of one source.
+static std::vector<std::string> getWeightNames(const std::vector<ScheduledWeight> &weights) {
+  std::vector<std::string> names;
+  std::map<std::string, int> seen;
+  for (const ScheduledWeight &weight : weights) {
+    int count = seen[weight.source]++;
+    names.push_back(count == 0 ? weight.source : weight.source + "#" + std::to_string(count));
+  }
+  return names;
+}
+
+static ::mohdrt::TensorSpec readTensorSpec(DictionaryAttr entry) {
+  ::mohdrt::TensorSpec spec;
+  spec.name = entry.getAs<StringAttr>("name").str();
+  spec.dtype = *parseDType(entry.getAs<StringAttr>("dtype").getValue());
+  for (auto extent : entry.getAs<ArrayAttr>("shape").getAsRange<StringAttr>()) {
+    int64_t value;
+    if (extent.getValue().getAsInteger(10, value))
+      spec.shape.emplace_back(extent.str());
+    else
+      spec.shape.emplace_back(value);
+  }
+  if (auto range = entry.getAs<ArrayAttr>("range"))
+    spec.range = {cast<StringAttr>(range[0]).str(), cast<StringAttr>(range[1]).str()};
+  if (auto isMutable = entry.getAs<BoolAttr>("mutable"))
+    spec.isMutable = isMutable.getValue();
+  return spec;
+}
+
+Status mlir::mohd::addEntryPoints(Manifest &manifest, ModuleOp module, bool weightsAsInputs) {
+  std::vector<ScheduledWeight> weights = getScheduledWeights(module);
+  std::vector<std::string> names = getWeightNames(weights);
+  for (auto program : module.getOps<ProgramOp>()) {
+    EntryPoint &entry = manifest.entryPoints.emplace_back();
+    entry.name = program.getSymName().str();
+    DictionaryAttr interface = program.getInterface();
+    for (auto name : interface.getAs<ArrayAttr>("dims").getAsRange<StringAttr>())
+      entry.dims.push_back(name.str());
+    for (auto input : interface.getAs<ArrayAttr>("inputs").getAsRange<DictionaryAttr>())
+      entry.inputs.push_back(readTensorSpec(input));
+    for (auto output : interface.getAs<ArrayAttr>("outputs").getAsRange<DictionaryAttr>())
+      entry.outputs.push_back(readTensorSpec(output));
+    for (size_t i = 0; weightsAsInputs && i < weights.size(); ++i) {
+      ::mohdrt::TensorSpec &spec = entry.inputs.emplace_back();
+      spec.name = names[i];
+      spec.dtype = weights[i].layout.type;
+      spec.shape.assign(weights[i].shape.begin(), weights[i].shape.end());
+    }
+  }
+  if (manifest.entryPoints.empty())
+    return Status(StatusCode::Malformed, "expected a public function, which becomes an entry point, got none");
+  return Status();
+}
+
+/// The manifest's form of one binding of an entry point with `numInputs` inputs of its own.
+static Binding readBinding(BindingAttr attribute, int64_t numInputs, bool weightsAsInputs) {
+  Binding binding;
+  binding.index = attribute.getIndex();
+  binding.offset = attribute.getOffset().str();
+  binding.size = attribute.getSize().str();
+  switch (attribute.getKind()) {
+  case BindingKind::Input:
+    binding.kind = Binding::Kind::Input;
+    break;
+  case BindingKind::Output:
+    binding.kind = Binding::Kind::Output;
+    break;
+  case BindingKind::Weight:
+    binding.kind = weightsAsInputs ? Binding::Kind::Input : Binding::Kind::Weight;
+    binding.index += weightsAsInputs ? numInputs : 0;
+    break;
+  case BindingKind::Workspace:
+    binding.kind = Binding::Kind::Workspace;
+    break;
+  }
+  return binding;
+}
+
+Status mlir::mohd::addTarget(Manifest &manifest, ModuleOp module, const TargetInfo &info,
+                             int64_t segment, bool weightsAsInputs) {
+  Target &target = manifest.targets.emplace_back();
+  target.kind = "cpu";
+  target.arch = info.arch;
+  target.features = info.features;
+  target.segment = segment;
+  std::map<std::string, int64_t> kernelIndex;
+  for (auto program : module.getOps<ProgramOp>()) {
+    Program &out = target.programs.emplace_back();
+    out.entry = target.programs.size() - 1;
+    out.workspace = program.getWorkspace().str();
+    int64_t numInputs = program.getInterface().getAs<ArrayAttr>("inputs").size();
+    for (auto dispatch : program.getBody().getOps<DispatchOp>()) {
+      Dispatch &step = out.dispatches.emplace_back();
+      std::string name = dispatch.getKernel().str();
+      auto [known, isNew] = kernelIndex.try_emplace(name, target.kernels.size());
+      if (isNew)
+        target.kernels.push_back(
+            {name, int64_t(dispatch.getBindings().size()), int64_t(dispatch.getParams().size())});
+      step.kernel = known->second;
+      step.grid = dispatch.getGrid().str();
+      for (auto param : dispatch.getParams().getAsRange<StringAttr>())
+        step.params.push_back(param.str());
+      for (auto binding : dispatch.getBindings().getAsRange<BindingAttr>())
+        step.bindings.push_back(readBinding(binding, numInputs, weightsAsInputs));
+    }
+  }
+  return Status();
+}
+
+int64_t mlir::mohd::addWeights(Manifest &manifest, const std::vector<ScheduledWeight> &weights,
+                               bool external, int64_t container) {
+  std::vector<std::string> names = getWeightNames(weights);
+  int64_t end = 0;
+  for (auto [weight, name] : llvm::zip_equal(weights, names)) {
+    WeightInfo &info = manifest.weights.emplace_back();
+    info.name = name;
+    info.dtype = weight.layout.type;
+    info.shape = weight.shape;
+    info.external = external;
+    info.container = container;
+    info.offset = llvm::alignTo(end, kBufferAlign);
+    info.size = tensorBytes(info.dtype, info.shape.data(), info.shape.size()).value_or(0);
+    end = info.offset + info.size;
+  }
+  return end;
+}
+
+Status mlir::mohd::produceWeights(const Manifest &manifest,
+                                  const std::vector<ScheduledWeight> &weights,
+                                  const WeightSource &source, const ByteSink &sink) {
+  static const char zeros[kBufferAlign] = {};
+  int64_t written = 0;
+  std::vector<char> buffer;
+  for (auto [weight, info] : llvm::zip_equal(weights, manifest.weights)) {
+    MOHDRT_TRY(sink(zeros, info.offset - written));
+    buffer.resize(info.size);
+    MOHDRT_TRY(source.readTensor(weight.source, weight.layout, buffer.data(), buffer.size()));
+    MOHDRT_TRY(sink(buffer.data(), buffer.size()));
+    written = info.offset + info.size;
+  }
+  return Status();
+}

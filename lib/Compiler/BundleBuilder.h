@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// From scheduled modules to a bundle's manifest and segments.
+#ifndef MOHD_LIB_COMPILER_BUNDLEBUILDER_H
+#define MOHD_LIB_COMPILER_BUNDLEBUILDER_H
+
+#include "mohd/Compiler/Compiler.h"
+#include "mohd/Model/Import.h"
+#include "mohd/Model/Weights.h"
+#include "mohd/Target/TargetInfo.h"
+#include "mohd/format/bundle.h"
+
+#include "mlir/IR/BuiltinOps.h"
+
+namespace mlir::mohd {
+
+/// A weight of a scheduled module: its place in the manifest and how to read it.
+struct ScheduledWeight {
+  std::string source;
+  TensorLayout layout;
+  std::vector<int64_t> shape; // as stored in the bundle
+};
+
+/// The weights that `module`'s bindings count.
+std::vector<ScheduledWeight> getScheduledWeights(ModuleOp module);
+
+/// Fills in `manifest.entryPoints` from the programs of `module`. With `weightsAsInputs` each weight is an input of every entry point.
+Status addEntryPoints(::mohdrt::Manifest &manifest, ModuleOp module, bool weightsAsInputs);
+
+/// Appends a target with its kernels and programs. `segment` is the index of its code.
+Status addTarget(::mohdrt::Manifest &manifest, ModuleOp module, const TargetInfo &target,
+                 int64_t segment, bool weightsAsInputs);
+
+/// Describes the weights as laid out one after the other from offset 0 of a container, 64-byte aligned; returns the container's size.
+int64_t addWeights(::mohdrt::Manifest &manifest, const std::vector<ScheduledWeight> &weights,
+                   bool external, int64_t container);
+
+/// Hands the bytes of that container to `sink`, a weight at a time.
+Status produceWeights(const ::mohdrt::Manifest &manifest, const std::vector<ScheduledWeight> &weights,
+                      const WeightSource &source, const ::mohdrt::ByteSink &sink);
+
+} // namespace mlir::mohd
+
+#endif // MOHD_LIB_COMPILER_BUNDLEBUILDER_H

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Runs the phases and writes what they make.
+#include "mohd/Compiler/Compiler.h"
+
+#include "BundleBuilder.h"
+
+#include "mohd/InitAll.h"
+#include "mohd/Model/Presets.h"
+#include "mohd/Target/CpuTarget.h"
+#include "mohd/format/bytes.h"
+#include "mohd/format/output_file.h"
+
+#include "mlir/Parser/Parser.h"
+#include "mlir/Pass/PassManager.h"
+#include "llvm/Config/llvm-config.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+
+using namespace mlir;
+using namespace mlir::mohd;
+using namespace ::mohdrt;
+
+namespace {
+
+/// One compilation.
+class Compilation {
+public:
+  explicit Compilation(const CompileOptions &options) : options(options), context(getRegistry()) {}
+
+  Status run();
+
+private:
+  static const DialectRegistry &getRegistry();
+  Status load();
+  Status loadModel(ModelConfig parsed);
+  Status loadMlir();
+  Status hashInput(const std::string &path);
+  Status runPhase(ModuleOp module, Phase phase, const TargetInfo &target);
+  Status compileTarget(const TargetInfo &target);
+  Status writeText(const std::string &text) const;
+  Status writeBundleFile();
+  Result<OutputFile> writeExternalWeights(const std::string &path, int64_t size);
+  Status dump(const std::string &name, const std::string &text) const;
+  std::string keepReproducer(ModuleOp module) const;
+
+  bool weightsAsInputs() const { return options.weights == WeightsMode::None; }
+
+  const CompileOptions &options;
+  MLIRContext context;
+  std::optional<ModelConfig> config; // of a model, not of an .mlir file
+  std::unique_ptr<WeightSource> source;
+  OwningOpRef<ModuleOp> module;
+  Manifest manifest;
+  std::vector<SegmentData> segments;
+  std::vector<ScheduledWeight> weights;
+  NativeCode firstCode;
+};
+
+std::string print(ModuleOp module) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  module.print(os);
+  return text + "\n";
+}
+
+/// `status` with the messages that MLIR reported.
+Status withDiagnostics(StatusCode code, const std::string &what, const std::string &diagnostics) {
+  return Status(code, diagnostics.empty() ? what : what + "\n" + diagnostics);
+}
+
+/// Collects errors of a context as lines `file:line:column: text`.
+class DiagnosticLog {
+public:
+  explicit DiagnosticLog(MLIRContext &context, const std::function<void(const std::string &)> &warn)
+      : handler(&context, [this, &warn](Diagnostic &diagnostic) {
+          std::string line;
+          llvm::raw_string_ostream os(line);
+          if (!isa<UnknownLoc>(diagnostic.getLocation()))
+            os << diagnostic.getLocation() << ": ";
+          os << diagnostic;
+          for (Diagnostic &note : diagnostic.getNotes())
+            os << "\n" << note.getLocation() << ": note: " << note;
+          if (diagnostic.getSeverity() == DiagnosticSeverity::Error)
+            errors += (errors.empty() ? "" : "\n") + line;
+          else if (warn)
+            warn(line);
+          return success();
+        }) {}
+
+  std::string errors;
+
+private:
+  ScopedDiagnosticHandler handler;
+};
+
+} // namespace
+
+const DialectRegistry &Compilation::getRegistry() {
+  static const DialectRegistry registry = [] {
+    DialectRegistry all;
+    registerAllDialects(all);
+    return all;
+  }();
+  return registry;
+}
+
+Status Compilation::hashInput(const std::string &path) {
+  Result<std::unique_ptr<FileSource>> file = FileSource::open(path);
+  if (!file.ok())
+    return file.status();
+  Sha256 hash;
+  std::vector<char> piece(1 << 20);
+  for (int64_t offset = 0, size = (*file)->size(); offset < size;) {
+    int64_t count = std::min<int64_t>(piece.size(), size - offset);
+    MOHDRT_TRY((*file)->read(offset, piece.data(), count));
+    hash.update(piece.data(), count);
+    offset += count;
+  }
+  manifest.producer.inputs.push_back({llvm::sys::path::filename(path).str(), hash.finish()});
+  return Status();
+}
+
+Status Compilation::loadModel(ModelConfig parsed) {
+  config = std::move(parsed);
+  if (options.randomSeed) {
+    source = randomWeights(*config, *options.randomSeed);
+  } else if (options.weights != WeightsMode::None) {
+    if (options.input.empty())
+      return Status(StatusCode::InvalidArgument,
+                    "preset '" + options.preset +
+                        "' has no weights: expected --random-weights SEED or --weights=none");
+    Result<std::unique_ptr<WeightSource>> opened = openWeights(options.input, *config);
+    if (!opened.ok())
+      return opened.status();
+    source = std::move(*opened);
+    for (const std::string &file : source->fileNames())
+      MOHDRT_TRY(hashInput(options.input + "/" + file));
+  }
+  ImportOptions import;
+  if (options.weightType)
+    import.weightType = *options.weightType;
+  else if (source)
+    import.weightType = source->storedType("model.embed_tokens.weight");
+  DiagnosticLog log(context, options.warn);
+  module = importModel(context, *config, import);
+  if (!module)
+    return withDiagnostics(StatusCode::Internal, "the imported model does not verify", log.errors);
+
+  ModelInfo &info = manifest.model.emplace();
+  info.type = config->routing ? "mohd" : "llama";
+  info.vocabSize = config->vocabSize;
+  info.maxPositions = config->maxPositions;
+  info.numLayers = config->numLayers;
+  info.kvWidth = config->kvWidth();
+  if (!config->tokenizer.empty())
+    info.tokenizer = config->tokenizer;
+  Result<JsonValue> json = parseJson(writeConfig(*config));
+  if (!json.ok())
+    return json.status();
+  info.config.set("json", JsonValue(writeCompactJson(*json))); // fractions: the canonical form has none
+  return Status();
+}
+
+Status Compilation::loadMlir() {
+  if (options.randomSeed || options.weightType)
+    return Status(StatusCode::InvalidArgument,
+                  "expected a model folder or a preset with --random-weights and --weights-dtype, got '" +
+                      options.input + "'");
+  MOHDRT_TRY(hashInput(options.input));
+  DiagnosticLog log(context, options.warn);
+  module = parseSourceFile<ModuleOp>(options.input, &context);
+  if (!module)
+    return withDiagnostics(StatusCode::Malformed, options.input + ": expected a module that verifies",
+                           log.errors);
+  return Status();
+}
+
+Status Compilation::load() {
+  if (!options.preset.empty()) {
+    std::optional<ModelConfig> preset = presetConfig(options.preset);
+    if (!preset) {
+      std::string nearest = closestMatch(options.preset, presetNames());
+      return Status(StatusCode::InvalidArgument,
+                    "no preset is called '" + options.preset + "'" +
+                        (nearest.empty() ? "; see --list-presets" : "; did you mean '" + nearest + "'?"));
+    }
+    return loadModel(*preset);
+  }
+  if (!llvm::sys::fs::exists(options.input))
+    return Status(StatusCode::NotFound, options.input + ": expected a model folder or an .mlir file, found nothing");
+  if (!llvm::sys::fs::is_directory(options.input))
+    return loadMlir();
+  Result<ParsedConfig> parsed = readConfig(options.input);
+  if (!parsed.ok())
+    return parsed.status();
+  for (const std::string &warning : parsed->warnings)
+    if (options.warn)
+      options.warn(warning);
+  MOHDRT_TRY(hashInput(options.input + "/config.json"));
+  return loadModel(parsed->config);
+}
+
+Status Compilation::dump(const std::string &name, const std::string &text) const {
+  if (options.dumpDir.empty())
+    return Status();
+  if (std::error_code error = llvm::sys::fs::create_directories(options.dumpDir))
+    return Status(StatusCode::Io, options.dumpDir + ": cannot make the folder: " + error.message());
+  return writeFile(options.dumpDir + "/" + name, text.data(), text.size());
+}
+
+/// Keeps the IR that a phase failed on; returns the file's name, or an empty string.
+std::string Compilation::keepReproducer(ModuleOp failed) const {
+  int descriptor;
+  llvm::SmallString<128> path;
+  if (llvm::sys::fs::createTemporaryFile("mohd-reproducer", "mlir", descriptor, path))
+    return "";
+  llvm::raw_fd_ostream os(descriptor, /*shouldClose=*/true);
+  os << print(failed);
+  return path.str().str();
+}
+
+Status Compilation::runPhase(ModuleOp target, Phase phase, const TargetInfo &info) {
+  const PhaseInfo &entry = getPhases()[unsigned(phase)];
+  if (options.progress)
+    options.progress(entry.name.str() + ": " + entry.summary.str());
+  DiagnosticLog log(context, options.warn);
+  OwningOpRef<ModuleOp> before = target.clone();
+  PassManager passes(&context);
+  entry.build(passes, {options.reference, info.vectorLanes});
+  if (succeeded(passes.run(target)))
+    return dump(std::to_string(unsigned(phase)) + "-" + entry.name.str() + "-" + info.arch +
+                    ".mlir",
+                options.dumpDir.empty() ? "" : print(target));
+  if (!config) // the user's IR: the message says what is wrong with it
+    return withDiagnostics(StatusCode::Malformed,
+                           options.input + ": phase '" + entry.name.str() + "' cannot take this module", log.errors);
+  return withDiagnostics(StatusCode::Internal,
+                         "phase '" + entry.name.str() + "' failed; the IR is kept in " + keepReproducer(*before),
+                         log.errors);
+}
+
+Status Compilation::compileTarget(const TargetInfo &target) {
+  OwningOpRef<ModuleOp> copy = module->clone();
+  MOHDRT_TRY(runPhase(*copy, Phase::Schedule, target));
+  if (manifest.targets.empty()) {
+    weights = getScheduledWeights(*copy);
+    MOHDRT_TRY(addEntryPoints(manifest, *copy, weightsAsInputs()));
+  }
+  MOHDRT_TRY(addTarget(manifest, *copy, target, segments.size(), weightsAsInputs()));
+  MOHDRT_TRY(runPhase(*copy, Phase::Lower, target));
+  if (options.progress)
+    options.progress("serialize: native code for " + target.arch);
+  Result<NativeCode> code = compileKernels(*copy, target);
+  if (!code.ok())
+    return code.status();
+  MOHDRT_TRY(dump("kernels-" + target.arch + ".ll", code->llvmIR));
+  MOHDRT_TRY(dump("kernels-" + target.arch + ".o", code->object));
+  MOHDRT_TRY(dump("kernels-" + target.arch + ".so", code->sharedObject));
+  MOHDRT_TRY(dump("commands-" + target.arch + ".txt", code->linkCommand + "\n"));
+  segments.push_back(SegmentData::fromBytes("code.cpu." + std::to_string(segments.size()), code->sharedObject));
+  if (segments.size() == 1)
+    firstCode = std::move(*code);
+  return Status();
+}
+
+Status Compilation::writeText(const std::string &text) const {
+  return writeFile(options.output == "-" ? "/dev/stdout" : options.output, text.data(), text.size());
+}
+
+/// Writes the weights beside the bundle; the caller gives the file its name once the bundle is there.
+Result<OutputFile> Compilation::writeExternalWeights(const std::string &path, int64_t size) {
+  Result<OutputFile> file = OutputFile::create(path);
+  if (!file.ok())
+    return file;
+  Sha256 hash;
+  MOHDRT_TRY(produceWeights(manifest, weights, *source, [&](const void *data, size_t bytes) {
+    hash.update(data, bytes);
+    return file->append(data, bytes);
+  }));
+  manifest.files.push_back({llvm::sys::path::filename(path).str(), size, hash.finish()});
+  return file;
+}
+
+Status Compilation::writeBundleFile() {
+  manifest.producer.name = "mohd-compile";
+  manifest.producer.version = kVersion;
+  manifest.producer.llvm = LLVM_VERSION_STRING;
+  manifest.producer.flags = options.flags;
+  bool external = options.weights == WeightsMode::External;
+  std::optional<OutputFile> externalFile;
+  if (!weights.empty() && !weightsAsInputs()) {
+    if (!source)
+      return Status(StatusCode::InvalidArgument,
+                    options.input + ": 'mohd.weight' ops need a model folder, or --weights=none to make them inputs");
+    int64_t size = addWeights(manifest, weights, external, external ? 0 : segments.size());
+    if (external) {
+      std::string path = options.output;
+      llvm::StringRef stem(path);
+      stem.consume_back(".mohdb");
+      Result<OutputFile> file = writeExternalWeights(stem.str() + ".mohdw", size);
+      if (!file.ok())
+        return file.status();
+      externalFile.emplace(std::move(*file));
+    } else {
+      SegmentData segment;
+      segment.name = "weights";
+      segment.size = size;
+      segment.align = kWeightsSegmentAlign;
+      segment.produce = [this](const ByteSink &sink) { return produceWeights(manifest, weights, *source, sink); };
+      segments.push_back(std::move(segment));
+    }
+  }
+  if (options.progress)
+    options.progress("bundle: " + options.output);
+  MOHDRT_TRY(writeBundle(options.output, manifest, segments));
+  return externalFile ? externalFile->commit() : Status();
+}
+
+Status Compilation::run() {
+  std::vector<TargetInfo> targets;
+  for (const std::string &spec : options.targets) {
+    Result<TargetInfo> target = parseCpuTarget(spec);
+    if (!target.ok())
+      return target.status();
+    targets.push_back(std::move(*target));
+  }
+  MOHDRT_TRY(load());
+  const TargetInfo &first = targets.front();
+  bool wantsMlir = options.emit == Emit::Mlir;
+  for (Phase phase : {Phase::Import, Phase::Plan}) {
+    MOHDRT_TRY(runPhase(*module, phase, first));
+    if (wantsMlir && options.stopAfter == phase)
+      return writeText(print(*module));
+  }
+  if (wantsMlir) {
+    MOHDRT_TRY(runPhase(*module, Phase::Schedule, first));
+    if (options.stopAfter == Phase::Lower)
+      MOHDRT_TRY(runPhase(*module, Phase::Lower, first));
+    return writeText(print(*module));
+  }
+  for (const TargetInfo &target : targets)
+    MOHDRT_TRY(compileTarget(target));
+  if (options.emit == Emit::Llvm)
+    return writeText(firstCode.llvmIR);
+  if (options.emit == Emit::Obj)
+    return writeText(firstCode.sharedObject);
+  return writeBundleFile();
+}
+
+Status mlir::mohd::compile(const CompileOptions &options) { return Compilation(options).run(); }

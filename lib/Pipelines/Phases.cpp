@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// The order of passes in each phase. Nothing else knows it.
+#include "mohd/Pipelines/Phases.h"
+
+#include "mohd/Conversion/Passes.h"
+#include "mohd/Dialect/MoHD/Transforms/Passes.h"
+#include "mohd/Pipelines/LowerToLLVM.h"
+#include "mohd/Pipelines/Passes.h"
+#include "mohd/Pipelines/Reference.h"
+
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Pass/PassOptions.h"
+#include "mlir/Transforms/Passes.h"
+
+using namespace mlir;
+using namespace mlir::mohd;
+
+static void buildImport(OpPassManager &passes, const PhaseOptions &) {
+  passes.addPass(createVerifyPhasePass({"import"}));
+}
+
+static void buildPlan(OpPassManager &passes, const PhaseOptions &options) {
+  passes.addPass(createCanonicalizerPass());
+  passes.addPass(createCSEPass()); // one mohd.weight for each weight
+  // The reference keeps to the letter of the ops.
+  if (!options.reference)
+    passes.addNestedPass<func::FuncOp>(createFoldScalePass());
+  passes.addNestedPass<func::FuncOp>(createPlanSparsityPass());
+  passes.addPass(createVerifyPhasePass({"plan"}));
+}
+
+static void buildSchedule(OpPassManager &passes, const PhaseOptions &options) {
+  passes.addPass(createOutlineDispatchesPass({options.reference, options.lanes}));
+  if (options.reference)
+    buildReferencePipeline(passes);
+  else
+    passes.addNestedPass<func::FuncOp>(createEmitKernelsPass({options.lanes}));
+  passes.addPass(createVerifyPhasePass({"schedule"}));
+}
+
+static void buildLower(OpPassManager &passes, const PhaseOptions &) { buildLowerToLLVM(passes); }
+
+static const PhaseInfo phases[] = {
+    {Phase::Import, "import", "model files or an .mlir file as mohd ops on tensors", buildImport},
+    {Phase::Plan, "plan", "every sparse op carries a plan", buildPlan},
+    {Phase::Schedule, "schedule", "entry points are lists of dispatches, kernels work on buffers",
+     buildSchedule},
+    {Phase::Lower, "lower", "kernels are in the llvm dialect", buildLower},
+};
+
+ArrayRef<PhaseInfo> mlir::mohd::getPhases() { return phases; }
+
+std::optional<Phase> mlir::mohd::parsePhase(StringRef name) {
+  for (const PhaseInfo &info : phases)
+    if (info.name == name)
+      return info.phase;
+  return std::nullopt;
+}
+
+namespace {
+/// PhaseOptions on mohd-opt's command line.
+struct PhasePipelineOptions : PassPipelineOptions<PhasePipelineOptions> {
+  Option<bool> reference{*this, "reference", llvm::cl::init(false),
+                         llvm::cl::desc("Lower every op by its reference lowering")};
+  Option<int64_t> lanes{*this, "lanes", llvm::cl::init(8),
+                        llvm::cl::desc("f32 lanes of the target's vectors")};
+};
+} // namespace
+
+void mlir::mohd::registerPhasePipelines() {
+  for (const PhaseInfo &info : phases)
+    PassPipelineRegistration<PhasePipelineOptions>(
+        ("mohd-pipeline-" + info.name).str(), info.summary,
+        [build = info.build](OpPassManager &passes, const PhasePipelineOptions &options) {
+          build(passes, {options.reference, options.lanes});
+        });
+}

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Native code: translation to LLVM IR, optimisation, object code, and linking into a shared object.
+#include "mohd/Dialect/MoHD/Transforms/Passes.h"
+#include "mohd/Target/CpuTarget.h"
+#include "mohd/format/output_file.h"
+
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Export.h"
+#include "llvm/ADT/StringSet.h"
+#include "llvm/IR/LegacyPassManager.h"
+#include "llvm/IR/Module.h"
+#include "llvm/MC/TargetRegistry.h"
+#include "llvm/Object/ObjectFile.h"
+#include "llvm/Passes/PassBuilder.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/Program.h"
+#include "llvm/Support/TargetSelect.h"
+#include "llvm/Target/TargetMachine.h"
+
+using namespace mlir;
+using namespace mlir::mohd;
+using ::mohdrt::Result;
+using ::mohdrt::Status;
+using ::mohdrt::StatusCode;
+
+namespace {
+/// A folder for the linker's files that goes when the object does.
+class TemporaryFolder {
+public:
+  TemporaryFolder() { error = llvm::sys::fs::createUniqueDirectory("mohd-link", path); }
+  ~TemporaryFolder() {
+    if (!error)
+      llvm::sys::fs::remove_directories(path);
+  }
+  std::string file(llvm::StringRef name) const {
+    llvm::SmallString<128> full(path);
+    llvm::sys::path::append(full, name);
+    return full.str().str();
+  }
+  std::error_code error;
+
+private:
+  llvm::SmallString<128> path;
+};
+} // namespace
+
+static Status internal(const llvm::Twine &message) {
+  return Status(StatusCode::Internal, message.str());
+}
+
+/// The machine that code is generated for.
+static Result<std::unique_ptr<llvm::TargetMachine>> createMachine(const TargetInfo &info) {
+  static const bool initialized = [] {
+    llvm::InitializeNativeTarget();
+    llvm::InitializeNativeTargetAsmPrinter();
+    return true;
+  }();
+  (void)initialized;
+  std::string error;
+  llvm::Triple triple(info.triple);
+  const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
+  if (!target)
+    return internal("no code generator for " + info.triple + ": " + error);
+  std::vector<std::string> features;
+  for (const std::string &feature : info.features)
+    features.push_back("+" + feature);
+  llvm::TargetOptions options;
+  std::unique_ptr<llvm::TargetMachine> machine(
+      target->createTargetMachine(triple, info.cpu, llvm::join(features, ","), options,
+                                  llvm::Reloc::PIC_, std::nullopt, llvm::CodeGenOptLevel::Aggressive));
+  return machine;
+}
+
+/// Runs LLVM's pipeline. Only kernels stay visible; all else may be inlined and dropped.
+static void optimize(llvm::Module &module, llvm::TargetMachine &machine,
+                     const llvm::StringSet<> &kernels) {
+  for (llvm::Function &function : module) {
+    if (function.isDeclaration())
+      continue;
+    bool isKernel = kernels.contains(function.getName());
+    function.setLinkage(isKernel ? llvm::GlobalValue::ExternalLinkage
+                                 : llvm::GlobalValue::InternalLinkage);
+    function.addFnAttr("target-cpu", machine.getTargetCPU());
+    function.addFnAttr("target-features", machine.getTargetFeatureString());
+    function.addFnAttr("prefer-vector-width", "512");
+    function.addFnAttr(llvm::Attribute::NoUnwind);
+  }
+  llvm::LoopAnalysisManager loops;
+  llvm::FunctionAnalysisManager functions;
+  llvm::CGSCCAnalysisManager callGraph;
+  llvm::ModuleAnalysisManager modules;
+  llvm::PassBuilder builder(&machine);
+  builder.registerModuleAnalyses(modules);
+  builder.registerCGSCCAnalyses(callGraph);
+  builder.registerFunctionAnalyses(functions);
+  builder.registerLoopAnalyses(loops);
+  builder.crossRegisterProxies(loops, functions, callGraph, modules);
+  builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3).run(module, modules);
+}
+
+static Result<std::string> emitObject(llvm::Module &module, llvm::TargetMachine &machine) {
+  llvm::SmallVector<char, 0> buffer;
+  llvm::raw_svector_ostream stream(buffer);
+  llvm::legacy::PassManager passes;
+  if (machine.addPassesToEmitFile(passes, stream, nullptr, llvm::CodeGenFileType::ObjectFile))
+    return internal("the code generator cannot write object files");
+  passes.run(module);
+  return std::string(buffer.begin(), buffer.end());
+}
+
+/// Checks that the object needs nothing but the memory functions of the C library.
+static Status checkUndefinedSymbols(llvm::StringRef object) {
+  auto file = llvm::object::ObjectFile::createObjectFile(llvm::MemoryBufferRef(object, "kernels.o"));
+  if (!file)
+    return internal("cannot read the object file: " + llvm::toString(file.takeError()));
+  for (const llvm::object::SymbolRef &symbol : (*file)->symbols()) {
+    llvm::Expected<uint32_t> flags = symbol.getFlags();
+    llvm::Expected<llvm::StringRef> name = symbol.getName();
+    if (!flags || !name)
+      return internal("cannot read a symbol of the object file");
+    bool allowed = llvm::is_contained({"memcpy", "memmove", "memset", "malloc", "free",
+                                       "_GLOBAL_OFFSET_TABLE_"},
+                                      *name);
+    if ((*flags & llvm::object::SymbolRef::SF_Undefined) && !name->empty() && !allowed)
+      return internal("the kernels call '" + *name + "', which no target provides");
+  }
+  return Status();
+}
+
+/// Links `object` into a shared object; fills in `code.sharedObject` and `code.linkCommand`.
+static Status link(NativeCode &code) {
+  llvm::ErrorOr<std::string> linker = llvm::sys::findProgramByName("ld.lld", {MOHD_LLVM_TOOLS_DIR});
+  if (!linker)
+    linker = llvm::sys::findProgramByName("ld.lld-22");
+  if (!linker)
+    return Status(StatusCode::NotFound, "cannot find the linker ld.lld of LLVM 22 (package lld-22) in " +
+                                            std::string(MOHD_LLVM_TOOLS_DIR) + " or PATH");
+  TemporaryFolder folder;
+  if (folder.error)
+    return Status(StatusCode::Io, "cannot make a temporary folder: " + folder.error.message());
+  std::string input = folder.file("kernels.o"), output = folder.file("kernels.so");
+  std::string messages = folder.file("messages");
+  if (Status status = ::mohdrt::writeFile(input, code.object.data(), code.object.size()); !status.ok())
+    return status;
+  std::vector<llvm::StringRef> arguments = {*linker, "-shared", "-o", output, "--build-id=none", "-z", "now",
+                                            "-z", "noexecstack", "-s", "--hash-style=gnu", input};
+  code.linkCommand = "ld.lld -shared -o kernels.so --build-id=none -z now -z noexecstack -s "
+                     "--hash-style=gnu kernels.o";
+  std::string error;
+  std::optional<llvm::StringRef> redirects[] = {llvm::StringRef(""), llvm::StringRef(messages),
+                                                llvm::StringRef(messages)};
+  int exitCode = llvm::sys::ExecuteAndWait(*linker, arguments, std::nullopt, redirects, 0, 0, &error);
+  auto read = [](const std::string &path) {
+    auto buffer = llvm::MemoryBuffer::getFile(path);
+    return buffer ? (*buffer)->getBuffer().str() : std::string();
+  };
+  if (exitCode != 0)
+    return internal("the linker failed (" + code.linkCommand + "): " + error + read(messages));
+  code.sharedObject = read(output);
+  return code.sharedObject.empty() ? Status(StatusCode::Io, "cannot read the linker's output") : Status();
+}
+
+Result<NativeCode> mlir::mohd::compileKernels(ModuleOp module, const TargetInfo &target) {
+  llvm::StringSet<> kernels;
+  module.walk([&](LLVM::LLVMFuncOp function) {
+    if (function->hasAttr(kKernelAttr))
+      kernels.insert(function.getSymName());
+  });
+  registerBuiltinDialectTranslation(*module.getContext());
+  registerLLVMDialectTranslation(*module.getContext());
+  llvm::LLVMContext context;
+  // Programs are for the manifest; only code is translated.
+  OwningOpRef<ModuleOp> code = module.clone();
+  for (auto program : llvm::make_early_inc_range(code->getOps<ProgramOp>()))
+    program.erase();
+  code->getOperation()->removeAttr(kWeightsAttr);
+  std::unique_ptr<llvm::Module> llvmModule = translateModuleToLLVMIR(*code, context, "kernels");
+  if (!llvmModule)
+    return internal("the kernels cannot be translated to LLVM IR");
+  Result<std::unique_ptr<llvm::TargetMachine>> machine = createMachine(target);
+  if (!machine.ok())
+    return machine.status();
+  llvmModule->setTargetTriple((*machine)->getTargetTriple());
+  llvmModule->setDataLayout((*machine)->createDataLayout());
+  optimize(*llvmModule, **machine, kernels);
+
+  NativeCode native;
+  llvm::raw_string_ostream(native.llvmIR) << *llvmModule;
+  Result<std::string> object = emitObject(*llvmModule, **machine);
+  if (!object.ok())
+    return object.status();
+  native.object = std::move(*object);
+  if (Status status = checkUndefinedSymbols(native.object); !status.ok())
+    return status;
+  if (Status status = link(native); !status.ok())
+    return status;
+  return native;
+}

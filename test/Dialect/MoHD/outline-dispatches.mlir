@@ -1,0 +1,74 @@
+// RUN: mohd-opt %s --mohd-outline-dispatches | FileCheck %s
+// RUN: mohd-opt %s --mohd-outline-dispatches=reference=true | FileCheck %s --check-prefix=REFERENCE
+// RUN: mohd-opt %s --mohd-outline-dispatches=lanes=16 | FileCheck %s --check-prefix=LANES
+
+// CHECK: mohd.weights = [{source = "a", type = tensor<8x8xf32>}, {source = "b", type = tensor<8x8xf32>}]
+
+// Weights of one type share a kernel; a dead place in the workspace is used again: three values, two places.
+// CHECK-LABEL: mohd.program @chain
+// CHECK-SAME:    workspace "T*128"
+// CHECK:         mohd.dispatch @linear_0 {{.*}} #mohd.binding<weight 0, "0", "256">, #mohd.binding<workspace 0, "0", "T*32">]
+// CHECK:         mohd.dispatch @linear_0 {{.*}} #mohd.binding<weight 1, "0", "256">, #mohd.binding<workspace 0, "T*64", "T*32">]
+// CHECK:         mohd.dispatch @linear_0 {{.*}} #mohd.binding<weight 0, "0", "256">, #mohd.binding<workspace 0, "0", "T*32">]
+// CHECK:         mohd.dispatch @silu_0 {{.*}} [#mohd.binding<workspace 0, "0", "T*32">, #mohd.binding<output 0, "0", "T*32">]
+// REFERENCE-LABEL: mohd.program @chain
+// REFERENCE-COUNT-4: grid "1"
+// LANES-LABEL: mohd.program @chain
+func.func @chain(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
+  %a = mohd.weight "a" : tensor<8x8xf32>
+  %b = mohd.weight "b" : tensor<8x8xf32>
+  %1 = mohd.linear %x, %a : tensor<?x8xf32>, tensor<8x8xf32> -> tensor<?x8xf32>
+  %2 = mohd.linear %1, %b : tensor<?x8xf32>, tensor<8x8xf32> -> tensor<?x8xf32>
+  %3 = mohd.linear %2, %a : tensor<?x8xf32>, tensor<8x8xf32> -> tensor<?x8xf32>
+  %4 = mohd.silu %3 : tensor<?x8xf32>
+  return %4 : tensor<?x8xf32>
+}
+
+// A routing is two buffers; taken apart and returned, they are the outputs.
+// CHECK-LABEL: mohd.program @routing
+// CHECK-SAME:    outputs = [{dtype = "i32", name = "result0", shape = ["T", "3"]}, {dtype = "f32", name = "gates", shape = ["T", "3"]}]
+// CHECK:         mohd.dispatch @route_0
+// CHECK-SAME:      #mohd.binding<output 0, "0", "T*12">, #mohd.binding<output 1, "0", "T*12">, #mohd.binding<workspace 0, "0", "T*16">]
+func.func @routing(%n: tensor<?x8xf32>, %phi: tensor<4x8xf32>)
+    -> (tensor<?x3xi32>, tensor<?x3xf32> {mohd.name = "gates"}) {
+  %r, %s = mohd.route %n, %phi gate softmax score softmax_all
+    : tensor<?x8xf32>, tensor<4x8xf32> -> !mohd.routing<4, 1, 2>, tensor<?x4xf32>
+  %i, %g = mohd.unpack_routing %r : !mohd.routing<4, 1, 2> -> tensor<?x3xi32>, tensor<?x3xf32>
+  return %i, %g : tensor<?x3xi32>, tensor<?x3xf32>
+}
+
+// Token counts that an op ties together are one dim; indices get a range.
+// CHECK-LABEL: mohd.program @one_dim
+// CHECK-SAME:    dims = ["T"]
+// CHECK-SAME:    {dtype = "i32", name = "arg1", range = ["0", "4"], shape = ["T", "3"]}
+func.func @one_dim(%x: tensor<?x8xf32>, %i: tensor<?x3xi32>, %g: tensor<?x3xf32>) -> tensor<?x8xf32> {
+  %r = mohd.make_routing %i, %g : tensor<?x3xi32>, tensor<?x3xf32> -> !mohd.routing<4, 1, 2>
+  %y = mohd.gate %x, %r : tensor<?x8xf32>, !mohd.routing<4, 1, 2>
+  return %y : tensor<?x8xf32>
+}
+
+// A static token count of one argument fixes the other's.
+// CHECK-LABEL: mohd.program @static_tokens
+// CHECK-SAME:    dims = []
+// CHECK-SAME:    {dtype = "f32", name = "arg0", shape = ["5", "8"]}
+// CHECK:         mohd.dispatch @gate_1 {{.*}} params ["5"]
+func.func @static_tokens(%x: tensor<?x8xf32>, %w: tensor<5x3xi32>, %g: tensor<5x3xf32>) -> tensor<?x8xf32> {
+  %r = mohd.make_routing %w, %g : tensor<5x3xi32>, tensor<5x3xf32> -> !mohd.routing<4, 1, 2>
+  %y = mohd.gate %x, %r : tensor<?x8xf32>, !mohd.routing<4, 1, 2>
+  return %y : tensor<?x8xf32>
+}
+
+// Two layers of a cache share kernels; the layer is an offset; the cache is updated in place.
+// CHECK-LABEL: mohd.program @cache
+// CHECK-SAME:    {dtype = "f32", mutable = true, name = "arg1", shape = ["2", "d1", "d2", "4"]}
+// CHECK-SAME:    {dtype = "i32", name = "arg2", range = ["0", "d2"], shape = ["T"]}
+// CHECK-SAME:    outputs = []
+// CHECK:         mohd.dispatch @kv_cache_append_0
+// CHECK-SAME:      #mohd.binding<input 1, "0", "d1*d2*16">
+// CHECK:         mohd.dispatch @kv_cache_append_0
+// CHECK-SAME:      #mohd.binding<input 1, "d1*d2*16", "d1*d2*16">
+func.func @cache(%k: tensor<?x4xf32>, %c: tensor<2x?x?x4xf32>, %p: tensor<?xi32>) -> tensor<2x?x?x4xf32> {
+  %0 = mohd.kv_cache_append %c, %k, %p layer 0 : tensor<2x?x?x4xf32>, tensor<?x4xf32>, tensor<?xi32>
+  %1 = mohd.kv_cache_append %0, %k, %p layer 1 : tensor<2x?x?x4xf32>, tensor<?x4xf32>, tensor<?xi32>
+  return %1 : tensor<2x?x?x4xf32>
+}
