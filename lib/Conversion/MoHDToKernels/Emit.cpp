@@ -34,6 +34,14 @@ std::string mlir::mohd::getKernelGrid(Operation *op, int64_t lanes, StringRef to
       .Case([&](SpmmOp op) { return gridOfSpmm(op, lanes, tokens); })
       .Case([&](SddmmOp op) { return gridOfSddmm(op, lanes, tokens); })
       .Case([&](GroupFusionOp op) { return gridOfGroupFusion(op, lanes, tokens); })
+      .Case([&](EmbedOp op) { return gridOfEmbed(op, lanes, tokens); })
+      .Case([&](RmsNormOp op) { return gridOfRmsNorm(op, lanes, tokens); })
+      .Case([&](LinearOp op) { return gridOfLinear(op, lanes, tokens); })
+      .Case([&](RopeOp op) { return gridOfRope(op, lanes, tokens); })
+      .Case([&](KvCacheAppendOp op) { return gridOfKvCacheAppend(op, lanes, tokens); })
+      .Case([&](AttentionOp op) { return gridOfAttention(op, lanes, tokens); })
+      .Case<AddOp, SiluOp, SwigluOp>(
+          [&](Operation *op) { return gridOfElementwise(op, lanes, tokens); })
       .Default([](Operation *) { return std::string(); });
 }
 
@@ -48,6 +56,14 @@ LogicalResult mlir::mohd::emitKernel(KernelEmitter &e, Operation *op, ValueRange
       .Case([&](SpmmOp op) { emitSpmm(e, op, operands, results); })
       .Case([&](SddmmOp op) { emitSddmm(e, op, operands, results); })
       .Case([&](GroupFusionOp op) { emitGroupFusion(e, op, operands, results); })
+      .Case([&](EmbedOp op) { emitEmbed(e, op, operands, results); })
+      .Case([&](RmsNormOp op) { emitRmsNorm(e, op, operands, results); })
+      .Case([&](LinearOp op) { emitLinear(e, op, operands, results); })
+      .Case([&](RopeOp op) { emitRope(e, op, operands, results); })
+      .Case([&](KvCacheAppendOp op) { emitKvCacheAppend(e, op, operands, results); })
+      .Case([&](AttentionOp op) { emitAttention(e, op, operands, results); })
+      .Case<AddOp, SiluOp, SwigluOp>(
+          [&](Operation *op) { emitElementwise(e, op, operands, results); })
       .Default([&](Operation *) { known = false; });
   if (!known)
     return op->emitOpError("expects an op with a CPU kernel");

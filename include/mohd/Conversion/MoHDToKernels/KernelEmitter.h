@@ -153,13 +153,20 @@ void emitSddmm(KernelEmitter &e, SddmmOp op, ValueRange operands, ValueRange res
 std::string gridOfGroupFusion(GroupFusionOp op, int64_t lanes, StringRef tokens);
 void emitGroupFusion(KernelEmitter &e, GroupFusionOp op, ValueRange operands, ValueRange results);
 
+std::string gridOfEmbed(EmbedOp op, int64_t lanes, StringRef tokens);
 void emitEmbed(KernelEmitter &e, EmbedOp op, ValueRange operands, ValueRange results);
+std::string gridOfRmsNorm(RmsNormOp op, int64_t lanes, StringRef tokens);
 void emitRmsNorm(KernelEmitter &e, RmsNormOp op, ValueRange operands, ValueRange results);
+std::string gridOfLinear(LinearOp op, int64_t lanes, StringRef tokens);
 void emitLinear(KernelEmitter &e, LinearOp op, ValueRange operands, ValueRange results);
+std::string gridOfElementwise(Operation *op, int64_t lanes, StringRef tokens);
 void emitElementwise(KernelEmitter &e, Operation *op, ValueRange operands, ValueRange results);
+std::string gridOfRope(RopeOp op, int64_t lanes, StringRef tokens);
 void emitRope(KernelEmitter &e, RopeOp op, ValueRange operands, ValueRange results);
+std::string gridOfKvCacheAppend(KvCacheAppendOp op, int64_t lanes, StringRef tokens);
 void emitKvCacheAppend(KernelEmitter &e, KvCacheAppendOp op, ValueRange operands,
                        ValueRange results);
+std::string gridOfAttention(AttentionOp op, int64_t lanes, StringRef tokens);
 void emitAttention(KernelEmitter &e, AttentionOp op, ValueRange operands, ValueRange results);
 
 } // namespace mlir::mohd

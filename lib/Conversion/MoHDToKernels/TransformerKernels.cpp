@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Kernels of the unrouted parts of a block: embed, rms_norm, linear and the element-wise ops.
+//
+// T tokens. A task of linear is a tile of columns for a block of tokens: a single token keeps the whole tile in registers and so reads each
+// weight once; four tokens at a time keep part of it, and the tile's weights stay in the cache for the block. Tasks of the others
+// are blocks of tokens.
+#include "mohd/Conversion/MoHDToKernels/KernelEmitter.h"
+
+#include "mlir/Dialect/Math/IR/Math.h"
+
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace mlir::mohd;
+
+/// Tokens in a task of the ops that work row by row.
+static constexpr int64_t kRowTokens = 8;
+/// Tokens in a task of linear: enough to use a weight often, few enough to give every thread work.
+static constexpr int64_t kLinearTokens = 32;
+/// Tokens of linear that share the weights in registers.
+static constexpr int64_t kSharingTokens = 4;
+
+/// Calls body for each token of the tasks of a kernel that works row by row.
+static void forEachToken(KernelEmitter &e, llvm::function_ref<void(Value)> body) {
+  e.tasks(kRowTokens, [&](Value, Value lower, Value upper) { e.loop(lower, upper, 1, body); });
+}
+
+//===----------------------------------------------------------------------===//
+// mohd.embed
+//===----------------------------------------------------------------------===//
+
+std::string mlir::mohd::gridOfEmbed(EmbedOp op, int64_t lanes, StringRef tokens) {
+  return KernelEmitter::gridOf(1, kRowTokens, tokens);
+}
+
+void mlir::mohd::emitEmbed(KernelEmitter &e, EmbedOp op, ValueRange operands, ValueRange results) {
+  Value ids = operands[0], table = operands[1];
+  forEachToken(e, [&](Value token) {
+    Value row = e.loadIndex(ids, token);
+    e.columns(op.getType().getDimSize(1), e.lanes, [&](Value column, int64_t width) {
+      e.store(e.load(table, {row, column}, width), results[0], {token, column});
+    });
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// mohd.rms_norm
+//===----------------------------------------------------------------------===//
+
+std::string mlir::mohd::gridOfRmsNorm(RmsNormOp op, int64_t lanes, StringRef tokens) {
+  return KernelEmitter::gridOf(1, kRowTokens, tokens);
+}
+
+void mlir::mohd::emitRmsNorm(KernelEmitter &e, RmsNormOp op, ValueRange operands,
+                             ValueRange results) {
+  Value input = operands[0], weight = operands[1];
+  int64_t width = op.getType().getDimSize(1);
+  // Sum of squares (f32) of `length` columns of a token from `first` on.
+  auto sumSquares = [&](Value token, Value first, int64_t length) {
+    return e.dot(input, {token, first}, input, {token, first}, length);
+  };
+  // Mean square (f32) of a token, over all its columns or those of its active groups.
+  auto meanSquare = [&](Value token) -> Value {
+    if (!op.getRouting())
+      return arith::DivFOp::create(e.b, sumSquares(token, e.index(0), width), e.f32(width));
+    RoutingType routing = op.getRouting().getType();
+    int64_t groupWidth = width / routing.getNumGroups(), numActive = routing.getNumActive();
+    Value sum =
+        e.loop(e.index(0), e.index(numActive), 1, e.f32(0), [&](Value slot, ValueRange sum) {
+          Value first = e.mul(e.loadIndex(operands[2], {token, slot}), e.index(groupWidth));
+          Value part = sumSquares(token, first, groupWidth);
+          return SmallVector<Value>{arith::AddFOp::create(e.b, sum[0], part)};
+        })[0];
+    return arith::DivFOp::create(e.b, sum, e.f32(numActive * groupWidth));
+  };
+  forEachToken(e, [&](Value token) {
+    Value biased =
+        arith::AddFOp::create(e.b, meanSquare(token), e.f32(op.getEpsilon().convertToDouble()));
+    Value factor = arith::DivFOp::create(e.b, e.f32(1), math::SqrtOp::create(e.b, biased));
+    e.columns(width, e.lanes, [&](Value column, int64_t vectorWidth) {
+      Value data = e.load(input, {token, column}, vectorWidth);
+      Value scaled = arith::MulFOp::create(e.b, data, e.splat(factor, vectorWidth));
+      scaled = arith::MulFOp::create(e.b, scaled, e.load(weight, column, vectorWidth));
+      e.store(scaled, results[0], {token, column});
+    });
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// mohd.linear
+//===----------------------------------------------------------------------===//
+
+std::string mlir::mohd::gridOfLinear(LinearOp op, int64_t lanes, StringRef tokens) {
+  int64_t columns = op.getType().getDimSize(1);
+  return KernelEmitter::gridOf(llvm::divideCeil(columns, getTileWidth(columns, lanes)),
+                               kLinearTokens, tokens);
+}
+
+/// Products of `numTokens` tokens from `token` on with `segments` of the weight from `column` on. Every element of the result is one chain of
+/// additions in the order of the weight's rows, so that it does not depend on the token's neighbours.
+static void multiplyTokens(KernelEmitter &e, Value input, Value weight, Value result, Value token,
+                           int64_t numTokens, Value column, ArrayRef<Segment> segments) {
+  SmallVector<Value> tokens, init;
+  for (int64_t i = 0; i < numTokens; ++i) {
+    tokens.push_back(e.add(token, e.index(i)));
+    llvm::append_range(init, e.zeros(segments));
+  }
+  int64_t rows = cast<MemRefType>(weight.getType()).getDimSize(0);
+  SmallVector<Value> sums =
+      e.loop(e.index(0), e.index(rows), 1, init, [&](Value row, ValueRange carried) {
+        SmallVector<Value> weights, next;
+        for (Segment segment : segments)
+          weights.push_back(
+              e.load(weight, {row, e.add(column, e.index(segment.offset))}, segment.width));
+        for (auto [i, each] : llvm::enumerate(tokens)) {
+          Value factor = e.loadScalar(input, {each, row});
+          for (auto [j, segment] : llvm::enumerate(segments))
+            next.push_back(e.fma(e.splat(factor, segment.width), weights[j],
+                                 carried[i * segments.size() + j]));
+        }
+        return next;
+      });
+  for (auto [i, each] : llvm::enumerate(tokens))
+    e.storeSegments(ArrayRef(sums).slice(i * segments.size(), segments.size()), result, each,
+                    column, segments);
+}
+
+void mlir::mohd::emitLinear(KernelEmitter &e, LinearOp op, ValueRange operands,
+                            ValueRange results) {
+  int64_t columns = op.getType().getDimSize(1);
+  // Vectors of the weight that leave registers for the sums of the sharing tokens: 16 registers, 32 with AVX-512.
+  size_t sharedVectors = ((e.lanes >= 16 ? 32 : 16) - kSharingTokens) / kSharingTokens;
+  auto multiply = [&](Value token, int64_t numTokens, Value column, ArrayRef<Segment> segments) {
+    multiplyTokens(e, operands[0], operands[1], results[0], token, numTokens, column, segments);
+  };
+  e.tasks(kLinearTokens, [&](Value tile, Value lower, Value upper) {
+    Value numSharing = e.mul(e.div(e.sub(upper, lower), kSharingTokens), e.index(kSharingTokens));
+    Value sharingEnd = e.add(lower, numSharing);
+    e.columnTile(columns, getTileWidth(columns, e.lanes), tile,
+                 [&](Value column, ArrayRef<Segment> segments) {
+                   for (ArrayRef<Segment> rest = segments; !rest.empty();
+                        rest = rest.drop_front(std::min(sharedVectors, rest.size())))
+                     e.loop(lower, sharingEnd, kSharingTokens, [&](Value token) {
+                       multiply(token, kSharingTokens, column, rest.take_front(sharedVectors));
+                     });
+                   e.loop(sharingEnd, upper, 1,
+                          [&](Value token) { multiply(token, 1, column, segments); });
+                 });
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// mohd.add, mohd.silu, mohd.swiglu
+//===----------------------------------------------------------------------===//
+
+std::string mlir::mohd::gridOfElementwise(Operation *op, int64_t lanes, StringRef tokens) {
+  return KernelEmitter::gridOf(1, kRowTokens, tokens);
+}
+
+/// x / (1 + exp(-x)), and 0 for -Inf.
+static Value silu(KernelEmitter &e, Value x, int64_t width) {
+  Value exp = math::ExpOp::create(e.b, arith::NegFOp::create(e.b, x));
+  Value one = e.splat(e.f32(1), width);
+  Value result = arith::DivFOp::create(e.b, x, arith::AddFOp::create(e.b, one, exp));
+  Value infinity = e.splat(e.f32(-std::numeric_limits<double>::infinity()), width);
+  Value isInfinite = arith::CmpFOp::create(e.b, arith::CmpFPredicate::OEQ, x, infinity);
+  return arith::SelectOp::create(e.b, isInfinite, e.splat(e.f32(0), width), result);
+}
+
+void mlir::mohd::emitElementwise(KernelEmitter &e, Operation *op, ValueRange operands,
+                                 ValueRange results) {
+  int64_t columns = cast<RankedTensorType>(op->getResult(0).getType()).getDimSize(1);
+  auto compute = [&](ArrayRef<Value> data, int64_t width) -> Value {
+    if (isa<AddOp>(op))
+      return arith::AddFOp::create(e.b, data[0], data[1]);
+    Value activated = silu(e, data[0], width);
+    return isa<SiluOp>(op) ? activated : arith::MulFOp::create(e.b, activated, data[1]).getResult();
+  };
+  forEachToken(e, [&](Value token) {
+    e.columns(columns, e.lanes, [&](Value column, int64_t width) {
+      SmallVector<Value> data;
+      for (Value operand : operands)
+        data.push_back(e.load(operand, {token, column}, width));
+      e.store(compute(data, width), results[0], {token, column});
+    });
+  });
+}
