@@ -58,15 +58,16 @@ func.func @static_tokens(%x: tensor<?x8xf32>, %w: tensor<5x3xi32>, %g: tensor<5x
   return %y : tensor<?x8xf32>
 }
 
-// Two layers of a cache share kernels; the layer is an offset; the cache is updated in place.
+// Two layers of a cache share kernels; the layer is an offset; the cache is updated in place. Without sequences there is one
+// for each token.
 // CHECK-LABEL: mohd.program @cache
-// CHECK-SAME:    {dtype = "f32", mutable = true, name = "arg1", shape = ["2", "d1", "d2", "4"]}
-// CHECK-SAME:    {dtype = "i32", name = "arg2", range = ["0", "d2"], shape = ["T"]}
+// CHECK-SAME:    {dtype = "f32", mutable = true, name = "arg1", shape = ["2", "T", "d1", "4"]}
+// CHECK-SAME:    {dtype = "i32", name = "arg2", range = ["0", "d1"], shape = ["T"]}
 // CHECK-SAME:    outputs = []
 // CHECK:         mohd.dispatch @kv_cache_append_0
-// CHECK-SAME:      #mohd.binding<input 1, "0", "d1*d2*16">
+// CHECK-SAME:      #mohd.binding<input 1, "0", "T*d1*16">
 // CHECK:         mohd.dispatch @kv_cache_append_0
-// CHECK-SAME:      #mohd.binding<input 1, "d1*d2*16", "d1*d2*16">
+// CHECK-SAME:      #mohd.binding<input 1, "T*d1*16", "T*d1*16">
 func.func @cache(%k: tensor<?x4xf32>, %c: tensor<2x?x?x4xf32>, %p: tensor<?xi32>) -> tensor<2x?x?x4xf32> {
   %0 = mohd.kv_cache_append %c, %k, %p layer 0 : tensor<2x?x?x4xf32>, tensor<?x4xf32>, tensor<?xi32>
   %1 = mohd.kv_cache_append %0, %k, %p layer 1 : tensor<2x?x?x4xf32>, tensor<?x4xf32>, tensor<?xi32>

@@ -99,6 +99,12 @@ SmallVector<unsigned> KvCacheAppendOp::getTokenOperands() {
   return withSequence({1, 2}, getSequence(), 3);
 }
 
+SmallVector<EqualDims> KvCacheAppendOp::getEqualDims() {
+  if (getSequence())
+    return {};
+  return {{1, 0, 0, 1}};
+}
+
 SmallVector<IndexOperand> KvCacheAppendOp::getIndexOperands() {
   return cacheIndexOperands(0, 2, getSequence());
 }
@@ -125,6 +131,13 @@ LogicalResult AttentionOp::verify() {
 
 SmallVector<unsigned> AttentionOp::getTokenOperands() {
   return withSequence({0, 3}, getSequence(), 4);
+}
+
+SmallVector<EqualDims> AttentionOp::getEqualDims() {
+  SmallVector<EqualDims> equal = {{1, 1, 2, 1}, {1, 2, 2, 2}};
+  if (!getSequence())
+    equal.push_back({0, 0, 1, 1});
+  return equal;
 }
 
 SmallVector<IndexOperand> AttentionOp::getIndexOperands() {

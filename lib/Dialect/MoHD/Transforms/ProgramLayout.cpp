@@ -146,11 +146,10 @@ LogicalResult DimTable::addOp(Operation *op) {
   for (unsigned operand : operands)
     if (failed(unify(op, tokens, classes[op->getOperand(operand)].front())))
       return failure();
-  for (auto [lhs, rhs] : tokenOp.getEqualShapes())
-    for (auto [left, right] :
-         llvm::zip_equal(classes[op->getOperand(lhs)], classes[op->getOperand(rhs)]))
-      if (failed(unify(op, left, right)))
-        return failure();
+  for (const EqualDims &equal : tokenOp.getEqualDims())
+    if (failed(unify(op, classes[op->getOperand(equal.lhs)][equal.lhsDim],
+                     classes[op->getOperand(equal.rhs)][equal.rhsDim])))
+      return failure();
   for (OpResult result : op->getResults()) {
     std::optional<unsigned> tied = tokenOp.getTiedOperand();
     LogicalResult added =

@@ -27,6 +27,11 @@ struct IndexOperand {
   int64_t bound;
 };
 
+/// Dimension `lhsDim` of operand `lhs` equals dimension `rhsDim` of operand `rhs`.
+struct EqualDims {
+  unsigned lhs, lhsDim, rhs, rhsDim;
+};
+
 namespace detail {
 /// Checks what every token op promises: its token operands and results have one token count, and tied types agree.
 LogicalResult verifyTokenOp(Operation *op);

@@ -18,8 +18,8 @@ def Mohd_TokenOpInterface : OpInterface<"TokenOpInterface"> {
         "::std::optional<unsigned>", "getTiedOperand", (ins), "", "return std::nullopt;">,
     InterfaceMethod<"Operands that hold indices, each with the operand and dimension that bounds it.",
         "::llvm::SmallVector<::mlir::mohd::IndexOperand>", "getIndexOperands", (ins), "", "return {};">,
-    InterfaceMethod<"Pairs of operands whose shapes are equal, dynamic dimensions included.",
-        "::llvm::SmallVector<::std::pair<unsigned, unsigned>>", "getEqualShapes", (ins), "", "return {};">,
+    InterfaceMethod<"Pairs of dimensions of operands that are equal, besides the token counts.",
+        "::llvm::SmallVector<::mlir::mohd::EqualDims>", "getEqualDims", (ins), "", "return {};">,
     InterfaceMethod<"True if the op reads the gates of its routing, not only the indices.",
         "bool", "readsGates", (ins), "", "return false;">
   ];

@@ -154,7 +154,8 @@ def Mohd_RopeOp : Mohd_TokenOp<"rope", "0, 1", [AllTypesMatch<["input", "result"
 def Mohd_KvCacheAppendOp : Mohd_TokenOp<"kv_cache_append", "1, 2", [AllTypesMatch<["cache", "result"]>]> {
   let summary = "write each token's keys or values into a layer of a KV cache";
   let description = [{
-    result is `cache` with result[layer, sequence[t], position[t]] = rows[t]; without `sequence`, token t belongs to sequence t. The cache is
+    result is `cache` with result[layer, sequence[t], position[t]] = rows[t]; without `sequence`, token t belongs to sequence t, and there are as
+    many tokens as sequences. The cache is
     updated in place: it may not be used after this op. Two tokens with the same place are undefined.
 
     Constraints:
@@ -179,6 +180,7 @@ def Mohd_KvCacheAppendOp : Mohd_TokenOp<"kv_cache_append", "1, 2", [AllTypesMatc
     /// `rows`, `position`, and `sequence` if it is given.
     ::llvm::SmallVector<unsigned> getTokenOperands();
     ::std::optional<unsigned> getTiedOperand() { return 0; }
+    ::llvm::SmallVector<::mlir::mohd::EqualDims> getEqualDims();
     ::llvm::SmallVector<::mlir::mohd::IndexOperand> getIndexOperands();
   }];
 }
@@ -186,7 +188,7 @@ def Mohd_KvCacheAppendOp : Mohd_TokenOp<"kv_cache_append", "1, 2", [AllTypesMatc
 def Mohd_AttentionOp : Mohd_TokenOp<"attention", "0, 3", [AllTypesMatch<["query", "result"]>]> {
   let summary = "causal attention of each token over its sequence in a KV cache";
   let description = [{
-    Token t attends to rows 0..position[t] of sequence[t] (without `sequence`: of sequence t) in `layer` of the caches. With
+    Token t attends to rows 0..position[t] of sequence[t] (without `sequence`: of sequence t, with as many tokens as sequences) in `layer` of the caches. With
     head_dim columns a head, query head h uses key and value head h / (heads / kv_heads):
 
         result[t, h] = softmax(query[t, h] . keys^T / sqrt(head_dim)) . values
@@ -216,7 +218,7 @@ def Mohd_AttentionOp : Mohd_TokenOp<"attention", "0, 3", [AllTypesMatch<["query"
     /// `query`, `position`, and `sequence` if it is given.
     ::llvm::SmallVector<unsigned> getTokenOperands();
     ::llvm::SmallVector<::mlir::mohd::IndexOperand> getIndexOperands();
-    ::llvm::SmallVector<::std::pair<unsigned, unsigned>> getEqualShapes() { return {{1, 2}}; }
+    ::llvm::SmallVector<::mlir::mohd::EqualDims> getEqualDims();
     int64_t getNumHeads() { return getQuery().getType().getDimSize(1) / getHeadDim(); }
     int64_t getNumKvHeads() { return getKeys().getType().getDimSize(3) / getHeadDim(); }
   }];
