@@ -10,6 +10,7 @@ from .lit_rules import run_lines
 from .tree import Finding
 
 LINK = re.compile(r"(?<!`)\[[^\]\n]*\]\(([^)\s]+)\)")
+OPTION = re.compile(r"^\s+(-\w,)?(--[a-z][a-z0-9-]*)", re.MULTILINE)
 IGNORED_WORDS = "scripts/codespell.txt"
 NOT_SPELT = (".json", ".safetensors", ".npy", ".mohdb", ".bin")
 
@@ -81,6 +82,8 @@ def tool_option(tree):
         if "test" in str(path).lower():
             commands += tree.text(path)
     for tool in gendocs.tools(tree):
-        for option in sorted(set(re.findall(r"^\s+(--[a-z][a-z0-9-]*)", gendocs.help_text(tool), re.MULTILINE))):
-            if not re.search(rf"(?<![\w-])-?{option}(?![\w-])", commands):
+        # lines such as `  -o,--output FILE   where to write`
+        for short, option in sorted(set(OPTION.findall(gendocs.help_text(tool))), key=lambda names: names[1]):
+            spellings = "|".join(re.escape(name) for name in (short.rstrip(","), option) if name)
+            if not re.search(rf"(?<![\w-])(?:{spellings})(?![\w-])", commands):
                 yield Finding(f"tools/{tool.name}", 1, "tool-option", f"{option} is in no test")

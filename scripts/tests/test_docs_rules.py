@@ -8,6 +8,7 @@ TOOL = """#!/bin/sh
 echo 'options:'
 echo '  --input FILE   read it'
 echo '  --in FILE      read it'
+echo '  -o,--out FILE  write it'
 """
 
 
@@ -36,8 +37,8 @@ def test_tool_option(findings, tmp_path):
     assert findings(docs_rules.tool_option, {}) == []
     install_tool(tmp_path)
     assert findings(docs_rules.tool_option, {"test/a.test": "RUN: mohd-run --input=%s\n"}) == [
-        "tools/mohd-run:1: --in is in no test"]
-    assert findings(docs_rules.tool_option, {"test/b.test": "RUN: mohd-run --in %s\n"}) == []
+        "tools/mohd-run:1: --in is in no test", "tools/mohd-run:1: --out is in no test"]
+    assert findings(docs_rules.tool_option, {"test/b.test": "RUN: mohd-run --in %s -o %t\n"}) == []
 
 
 def test_generated(findings, tmp_path):
