@@ -52,8 +52,8 @@ void note(const std::string &message) { std::fprintf(stderr, "note: %s\n", messa
 
 void warnAboutUnknownVariables() {
   // MOHD_THREADS is the runtime's; the others belong to the build and the Python package.
-  static const char *const known[] = {"MOHD_THREADS", "MOHD_PYTHON", "MOHD_CHECK_ROUNDTRIP",
-                                      "MOHD_RUNTIME", "MOHD_COMPILE"};
+  static const char *const known[] = {"MOHD_THREADS", "MOHD_PYTHON",  "MOHD_CHECK_ROUNDTRIP",
+                                      "MOHD_RUNTIME", "MOHD_COMPILE", "MOHD_BUILD"};
   for (char **variable = environ; *variable; ++variable) {
     if (std::strncmp(*variable, "MOHD_", 5) != 0)
       continue;

@@ -91,15 +91,16 @@ void declareGeneral(CLI::App &app, Options &options, RawOptions &raw) {
       ->check(CLI::Range(1, 1024));
   app.add_flag("--mmap", options.mapWeights, "Map the weights instead of reading them");
   app.add_flag("--skip-hashes", raw.skipHashes, "Do not compare the bundle with its sha256");
-  app.add_flag("--json", options.json, "Print an error as a JSON object");
+  app.add_flag("--json", options.json, "Print nothing but an error to stderr, as a JSON object");
   app.add_flag("-q,--quiet", options.quiet, "Print no statistics and notes");
 }
 
-NamedValue splitNamed(const std::string &option, const std::string &text) {
+/// Splits "NAME=VALUE"; only with `valueIsOptional` may it be a name alone.
+NamedValue splitNamed(const std::string &option, const std::string &text, bool valueIsOptional) {
   size_t equals = text.find('=');
-  NamedValue value{text.substr(0, equals),
-                   equals == std::string::npos ? "" : text.substr(equals + 1)};
-  if (value.name.empty() || (equals != std::string::npos && value.rest.empty()))
+  bool alone = equals == std::string::npos;
+  NamedValue value{text.substr(0, equals), alone ? "" : text.substr(equals + 1)};
+  if (value.name.empty() || (value.rest.empty() && !(alone && valueIsOptional)))
     throw usage("expected " + option + " NAME=VALUE, got '" + text + "'");
   return value;
 }
@@ -151,11 +152,11 @@ void checkSampling(Options &options, const RawOptions &raw) {
 
 void checkFunction(Options &options, const RawOptions &raw) {
   for (const std::string &text : raw.inputs)
-    options.inputs.push_back(splitNamed("--input", text));
+    options.inputs.push_back(splitNamed("--input", text, false));
   for (const std::string &text : raw.outputs)
-    options.outputs.push_back(splitNamed("--output", text));
+    options.outputs.push_back(splitNamed("--output", text, true));
   for (const std::string &text : raw.expectations)
-    options.expectations.push_back(splitNamed("--expect", text));
+    options.expectations.push_back(splitNamed("--expect", text, false));
   for (const NamedValue &output : options.outputs)
     if (!output.rest.empty() && (output.rest[0] != '@' || output.rest.size() == 1))
       throw usage("expected --output " + output.name + "=@FILE.npy, got '" + output.rest + "'");
@@ -187,6 +188,7 @@ Options parseOptions(int argc, char **argv) {
     throw usage(message);
   }
   options.mode = chooseMode(options, raw);
+  options.quiet |= options.json;
   options.checkHashes = !raw.skipHashes;
   options.inspectAsJson = raw.inspect == "json";
   if (!raw.inspect.empty() && raw.inspect != "json" && raw.inspect != "text")

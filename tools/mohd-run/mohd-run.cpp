@@ -35,7 +35,8 @@ int main(int argc, char **argv) {
   for (int i = 1; i < argc; ++i)
     json |= std::strcmp(argv[i], "--json") == 0;
   mohdrt::installInterruptCleanup();
-  warnAboutUnknownVariables();
+  if (!json)
+    warnAboutUnknownVariables();
   try {
     runCommand(parseOptions(argc, argv));
     return 0;
