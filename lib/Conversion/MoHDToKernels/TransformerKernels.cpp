@@ -128,8 +128,8 @@ static void multiplyTokens(KernelEmitter &e, Value input, Value weight, Value re
 void mlir::mohd::emitLinear(KernelEmitter &e, LinearOp op, ValueRange operands,
                             ValueRange results) {
   int64_t columns = op.getType().getDimSize(1);
-  // Vectors of the weight that leave registers for the sums of the sharing tokens: 16 registers, 32 with AVX-512.
-  size_t sharedVectors = ((e.lanes >= 16 ? 32 : 16) - kSharingTokens) / kSharingTokens;
+  // Vectors of the weight that four tokens share: enough chains of additions to hide their latency, all in registers (AVX-512 has 32).
+  size_t sharedVectors = e.lanes >= 16 ? 4 : 2;
   auto multiply = [&](Value token, int64_t numTokens, Value column, ArrayRef<Segment> segments) {
     multiplyTokens(e, operands[0], operands[1], results[0], token, numTokens, column, segments);
   };
