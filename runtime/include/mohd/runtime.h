@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
- * The C interface of libmohd_rt: load a bundle, make a context, run an entry point. C99 and C++.
+ * The C interface of libmohd_rt: load a bundle, make a context, run an entry point. C99 and C++11.
  *
  * Common to every function:
  * - Whatever can fail returns a mohd_status_t; then mohd_last_error() says why.
  * - No exception leaves the library, and it never ends the process because of its input.
- * - Structs begin with `struct_size`, set by the caller to sizeof of the struct it was compiled
- * with. A size smaller than this header's first version is MOHD_ERROR_INVALID_ARGUMENT.
+ * - Structs begin with `struct_size`, set by the caller to sizeof of the struct it knows. A size
+ *   smaller than this header's first version is MOHD_ERROR_INVALID_ARGUMENT.
  * - A null pointer where none is allowed is MOHD_ERROR_INVALID_ARGUMENT.
  * - Strings are UTF-8 and end with a zero byte.
  *
@@ -23,11 +23,18 @@
 #define MOHD_API
 #endif
 
+/* Enumerations are 32 bits wide and may hold any value: later versions add some. */
+#ifdef __cplusplus
+#define MOHD_ENUM_BASE : int32_t
+#else
+#define MOHD_ENUM_BASE
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* ---- Version and errors ---------------------------------------------------------------------- */
+/* ---- Version and errors --------------------------------------------------------------- */
 
 /* The ABI this header describes. Changes only when an existing caller would break. */
 #define MOHD_ABI_VERSION 1
@@ -36,7 +43,7 @@ extern "C" {
 #define MOHD_MAX_RANK 8
 
 /* Status codes; the comment gives the exit code of the command line tools. */
-typedef enum mohd_status {
+typedef enum mohd_status MOHD_ENUM_BASE {
   MOHD_OK = 0,                     /* 0 */
   MOHD_ERROR_INVALID_ARGUMENT = 1, /* 2: the call itself is wrong */
   MOHD_ERROR_MALFORMED = 2,        /* 3: a file is damaged or not what it claims to be */
@@ -71,8 +78,7 @@ MOHD_API int mohd_status_exit_code(mohd_status_t status);
  * Thread-safe, does not block. */
 MOHD_API const char *mohd_last_error(void);
 
-/* ---- Modules ----------------------------------------------------------------------------------
- */
+/* ---- Modules -------------------------------------------------------------------------- */
 
 /* A loaded bundle: entry points, weights and kernels. Immutable, so any number of threads and
  * contexts may use one module at once. Counted references. */
@@ -115,8 +121,8 @@ typedef struct mohd_load_options {
  *   MOHD_ERROR_NOT_FOUND      no such file, or an external weight file is missing
  *   MOHD_ERROR_IO             cannot be read, or is no regular file
  *   MOHD_ERROR_MALFORMED      not a bundle, or damaged
- *   MOHD_ERROR_INCOMPATIBLE   of a newer format, or for another ABI; the message names both
- * versions MOHD_ERROR_UNSUPPORTED    has host code, and MOHD_LOAD_NO_HOST_CODE was given
+ *   MOHD_ERROR_INCOMPATIBLE   of another format or ABI; the message names both versions
+ *   MOHD_ERROR_UNSUPPORTED    has host code, and MOHD_LOAD_NO_HOST_CODE was given
  *   MOHD_ERROR_OUT_OF_MEMORY
  */
 MOHD_API mohd_status_t mohd_module_load_file(const char *path, const mohd_load_options_t *options,
@@ -140,11 +146,10 @@ MOHD_API void mohd_module_destroy(mohd_module_t *module);
  */
 MOHD_API const char *mohd_module_manifest(const mohd_module_t *module, size_t *out_length);
 
-/* ---- Entry points -----------------------------------------------------------------------------
- */
+/* ---- Entry points --------------------------------------------------------------------- */
 
 /* Element types. */
-typedef enum mohd_dtype {
+typedef enum mohd_dtype MOHD_ENUM_BASE {
   MOHD_DTYPE_F32 = 0,
   MOHD_DTYPE_BF16 = 1,
   MOHD_DTYPE_F16 = 2,
@@ -191,8 +196,9 @@ MOHD_API mohd_status_t mohd_module_find_entry(const mohd_module_t *module, const
                                               uint32_t *out_entry);
 
 /* Describes an entry point, its inputs and its outputs. The caller sets `struct_size` first.
- * Strings in the result live as long as the module. Thread-safe, do not block. Return: MOHD_OK,
- * MOHD_ERROR_INVALID_ARGUMENT (also for an index that is too large) */
+ * Strings in the result live as long as the module.
+ * Thread-safe, do not block.
+ * Return: MOHD_OK, MOHD_ERROR_INVALID_ARGUMENT (also for an index that is too large) */
 MOHD_API mohd_status_t mohd_entry_info(const mohd_module_t *module, uint32_t entry,
                                        mohd_entry_info_t *out_info);
 MOHD_API mohd_status_t mohd_entry_input_info(const mohd_module_t *module, uint32_t entry,
@@ -215,14 +221,14 @@ typedef struct mohd_tensor {
  * `out_shape` has room for MOHD_MAX_RANK extents.
  * Thread-safe, does not block or allocate.
  * Returns: MOHD_OK, MOHD_ERROR_INVALID_ARGUMENT (shapes that do not fit the entry point: the
- * message names the input, what was expected and what was given) */
+ * message names the input, what was expected and what was given), MOHD_ERROR_MALFORMED (the
+ * bundle's expression has no value) */
 MOHD_API mohd_status_t mohd_entry_output_shape(const mohd_module_t *module, uint32_t entry,
                                                const mohd_tensor_t *inputs, uint32_t input_count,
                                                uint32_t output, uint32_t *out_rank,
                                                int64_t *out_shape);
 
-/* ---- Contexts ---------------------------------------------------------------------------------
- */
+/* ---- Contexts ------------------------------------------------------------------------- */
 
 /* What a run needs besides the module: a device, threads and workspace. A context belongs to one
  * thread at a time; different contexts run in parallel, also with one module. */
@@ -273,17 +279,19 @@ MOHD_API uint32_t mohd_context_threads(const mohd_context_t *context);
 MOHD_API const char *mohd_context_target(const mohd_context_t *context);
 
 /* Computes the bytes of workspace that `entry` needs for inputs of these shapes (their `data` is
- * not looked at). One thread at a time per context. Does not block or allocate. Returns: MOHD_OK,
- * MOHD_ERROR_INVALID_ARGUMENT as mohd_entry_output_shape(), MOHD_ERROR_UNSUPPORTED (the target has
- * no program for the entry point) */
+ * not looked at).
+ * One thread at a time per context. Does not block or allocate.
+ * Returns: MOHD_OK, MOHD_ERROR_INVALID_ARGUMENT as mohd_entry_output_shape(),
+ * MOHD_ERROR_MALFORMED as mohd_run(), MOHD_ERROR_UNSUPPORTED (no program for the entry point) */
 MOHD_API mohd_status_t mohd_context_workspace_size(mohd_context_t *context, uint32_t entry,
                                                    const mohd_tensor_t *inputs,
                                                    uint32_t input_count, size_t *out_size);
 
 /* Makes the context's own workspace at least `size` bytes large, for runs without a workspace of
- * the caller's. Never shrinks it. One thread at a time per context. Returns: MOHD_OK,
- * MOHD_ERROR_INVALID_ARGUMENT, MOHD_ERROR_OUT_OF_MEMORY (the message says how much was asked for;
- * the old workspace stays) */
+ * the caller's. Never shrinks it.
+ * One thread at a time per context.
+ * Returns: MOHD_OK, MOHD_ERROR_INVALID_ARGUMENT, MOHD_ERROR_OUT_OF_MEMORY (the message says how
+ * much was asked for; the old workspace stays) */
 MOHD_API mohd_status_t mohd_context_reserve(mohd_context_t *context, size_t size);
 
 typedef struct mohd_run_options {
@@ -305,8 +313,8 @@ typedef struct mohd_run_options {
  *   MOHD_ERROR_INVALID_ARGUMENT   counts, types, shapes, alignment, or too little workspace
  *   MOHD_ERROR_OUT_OF_RANGE       an integer input has a value outside its range; the message names
  *                                 input, element, value and range
- *   MOHD_ERROR_MALFORMED          the bundle's own sizes do not fit: a binding lies outside its
- * buffer MOHD_ERROR_UNSUPPORTED        the target has no program for the entry point
+ *   MOHD_ERROR_MALFORMED          the bundle's own sizes do not fit: a binding outside its buffer
+ *   MOHD_ERROR_UNSUPPORTED        the target has no program for the entry point
  */
 MOHD_API mohd_status_t mohd_run(mohd_context_t *context, uint32_t entry,
                                 const mohd_tensor_t *inputs, uint32_t input_count,
