@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Whole models through mohd-compile and the runtime, against the NumPy model; and mohd.compare on the example model."""
+
+import os
+import pathlib
+
+import numpy as np
+import pytest
+import torch
+
+import mohd
+from cases import config_of, random_weights
+from mohd import compare, find, torch_model
+from mohd.config import VALUES, Routing
+from mohd.reference_model import Model
+
+EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
+
+# Without a build there is nothing to test; a build (MOHD_BUILD, set by scripts/check) must have the compiler.
+pytestmark = pytest.mark.skipif(
+    find.compiler() is None and "MOHD_BUILD" not in os.environ, reason="no mohd-compile: build the project first"
+)
+
+ROUTINGS = [
+    None,
+    Routing(16, 6, 2),
+    *(Routing(16, 6, 2, gate=gate, scaling="sqrt_n_over_k") for gate in VALUES["gate"]),
+    *(Routing(16, 6, 2, scaling=scaling) for scaling in VALUES["scaling"][1:]),
+    *(Routing(16, 6, 2, score=score) for score in VALUES["score"][1:]),
+    *(Routing(16, 6, 2, fusion=fusion) for fusion in VALUES["fusion"][1:]),
+    *(Routing(16, 6, 2, fusion=fusion, axis="ffn_inner") for fusion in VALUES["fusion"]),
+    Routing(16, 6, 2, norm_stat="active"),
+    Routing(1, 0, 1), Routing(4, 4, 0), Routing(4, 2, 0, gate="binary"), Routing(32, 0, 1),
+    Routing(4, 2, 2, gate="binary", scaling="none", fusion="none"),
+]
+
+
+def folder_of(config, path, dtype=torch.float32):
+    """Writes a model of random weights into the folder `path`; returns it."""
+    model = torch_model.Model(config)
+    model.load_state_dict({name: torch.tensor(array) for name, array in random_weights(config).items()})
+    torch_model.save(model, path, dtype)
+    return path
+
+
+def load_both(folder, weights_dtype="f32"):
+    """(compiled module, NumPy model) of a model folder."""
+    bundle = mohd.compile(folder, folder / "model.mohdb", weights_dtype=weights_dtype)
+    return mohd.load(bundle), Model.load(folder)
+
+
+def expect_close(got, expected):
+    """Equal to float32 rounding."""
+    assert got.shape == expected.shape and got.dtype == np.float32
+    assert np.linalg.norm(got - expected) <= 1e-5 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("routing", ROUTINGS, ids=str)
+def test_compiled_agrees_with_numpy(tmp_path, routing):
+    """Three sequences of 7 tokens by prefill, then two steps of decode."""
+    config = config_of(routing)
+    module, reference = load_both(folder_of(config, tmp_path))
+    tokens = np.random.default_rng(5).integers(0, 29, (3, 9))
+    place = np.arange(27)
+    expected = reference.prefill(tokens.reshape(-1), place // 9, place % 9, place, *reference.new_caches(3, 9)).reshape(3, 9, -1)
+    generator = mohd.Generator(module, 3, 9)
+    expect_close(generator.prefill(tokens[:, :7], all_rows=True), expected[:, :7])
+    expect_close(generator.decode(tokens[:, 7]), expected[:, 7])
+    expect_close(generator.decode(tokens[:, 8]), expected[:, 8])
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """(module, NumPy model) of one MoHD model."""
+    return load_both(folder_of(config_of(Routing(16, 6, 2), tie_word_embeddings=True), tmp_path_factory.mktemp("model")))
+
+
+@pytest.mark.parametrize("lengths", [[0], [1], [17], [5, 0, 64, 1]], ids=str)
+def test_prefill_of_ragged_sequences_then_decode(small, lengths):
+    module, reference = small
+    rng, count = np.random.default_rng(6), sum(lengths)
+    sequence = np.repeat(np.arange(len(lengths)), lengths).astype(np.int32)
+    position = np.concatenate([np.arange(n) for n in lengths]).astype(np.int32)
+    order = rng.permutation(count)  # tokens of a call may come in any order
+    sequence, position = sequence[order], position[order]
+    tokens = rng.integers(0, 29, count).astype(np.int32)
+    rows = np.flatnonzero(rng.random(count) < 0.5).astype(np.int32)
+    expected_caches = reference.new_caches(len(lengths), 65)
+    caches = [mohd.zeros(cache.shape, np.float32) for cache in expected_caches]
+    named = dict(zip(("k_cache", "v_cache"), caches))
+    context = module.context()
+    inputs = {"tokens": tokens, "sequence": sequence, "position": position, "rows": rows}
+    got = context.run("prefill", inputs | named)["logits"]
+    expect_close(got, reference.prefill(tokens, sequence, position, rows, *expected_caches))
+    for cache, expected in zip(caches, expected_caches):
+        expect_close(cache, expected)
+    tokens, position = np.arange(len(lengths), dtype=np.int32), np.array(lengths, np.int32)
+    got = context.run("decode", {"tokens": tokens, "position": position} | named)["logits"]
+    expect_close(got, reference.decode(tokens, position, *expected_caches))
+
+
+def test_results_do_not_depend_on_threads(small):
+    module, _ = small
+    tokens = np.random.default_rng(7).integers(0, 29, (2, 40))
+    results = [mohd.Generator(module, 2, 41, threads).prefill(tokens, all_rows=True) for threads in (1, 2, 5)]
+    assert (results[0] == results[1]).all() and (results[0] == results[2]).all()
+
+
+@pytest.mark.parametrize("name,values", [("tokens", [29]), ("tokens", [-1]), ("position", [65]), ("sequence", [1]), ("rows", [1])])
+def test_index_outside_its_range_is_refused(small, name, values):
+    module, _ = small
+    inputs = {key: np.zeros(1, np.int32) for key in ("tokens", "sequence", "position", "rows")}
+    inputs[name] = np.array(values, np.int32)
+    caches = {key: mohd.zeros((2, 1, 65, 16), np.float32) for key in ("k_cache", "v_cache")}
+    with pytest.raises(mohd.MohdError, match=name) as caught:
+        module.context().run("prefill", inputs | caches)
+    assert caught.value.status == "OUT_OF_RANGE"
+
+
+def test_decode_wants_a_token_for_each_sequence(small):
+    module, _ = small
+    inputs = {"tokens": np.zeros(2, np.int32), "position": np.zeros(2, np.int32)}
+    caches = {key: mohd.zeros((2, 3, 65, 16), np.float32) for key in ("k_cache", "v_cache")}
+    with pytest.raises(mohd.MohdError, match="k_cache"):
+        module.context().run("decode", inputs | caches)
+
+
+@pytest.mark.parametrize("weights_dtype", ["f32", "bf16", "f16"])
+@pytest.mark.parametrize("name", ["pydoc-mohd", "pydoc-dense"])
+def test_example_models_agree_with_pytorch(capsys, name, weights_dtype):
+    arguments = [str(EXAMPLES / name), "--text", str(EXAMPLES / "sample.txt"), "--weights-dtype", weights_dtype]
+    code = compare.main(arguments)
+    out = capsys.readouterr().out
+    assert code == 0 and "PASS" in out and "of them 0 from a near tie" in out, out
+
+
+def test_compare_takes_random_tokens(tmp_path, capsys):
+    folder = folder_of(config_of(Routing(16, 6, 2), max_position_embeddings=300), tmp_path)
+    assert compare.main([str(folder), "--tokens", "100"]) == 0, capsys.readouterr()
