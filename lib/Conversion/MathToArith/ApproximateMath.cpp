@@ -55,7 +55,7 @@ struct Arithmetic {
   }
 };
 
-/// Sine (or, a quarter turn ahead, cosine) of f64 `x`, within 1 ulp for |x| up to 2^20; reduction
+/// Sine (or, a quarter turn ahead, cosine) of f64 `x`, within 2 ulp for |x| up to 2^20; reduction
 /// in three steps and polynomials as in fdlibm (k_sin.c, k_cos.c, e_rem_pio2.c).
 Value sineF64(ImplicitLocOpBuilder &b, Value x, bool cosine) {
   Arithmetic a{b, x.getType()};
