@@ -4,7 +4,8 @@
 BUILD := build
 EXAMPLE := examples/pydoc-mohd
 PROMPT ?= The function returns
-TOKENS ?= 200
+TOKENS ?= 300
+SAMPLING ?= --temperature 0.6 --top-p 0.9 --seed 3
 PYTHON = $(shell scripts/setup --print-python)
 RUN_PYTHON = PYTHONPATH=python $(PYTHON)
 
@@ -31,7 +32,7 @@ build: setup $(BUILD)/build.ninja
 
 demo: build
 	$(BUILD)/bin/mohd-compile $(EXAMPLE) --target=cpu:native -o $(BUILD)/demo.mohdb
-	$(BUILD)/bin/mohd-run $(BUILD)/demo.mohdb --prompt '$(PROMPT)' --max-new-tokens $(TOKENS) --greedy
+	$(BUILD)/bin/mohd-run $(BUILD)/demo.mohdb --prompt '$(PROMPT)' --echo --max-new-tokens $(TOKENS) $(SAMPLING)
 	$(RUN_PYTHON) -m mohd.compare $(EXAMPLE) --text examples/sample.txt
 
 check: build
