@@ -83,7 +83,8 @@ Status mlir::mohd::addEntryPoints(Manifest &manifest, ModuleOp module, bool weig
     }
   }
   if (manifest.entryPoints.empty())
-    return Status(StatusCode::Malformed, "expected a public function, which becomes an entry point, got none");
+    return Status(StatusCode::Malformed,
+                  "expected a public function, which becomes an entry point, got none");
   return Status();
 }
 

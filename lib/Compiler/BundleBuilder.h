@@ -35,8 +35,9 @@ int64_t addWeights(::mohdrt::Manifest &manifest, const std::vector<ScheduledWeig
                    bool external, int64_t container);
 
 /// Hands the bytes of that container to `sink`, a weight at a time.
-Status produceWeights(const ::mohdrt::Manifest &manifest, const std::vector<ScheduledWeight> &weights,
-                      const WeightSource &source, const ::mohdrt::ByteSink &sink);
+Status produceWeights(const ::mohdrt::Manifest &manifest,
+                      const std::vector<ScheduledWeight> &weights, const WeightSource &source,
+                      const ::mohdrt::ByteSink &sink);
 
 } // namespace mlir::mohd
 

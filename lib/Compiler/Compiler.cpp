@@ -157,21 +157,23 @@ Status Compilation::loadModel(ModelConfig parsed) {
   Result<JsonValue> json = parseJson(writeConfig(*config));
   if (!json.ok())
     return json.status();
-  info.config.set("json", JsonValue(writeCompactJson(*json))); // fractions: the canonical form has none
+  info.config.set("json",
+                  JsonValue(writeCompactJson(*json))); // fractions: the canonical form has none
   return Status();
 }
 
 Status Compilation::loadMlir() {
   if (options.randomSeed || options.weightType)
-    return Status(StatusCode::InvalidArgument,
-                  "expected a model folder or a preset with --random-weights and --weights-dtype, got '" +
-                      options.input + "'");
+    return Status(
+        StatusCode::InvalidArgument,
+        "expected a model folder or a preset with --random-weights and --weights-dtype, got '" +
+            options.input + "'");
   MOHDRT_TRY(hashInput(options.input));
   DiagnosticLog log(context, options.warn);
   module = parseSourceFile<ModuleOp>(options.input, &context);
   if (!module)
-    return withDiagnostics(StatusCode::Malformed, options.input + ": expected a module that verifies",
-                           log.errors);
+    return withDiagnostics(StatusCode::Malformed,
+                           options.input + ": expected a module that verifies", log.errors);
   return Status();
 }
 
@@ -180,14 +182,16 @@ Status Compilation::load() {
     std::optional<ModelConfig> preset = presetConfig(options.preset);
     if (!preset) {
       std::string nearest = closestMatch(options.preset, presetNames());
-      return Status(StatusCode::InvalidArgument,
-                    "no preset is called '" + options.preset + "'" +
-                        (nearest.empty() ? "; see --list-presets" : "; did you mean '" + nearest + "'?"));
+      return Status(
+          StatusCode::InvalidArgument,
+          "no preset is called '" + options.preset + "'" +
+              (nearest.empty() ? "; see --list-presets" : "; did you mean '" + nearest + "'?"));
     }
     return loadModel(*preset);
   }
   if (!llvm::sys::fs::exists(options.input))
-    return Status(StatusCode::NotFound, options.input + ": expected a model folder or an .mlir file, found nothing");
+    return Status(StatusCode::NotFound,
+                  options.input + ": expected a model folder or an .mlir file, found nothing");
   if (!llvm::sys::fs::is_directory(options.input))
     return loadMlir();
   Result<ParsedConfig> parsed = readConfig(options.input);
@@ -232,10 +236,12 @@ Status Compilation::runPhase(ModuleOp target, Phase phase, const TargetInfo &inf
                     ".mlir",
                 options.dumpDir.empty() ? "" : print(target));
   if (!config) // the user's IR: the message says what is wrong with it
-    return withDiagnostics(StatusCode::Malformed,
-                           options.input + ": phase '" + entry.name.str() + "' cannot take this module", log.errors);
+    return withDiagnostics(
+        StatusCode::Malformed,
+        options.input + ": phase '" + entry.name.str() + "' cannot take this module", log.errors);
   return withDiagnostics(StatusCode::Internal,
-                         "phase '" + entry.name.str() + "' failed; the IR is kept in " + keepReproducer(*before),
+                         "phase '" + entry.name.str() + "' failed; the IR is kept in " +
+                             keepReproducer(*before),
                          log.errors);
 }
 
@@ -257,14 +263,16 @@ Status Compilation::compileTarget(const TargetInfo &target) {
   MOHDRT_TRY(dump("kernels-" + target.arch + ".o", code->object));
   MOHDRT_TRY(dump("kernels-" + target.arch + ".so", code->sharedObject));
   MOHDRT_TRY(dump("commands-" + target.arch + ".txt", code->linkCommand + "\n"));
-  segments.push_back(SegmentData::fromBytes("code.cpu." + std::to_string(segments.size()), code->sharedObject));
+  segments.push_back(
+      SegmentData::fromBytes("code.cpu." + std::to_string(segments.size()), code->sharedObject));
   if (segments.size() == 1)
     firstCode = std::move(*code);
   return Status();
 }
 
 Status Compilation::writeText(const std::string &text) const {
-  return writeFile(options.output == "-" ? "/dev/stdout" : options.output, text.data(), text.size());
+  return writeFile(options.output == "-" ? "/dev/stdout" : options.output, text.data(),
+                   text.size());
 }
 
 /// Writes the weights beside the bundle; the caller gives the file its name once the bundle is there.
@@ -290,8 +298,10 @@ Status Compilation::writeBundleFile() {
   std::optional<OutputFile> externalFile;
   if (!weights.empty() && !weightsAsInputs()) {
     if (!source)
-      return Status(StatusCode::InvalidArgument,
-                    options.input + ": 'mohd.weight' ops need a model folder, or --weights=none to make them inputs");
+      return Status(
+          StatusCode::InvalidArgument,
+          options.input +
+              ": 'mohd.weight' ops need a model folder, or --weights=none to make them inputs");
     int64_t size = addWeights(manifest, weights, external, external ? 0 : segments.size());
     if (external) {
       std::string path = options.output;
@@ -306,7 +316,9 @@ Status Compilation::writeBundleFile() {
       segment.name = "weights";
       segment.size = size;
       segment.align = kWeightsSegmentAlign;
-      segment.produce = [this](const ByteSink &sink) { return produceWeights(manifest, weights, *source, sink); };
+      segment.produce = [this](const ByteSink &sink) {
+        return produceWeights(manifest, weights, *source, sink);
+      };
       segments.push_back(std::move(segment));
     }
   }

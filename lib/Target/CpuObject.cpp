@@ -69,9 +69,9 @@ static Result<std::unique_ptr<llvm::TargetMachine>> createMachine(const TargetIn
   for (const std::string &feature : info.features)
     features.push_back("+" + feature);
   llvm::TargetOptions options;
-  std::unique_ptr<llvm::TargetMachine> machine(
-      target->createTargetMachine(triple, info.cpu, llvm::join(features, ","), options,
-                                  llvm::Reloc::PIC_, std::nullopt, llvm::CodeGenOptLevel::Aggressive));
+  std::unique_ptr<llvm::TargetMachine> machine(target->createTargetMachine(
+      triple, info.cpu, llvm::join(features, ","), options, llvm::Reloc::PIC_, std::nullopt,
+      llvm::CodeGenOptLevel::Aggressive));
   return machine;
 }
 
@@ -114,7 +114,8 @@ static Result<std::string> emitObject(llvm::Module &module, llvm::TargetMachine 
 
 /// Checks that the object needs nothing but the memory functions of the C library.
 static Status checkUndefinedSymbols(llvm::StringRef object) {
-  auto file = llvm::object::ObjectFile::createObjectFile(llvm::MemoryBufferRef(object, "kernels.o"));
+  auto file =
+      llvm::object::ObjectFile::createObjectFile(llvm::MemoryBufferRef(object, "kernels.o"));
   if (!file)
     return internal("cannot read the object file: " + llvm::toString(file.takeError()));
   for (const llvm::object::SymbolRef &symbol : (*file)->symbols()) {
@@ -122,9 +123,8 @@ static Status checkUndefinedSymbols(llvm::StringRef object) {
     llvm::Expected<llvm::StringRef> name = symbol.getName();
     if (!flags || !name)
       return internal("cannot read a symbol of the object file");
-    bool allowed = llvm::is_contained({"memcpy", "memmove", "memset", "malloc", "free",
-                                       "_GLOBAL_OFFSET_TABLE_"},
-                                      *name);
+    bool allowed = llvm::is_contained(
+        {"memcpy", "memmove", "memset", "malloc", "free", "_GLOBAL_OFFSET_TABLE_"}, *name);
     if ((*flags & llvm::object::SymbolRef::SF_Undefined) && !name->empty() && !allowed)
       return internal("the kernels call '" + *name + "', which no target provides");
   }
@@ -137,23 +137,27 @@ static Status link(NativeCode &code) {
   if (!linker)
     linker = llvm::sys::findProgramByName("ld.lld-22");
   if (!linker)
-    return Status(StatusCode::NotFound, "cannot find the linker ld.lld of LLVM 22 (package lld-22) in " +
-                                            std::string(MOHD_LLVM_TOOLS_DIR) + " or PATH");
+    return Status(StatusCode::NotFound,
+                  "cannot find the linker ld.lld of LLVM 22 (package lld-22) in " +
+                      std::string(MOHD_LLVM_TOOLS_DIR) + " or PATH");
   TemporaryFolder folder;
   if (folder.error)
     return Status(StatusCode::Io, "cannot make a temporary folder: " + folder.error.message());
   std::string input = folder.file("kernels.o"), output = folder.file("kernels.so");
   std::string messages = folder.file("messages");
-  if (Status status = ::mohdrt::writeFile(input, code.object.data(), code.object.size()); !status.ok())
+  if (Status status = ::mohdrt::writeFile(input, code.object.data(), code.object.size());
+      !status.ok())
     return status;
-  std::vector<llvm::StringRef> arguments = {*linker, "-shared", "-o", output, "--build-id=none", "-z", "now",
-                                            "-z", "noexecstack", "-s", "--hash-style=gnu", input};
+  std::vector<llvm::StringRef> arguments = {
+      *linker, "-shared", "-o",          output, "--build-id=none",  "-z",
+      "now",   "-z",      "noexecstack", "-s",   "--hash-style=gnu", input};
   code.linkCommand = "ld.lld -shared -o kernels.so --build-id=none -z now -z noexecstack -s "
                      "--hash-style=gnu kernels.o";
   std::string error;
   std::optional<llvm::StringRef> redirects[] = {llvm::StringRef(""), llvm::StringRef(messages),
                                                 llvm::StringRef(messages)};
-  int exitCode = llvm::sys::ExecuteAndWait(*linker, arguments, std::nullopt, redirects, 0, 0, &error);
+  int exitCode =
+      llvm::sys::ExecuteAndWait(*linker, arguments, std::nullopt, redirects, 0, 0, &error);
   auto read = [](const std::string &path) {
     auto buffer = llvm::MemoryBuffer::getFile(path);
     return buffer ? (*buffer)->getBuffer().str() : std::string();
@@ -161,7 +165,8 @@ static Status link(NativeCode &code) {
   if (exitCode != 0)
     return internal("the linker failed (" + code.linkCommand + "): " + error + read(messages));
   code.sharedObject = read(output);
-  return code.sharedObject.empty() ? Status(StatusCode::Io, "cannot read the linker's output") : Status();
+  return code.sharedObject.empty() ? Status(StatusCode::Io, "cannot read the linker's output")
+                                   : Status();
 }
 
 Result<NativeCode> mlir::mohd::compileKernels(ModuleOp module, const TargetInfo &target) {

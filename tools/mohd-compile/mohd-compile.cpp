@@ -1,36 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // mohd-compile: from a model folder, a preset or an .mlir file to a bundle.
+#include "Failure.h"
+
 #include "mohd/Compiler/Compiler.h"
 #include "mohd/Model/Cost.h"
 #include "mohd/Model/Presets.h"
 #include "mohd/format/bundle.h"
-#include "mohd/format/json.h"
-#include "mohd/format/output_file.h"
 
 #include "llvm/Config/llvm-config.h"
 
 #include <CLI/CLI.hpp>
 
-#include <cstdio>
-#include <iostream>
-#include <unistd.h>
+#include <sstream>
 
 using namespace mlir::mohd;
+using namespace mohdtool;
 
 namespace {
 
 /// What the command line says, as text; `toOptions` turns it into what the compiler takes.
 struct Arguments {
-  std::string input, preset, output, weights = "embedded", weightType, emit = "bundle", compileTo = "lower",
-                                     lowering = "fast", dumpDir;
+  std::string input, preset, output, weights = "embedded", weightType, emit = "bundle",
+                                     compileTo = "lower", lowering = "fast", dumpDir;
   std::vector<std::string> targets;
   std::optional<uint64_t> seed;
   bool printCost = false, listPresets = false, json = false, quiet = false, version = false;
   int64_t context = 0;
 };
 
-const std::map<std::string, WeightsMode> weightsModes = {
-    {"embedded", WeightsMode::Embedded}, {"external", WeightsMode::External}, {"none", WeightsMode::None}};
+const std::map<std::string, WeightsMode> weightsModes = {{"embedded", WeightsMode::Embedded},
+                                                         {"external", WeightsMode::External},
+                                                         {"none", WeightsMode::None}};
 const std::map<std::string, Emit> emits = {
     {"bundle", Emit::Bundle}, {"mlir", Emit::Mlir}, {"llvm", Emit::Llvm}, {"obj", Emit::Obj}};
 
@@ -42,30 +42,44 @@ std::vector<std::string> phaseNames() {
 }
 
 void declare(CLI::App &app, Arguments &arguments) {
-  app.add_option("input", arguments.input, "Model folder (config.json, *.safetensors) or an .mlir file");
-  app.add_option("--preset", arguments.preset, "Compile a model of the paper by name, see --list-presets");
-  app.add_option("-o,--output", arguments.output, "File to write; '-' is standard output (not for bundles)");
+  app.add_option("input", arguments.input,
+                 "Model folder (config.json, *.safetensors) or an .mlir file");
+  app.add_option("--preset", arguments.preset,
+                 "Compile a model of the paper by name, see --list-presets");
+  app.add_option("-o,--output", arguments.output,
+                 "File to write; '-' is standard output (not for bundles)");
   app.add_option("--target", arguments.targets,
-                 "cpu:native, cpu:x86-64-v2, cpu:x86-64-v3 or cpu:x86-64-v4; may be repeated (default cpu:native)");
+                 "cpu:native, cpu:x86-64-v2, cpu:x86-64-v3 or cpu:x86-64-v4; may be repeated "
+                 "(default cpu:native)");
   app.add_option("--weights", arguments.weights,
-                 "embedded in the bundle, external in a file beside it, or none: kernels alone, weights are inputs")
+                 "embedded in the bundle, external in a file beside it, or none: kernels alone, "
+                 "weights are inputs")
       ->check(CLI::IsMember(weightsModes))
       ->capture_default_str();
-  app.add_option("--weights-dtype", arguments.weightType, "Storage type of weights (default: as the model's files)")
+  app.add_option("--weights-dtype", arguments.weightType,
+                 "Storage type of weights (default: as the model's files)")
       ->check(CLI::IsMember({"f32", "bf16", "f16"}));
-  app.add_option("--random-weights", arguments.seed, "Draw the weights from this seed instead of reading them")
+  app.add_option("--random-weights", arguments.seed,
+                 "Draw the weights from this seed instead of reading them")
       ->type_name("SEED");
-  app.add_option("--emit", arguments.emit, "What to write: bundle, mlir (after --compile-to), llvm IR, or obj (shared object)")
+  app.add_option(
+         "--emit", arguments.emit,
+         "What to write: bundle, mlir (after --compile-to), llvm IR, or obj (shared object)")
       ->check(CLI::IsMember(emits))
       ->capture_default_str();
-  app.add_option("--compile-to", arguments.compileTo, "Stop after this phase and write its IR (implies --emit=mlir)")
+  app.add_option("--compile-to", arguments.compileTo,
+                 "Stop after this phase and write its IR (implies --emit=mlir)")
       ->check(CLI::IsMember(phaseNames()));
-  app.add_option("--lowering", arguments.lowering, "fast kernels, or the reference lowering: plain dense loops, slow")
+  app.add_option("--lowering", arguments.lowering,
+                 "fast kernels, or the reference lowering: plain dense loops, slow")
       ->check(CLI::IsMember({"fast", "reference"}))
       ->capture_default_str();
-  app.add_option("--dump-dir", arguments.dumpDir, "Folder for the IR after each phase, LLVM IR, objects and commands");
-  app.add_flag("--print-cost", arguments.printCost, "Print parameters, FLOPs and bytes per token, and stop");
-  app.add_option("--context", arguments.context, "Context length that --print-cost assumes (default: the model's maximum)")
+  app.add_option("--dump-dir", arguments.dumpDir,
+                 "Folder for the IR after each phase, LLVM IR, objects and commands");
+  app.add_flag("--print-cost", arguments.printCost,
+               "Print parameters, FLOPs and bytes per token, and stop");
+  app.add_option("--context", arguments.context,
+                 "Context length that --print-cost assumes (default: the model's maximum)")
       ->check(CLI::PositiveNumber);
   app.add_flag("--list-presets", arguments.listPresets, "Print the names of the presets and stop");
   app.add_flag("--json", arguments.json, "Errors, and the cost, as one JSON object");
@@ -73,55 +87,26 @@ void declare(CLI::App &app, Arguments &arguments) {
   app.add_flag("--version", arguments.version, "Print versions and stop");
 }
 
-/// Reports a failure as docs/formats.md says; returns the exit code.
-int fail(const Arguments &arguments, int code, const char *status, const std::string &message,
-         const std::string &where, const std::string &help) {
-  if (arguments.json) {
-    auto object = ::mohdrt::JsonValue::object();
-    object.set("code", code);
-    object.set("status", status);
-    object.set("message", message);
-    object.set("where", where);
-    object.set("hint", help);
-    std::fprintf(stderr, "%s\n", ::mohdrt::writeCompactJson(object).c_str());
-    return code;
-  }
-  std::fprintf(stderr, "error: %s\n", message.c_str());
-  if (!help.empty())
-    std::fprintf(stderr, "help: %s\n", help.c_str());
-  return code;
+std::string versionText() {
+  std::ostringstream text;
+  text << "mohd-compile " << kVersion << "\nbundle format " << ::mohdrt::kFormatMajor << '.'
+       << ::mohdrt::kFormatMinor << "\nC ABI " << ::mohdrt::kAbiVersion << "\nLLVM "
+       << LLVM_VERSION_STRING << "\ntargets cpu\n";
+  return text.str();
 }
 
-int usageError(const Arguments &arguments, const std::string &message) {
-  return fail(arguments, 2, "USAGE", message, "command line", "mohd-compile --help lists the options");
-}
-
-int fail(const Arguments &arguments, const ::mohdrt::Status &status) {
-  // The library cannot know that a value came from the command line; the tool does.
-  int code = ::mohdrt::exitCode(status.code());
-  return fail(arguments, code, ::mohdrt::statusName(status.code()), status.message(),
-              arguments.preset.empty() ? arguments.input : arguments.preset, "");
-}
-
-void printVersion() {
-  std::printf("mohd-compile %s\nbundle format %d.%d\nC ABI %d\nLLVM %s\ntargets cpu\n", kVersion,
-              ::mohdrt::kFormatMajor, ::mohdrt::kFormatMinor, ::mohdrt::kAbiVersion, LLVM_VERSION_STRING);
-}
-
-int printCost(const Arguments &arguments) {
+std::string costText(const Arguments &arguments) {
   std::optional<ModelConfig> config = presetConfig(arguments.preset);
   if (arguments.preset.empty()) {
     ::mohdrt::Result<ParsedConfig> parsed = readConfig(arguments.input);
-    if (!parsed.ok())
-      return fail(arguments, parsed.status());
+    check(parsed.status(), arguments.input);
     config = parsed->config;
   }
   if (!config)
-    return usageError(arguments, "no preset is called '" + arguments.preset + "'; see --list-presets");
+    throw usage("no preset is called '" + arguments.preset + "'", "--list-presets lists them");
   int64_t bytes = arguments.weightType == "f32" ? 4 : 2;
   ModelCost cost = computeCost(*config, bytes, arguments.context);
-  std::cout << (arguments.json ? formatCostJson(cost) : formatCostTable(cost));
-  return 0;
+  return arguments.json ? formatCostJson(cost) : formatCostTable(cost);
 }
 
 /// The options that change the bundle, for its manifest.
@@ -156,46 +141,47 @@ CompileOptions toOptions(const Arguments &arguments, bool stopsEarly) {
   options.reference = arguments.lowering == "reference";
   options.dumpDir = arguments.dumpDir;
   options.flags = describeFlags(arguments);
-  options.warn = [](const std::string &line) { std::fprintf(stderr, "warning: %s\n", line.c_str()); };
+  options.warn = warn;
   if (!arguments.quiet)
-    options.progress = [](const std::string &line) { std::fprintf(stderr, "%s\n", line.c_str()); };
+    options.progress = note;
   return options;
 }
 
 } // namespace
 
-int main(int argc, char **argv) {
+static void run(int argc, char **argv) {
   Arguments arguments;
-  CLI::App app("Compiles a MoHD model into a bundle that libmohd_rt and mohd-run execute.", "mohd-compile");
+  CLI::App app("Compiles a MoHD model into a bundle that libmohd_rt and mohd-run execute.",
+               "mohd-compile");
   declare(app, arguments);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp &) {
-    std::cout << app.help();
-    return 0;
+    return writeStdout(app.help());
   } catch (const CLI::ParseError &error) {
-    return usageError(arguments, error.what());
+    throw usage(error.what());
   }
-  ::mohdrt::installInterruptCleanup();
-  if (arguments.version) {
-    printVersion();
-    return 0;
-  }
+  if (arguments.version)
+    return writeStdout(versionText());
   if (arguments.listPresets) {
     for (const std::string &name : presetNames())
-      std::printf("%s\n", name.c_str());
-    return 0;
+      writeStdout(name + "\n");
+    return;
   }
   if (arguments.input.empty() == arguments.preset.empty())
-    return usageError(arguments, "expected a model folder, an .mlir file or --preset, and just one of them");
+    throw usage("expected a model folder, an .mlir file or --preset, and just one of them");
   if (arguments.printCost)
-    return printCost(arguments);
+    return writeStdout(costText(arguments));
   bool stopsEarly = app.count("--compile-to") > 0;
   bool isText = stopsEarly || arguments.emit == "mlir" || arguments.emit == "llvm";
   if (arguments.output.empty() && isText)
     arguments.output = "-";
   if (arguments.output.empty() || (arguments.output == "-" && !isText))
-    return usageError(arguments, "expected -o FILE for a binary output");
-  ::mohdrt::Status status = compile(toOptions(arguments, stopsEarly));
-  return status.ok() ? 0 : fail(arguments, status);
+    throw usage("expected -o FILE for a binary output");
+  check(compile(toOptions(arguments, stopsEarly)),
+        arguments.preset.empty() ? arguments.input : arguments.preset);
+}
+
+int main(int argc, char **argv) {
+  return runTool(argc, argv, [&] { run(argc, argv); });
 }

@@ -8,6 +8,8 @@
 
 using namespace mohdrt;
 
+using namespace mohdtool;
+
 namespace mohdrun {
 namespace {
 

@@ -13,6 +13,8 @@
 
 using namespace mohdrt;
 
+using namespace mohdtool;
+
 namespace mohdrun {
 namespace {
 

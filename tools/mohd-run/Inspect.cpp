@@ -16,6 +16,8 @@
 
 using namespace mohdrt;
 
+using namespace mohdtool;
+
 namespace mohdrun {
 namespace {
 

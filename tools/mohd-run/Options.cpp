@@ -9,6 +9,8 @@
 #include <cctype>
 #include <cmath>
 
+using namespace mohdtool;
+
 namespace mohdrun {
 namespace {
 

@@ -14,6 +14,8 @@
 
 using namespace mohdrt;
 
+using namespace mohdtool;
+
 namespace mohdrun {
 namespace {
 

@@ -10,6 +10,8 @@
 
 using namespace mohdrt;
 
+using namespace mohdtool;
+
 namespace mohdrun {
 
 Failure bundleFailure(StatusCode code, std::string message, const std::string &path) {
@@ -92,9 +94,9 @@ Manifest Runner::manifest() const {
   size_t length = 0;
   const char *text = mohd_module_manifest(module_.get(), &length);
   Result<JsonValue> json = parseJson(std::string_view(text, length));
-  mohdrun::check(json.status(), path_);
+  mohdtool::check(json.status(), path_);
   Result<Manifest> manifest = manifestFromJson(*json);
-  mohdrun::check(manifest.status(), path_);
+  mohdtool::check(manifest.status(), path_);
   return std::move(*manifest);
 }
 

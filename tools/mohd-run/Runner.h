@@ -30,7 +30,8 @@ int findTensor(const std::vector<mohd_tensor_info_t> &tensors, const std::string
 std::string describe(const mohd_tensor_info_t &info);
 
 /// A failure about the bundle in `path`, with advice.
-Failure bundleFailure(mohdrt::StatusCode code, std::string message, const std::string &path);
+mohdtool::Failure bundleFailure(mohdrt::StatusCode code, std::string message,
+                                const std::string &path);
 
 /// Every member throws a Failure when the runtime refuses.
 class Runner {

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <numeric>
 
+using namespace mohdtool;
+
 namespace mohdrun {
 
 int64_t Sampler::choose(const float *logits, int64_t count) {

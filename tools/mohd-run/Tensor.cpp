@@ -11,6 +11,8 @@
 
 using namespace mohdrt;
 
+using namespace mohdtool;
+
 namespace mohdrun {
 namespace {
 

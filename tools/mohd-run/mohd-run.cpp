@@ -4,12 +4,8 @@
 #include "Commands.h"
 #include "Failure.h"
 
-#include "mohd/format/output_file.h"
-
-#include <cstring>
-#include <new>
-
 using namespace mohdrun;
+using namespace mohdtool;
 
 static void runCommand(const Options &options) {
   switch (options.mode) {
@@ -31,22 +27,5 @@ static void runCommand(const Options &options) {
 }
 
 int main(int argc, char **argv) {
-  bool json = false; // before the options are parsed, as that can fail
-  for (int i = 1; i < argc; ++i)
-    json |= std::strcmp(argv[i], "--json") == 0;
-  mohdrt::installInterruptCleanup();
-  if (!json)
-    warnAboutUnknownVariables();
-  try {
-    runCommand(parseOptions(argc, argv));
-    return 0;
-  } catch (const Failure &failure) {
-    return report(failure, json);
-  } catch (const std::bad_alloc &) {
-    return report(failure(mohdrt::StatusCode::OutOfMemory, "out of memory"), json);
-  } catch (const std::exception &error) {
-    return report(
-        failure(mohdrt::StatusCode::Internal, std::string("internal error: ") + error.what()),
-        json);
-  }
+  return runTool(argc, argv, [&] { runCommand(parseOptions(argc, argv)); });
 }

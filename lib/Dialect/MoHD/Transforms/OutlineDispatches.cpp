@@ -148,7 +148,8 @@ Part ProgramBuilder::resolve(Part part) const {
     else if (auto make = dyn_cast<MakeRoutingOp>(op))
       part = {part.second == 0 ? make.getIndices() : make.getGates(), 0};
     else if (auto tokenOp = dyn_cast<TokenOpInterface>(op);
-             tokenOp && tokenOp.getTiedOperand() && cast<OpResult>(part.first).getResultNumber() == 0)
+             tokenOp && tokenOp.getTiedOperand() &&
+             cast<OpResult>(part.first).getResultNumber() == 0)
       part = {op->getOperand(*tokenOp.getTiedOperand()), 0};
     else
       break;
@@ -200,12 +201,14 @@ LogicalResult ProgramBuilder::addRanges(TokenOpInterface op) {
   for (const IndexOperand &index : op.getIndexOperands()) {
     auto argument = dyn_cast<BlockArgument>(op->getOperand(index.operand));
     if (!argument)
-      return op->emitError("expects indices to be an argument of the entry point, so that their range "
-                           "can be checked, got operand #")
+      return op->emitError(
+                 "expects indices to be an argument of the entry point, so that their range "
+                 "can be checked, got operand #")
              << index.operand;
-    std::string bound = index.boundOperand < 0
-                            ? std::to_string(index.bound)
-                            : dims.getExtents(op->getOperand(index.boundOperand))[index.boundDim].str();
+    std::string bound =
+        index.boundOperand < 0
+            ? std::to_string(index.bound)
+            : dims.getExtents(op->getOperand(index.boundOperand))[index.boundDim].str();
     SmallVector<std::string> &bounds = ranges[argument.getArgNumber()];
     if (!llvm::is_contained(bounds, bound))
       bounds.push_back(bound);
@@ -236,8 +239,8 @@ void ProgramBuilder::releaseDead(int64_t position) {
   for (const auto &[part, where] : storage)
     if (where.kind == BindingKind::Workspace && part.first.getDefiningOp() &&
         std::max<int64_t>(lastUse.lookup(part),
-                          std::distance(func.front().begin(), Block::iterator(part.first.getDefiningOp()))) ==
-            position)
+                          std::distance(func.front().begin(),
+                                        Block::iterator(part.first.getDefiningOp()))) == position)
       dead.push_back(where.index);
   llvm::sort(dead); // the map has no order
   for (int64_t place : dead)
@@ -282,8 +285,8 @@ Operand ProgramBuilder::getOperand(Operation *op, Part part) const {
 }
 
 /// Text that two ops share exactly if one kernel can serve both.
-static std::string getKernelKey(Operation *op, ArrayRef<Operand> operands, ArrayRef<Operand> results,
-                                ArrayRef<std::string> params) {
+static std::string getKernelKey(Operation *op, ArrayRef<Operand> operands,
+                                ArrayRef<Operand> results, ArrayRef<std::string> params) {
   std::string key;
   llvm::raw_string_ostream os(key);
   NamedAttrList attributes(op->getAttrDictionary());
@@ -320,7 +323,8 @@ func::FuncOp ProgramBuilder::getKernel(TokenOpInterface op, ArrayRef<Operand> op
 
   SmallVector<Value> paramValues;
   for (size_t number = 0; number < params.size(); ++number)
-    paramValues.push_back(tile::ParamOp::create(b, loc, b.getIndexType(), body->getArgument(1), number));
+    paramValues.push_back(
+        tile::ParamOp::create(b, loc, b.getIndexType(), body->getArgument(1), number));
   int64_t numBindings = 0;
   auto bind = [&](const Operand &operand) -> Value {
     SmallVector<Value> sizes;
@@ -366,7 +370,8 @@ func::FuncOp ProgramBuilder::getKernel(TokenOpInterface op, ArrayRef<Operand> op
       bool inPlace = tied && result.getResultNumber() == 0;
       Value view = inPlace ? views[*tied] : bind(*next++);
       bufferization::MaterializeInDestinationOp::create(b, loc, Type(), tensor, view,
-                                                        /*restrict=*/b.getUnitAttr(), /*writable=*/b.getUnitAttr());
+                                                        /*restrict=*/b.getUnitAttr(),
+                                                        /*writable=*/b.getUnitAttr());
     }
   }
   func::ReturnOp::create(b, loc);
@@ -403,7 +408,8 @@ FailureOr<Attribute> ProgramBuilder::describe(StringRef name, RankedTensorType t
   OpBuilder &b = module.builder;
   StringRef dtype = getDTypeName(type.getElementType());
   if (dtype.empty())
-    return func.emitError("expects elements f32, bf16, f16, f64, i8, i32 or i64 in the interface, got ")
+    return func.emitError(
+               "expects elements f32, bf16, f16, f64, i8, i32 or i64 in the interface, got ")
            << type.getElementType();
   SmallVector<Attribute> shape;
   for (const Extent &extent : extents)
@@ -440,9 +446,10 @@ FailureOr<DictionaryAttr> ProgramBuilder::buildInterface() {
   }
   for (auto [number, part] : llvm::enumerate(outputs)) {
     Operand operand = getOperand(part.first.getDefiningOp(), part);
-    FailureOr<Attribute> entry = describe(
-        getName(func.getResultAttrOfType<StringAttr>(outputResults[number], kNameAttr), "result", number),
-        operand.type, operand.extents, -1);
+    FailureOr<Attribute> entry =
+        describe(getName(func.getResultAttrOfType<StringAttr>(outputResults[number], kNameAttr),
+                         "result", number),
+                 operand.type, operand.extents, -1);
     if (failed(entry))
       return failure();
     results.push_back(*entry);
@@ -466,7 +473,7 @@ void ProgramBuilder::emit(DictionaryAttr interface) {
     SmallVector<Attribute> bindings;
     for (const auto &[where, operand] : dispatch.bindings) {
       bool inWorkspace = where.kind == BindingKind::Workspace;
-      std::string offset = inWorkspace ? workspace.getOffset(where.index)
+      std::string offset = inWorkspace                       ? workspace.getOffset(where.index)
                            : operand.offset.coefficient == 0 ? "0"
                                                              : operand.offset.str();
       bindings.push_back(BindingAttr::get(

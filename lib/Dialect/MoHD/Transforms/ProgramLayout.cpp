@@ -89,9 +89,9 @@ LogicalResult DimTable::addArguments(func::FuncOp func) {
              << argument.getType();
     auto dims = func.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), kDimsAttr);
     if (dims && dims.size() != size_t(type.getNumDynamicDims()))
-      return func.emitError("expects ") << type.getNumDynamicDims() << " names in '" << kDimsAttr
-                                        << "' of argument #" << argument.getArgNumber() << ", got "
-                                        << int64_t(dims.size());
+      return func.emitError("expects ")
+             << type.getNumDynamicDims() << " names in '" << kDimsAttr << "' of argument #"
+             << argument.getArgNumber() << ", got " << int64_t(dims.size());
     SmallVector<int> &all = classes[argument];
     unsigned dynamic = 0;
     for (int64_t size : type.getShape()) {
@@ -118,7 +118,8 @@ LogicalResult DimTable::addArguments(func::FuncOp func) {
 }
 
 LogicalResult DimTable::addOp(Operation *op) {
-  auto addResult = [&](Value result, std::optional<int> tokens, ArrayRef<int> like) -> LogicalResult {
+  auto addResult = [&](Value result, std::optional<int> tokens,
+                       ArrayRef<int> like) -> LogicalResult {
     SmallVector<int> all;
     auto type = dyn_cast<RankedTensorType>(result.getType());
     int64_t rank = type ? type.getRank() : 1;
@@ -243,7 +244,8 @@ void WorkspacePlan::release(int place) { places[place].free = true; }
 static std::string sumOf(const std::map<std::string, int64_t> &coefficients) {
   std::string text;
   for (const auto &[dims, coefficient] : coefficients) {
-    std::string term = dims == "1" ? std::to_string(coefficient) : dims + "*" + std::to_string(coefficient);
+    std::string term =
+        dims == "1" ? std::to_string(coefficient) : dims + "*" + std::to_string(coefficient);
     text += text.empty() ? term : "+" + term;
   }
   return text.empty() ? "0" : text;

@@ -3,21 +3,25 @@
 #include "Failure.h"
 
 #include "mohd/format/json.h"
+#include "mohd/format/output_file.h"
 
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <new>
 #include <unistd.h>
 
 using namespace mohdrt;
 
-namespace mohdrun {
+namespace mohdtool {
 
 Failure failure(StatusCode code, std::string message, std::string where, std::string hint) {
   return {exitCode(code), statusName(code), std::move(message), std::move(where), std::move(hint)};
 }
 
 Failure usage(std::string message, std::string hint) {
+  if (hint.empty())
+    hint = std::string(program_invocation_short_name) + " --help lists the options";
   return failure(StatusCode::InvalidArgument, std::move(message), "", std::move(hint));
 }
 
@@ -66,6 +70,25 @@ void warnAboutUnknownVariables() {
   }
 }
 
+int runTool(int argc, char **argv, const std::function<void()> &body) {
+  bool json = false;
+  for (int i = 1; i < argc; ++i)
+    json |= std::strcmp(argv[i], "--json") == 0;
+  installInterruptCleanup();
+  warnAboutUnknownVariables();
+  try {
+    body();
+    return 0;
+  } catch (const Failure &failure) {
+    return report(failure, json);
+  } catch (const std::bad_alloc &) {
+    return report(failure(StatusCode::OutOfMemory, "out of memory"), json);
+  } catch (const std::exception &error) {
+    return report(failure(StatusCode::Internal, std::string("internal error: ") + error.what()),
+                  json);
+  }
+}
+
 void writeStdout(std::string_view text) {
   while (!text.empty()) {
     ssize_t done = ::write(STDOUT_FILENO, text.data(), text.size());
@@ -78,4 +101,4 @@ void writeStdout(std::string_view text) {
   }
 }
 
-} // namespace mohdrun
+} // namespace mohdtool

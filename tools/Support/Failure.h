@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// How mohd-run stops: one exception type, printed as text or JSON, with the exit codes of
+// How the command line tools stop: one exception type, printed as text or JSON, with the exit codes of
 // docs/formats.md.
-#ifndef MOHD_TOOLS_MOHD_RUN_FAILURE_H
-#define MOHD_TOOLS_MOHD_RUN_FAILURE_H
+#ifndef MOHD_TOOLS_SUPPORT_FAILURE_H
+#define MOHD_TOOLS_SUPPORT_FAILURE_H
 
 #include "mohd/format/status.h"
 
+#include <functional>
 #include <string>
+#include <string_view>
 
-namespace mohdrun {
+namespace mohdtool {
 
 /// Thrown to end the tool.
 struct Failure {
@@ -23,8 +25,8 @@ struct Failure {
 Failure failure(mohdrt::StatusCode code, std::string message, std::string where = "",
                 std::string hint = "");
 
-/// A command line that cannot be understood (exit code 2).
-Failure usage(std::string message, std::string hint = "mohd-run --help lists the options");
+/// A command line that cannot be understood (exit code 2). The default hint names the tool's --help.
+Failure usage(std::string message, std::string hint = "");
 
 /// Throws `status` as a Failure unless it is ok.
 void check(const mohdrt::Status &status, const std::string &where);
@@ -40,9 +42,13 @@ void note(const std::string &message);
 /// Warns about each variable called MOHD_... that nothing of the project reads.
 void warnAboutUnknownVariables();
 
+/// Runs a tool: warns about unknown variables, makes interrupts clean up, and turns what `body` throws into a report. Returns the
+/// exit code. `argv` is searched for --json first, as parsing may fail.
+int runTool(int argc, char **argv, const std::function<void()> &body);
+
 /// Writes to stdout at once and throws an IO failure when it does not take the bytes.
 void writeStdout(std::string_view text);
 
-} // namespace mohdrun
+} // namespace mohdtool
 
-#endif // MOHD_TOOLS_MOHD_RUN_FAILURE_H
+#endif // MOHD_TOOLS_SUPPORT_FAILURE_H
