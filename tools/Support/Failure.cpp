@@ -5,6 +5,7 @@
 #include "mohd/format/json.h"
 #include "mohd/format/output_file.h"
 
+#include <cctype>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -20,6 +21,8 @@ Failure failure(StatusCode code, std::string message, std::string where, std::st
 }
 
 Failure usage(std::string message, std::string hint) {
+  if (!message.empty()) // the option parser's own messages are sentences
+    message[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(message[0])));
   if (hint.empty())
     hint = std::string(program_invocation_short_name) + " --help lists the options";
   return failure(StatusCode::InvalidArgument, std::move(message), "", std::move(hint));
@@ -75,7 +78,8 @@ int runTool(int argc, char **argv, const std::function<void()> &body) {
   for (int i = 1; i < argc; ++i)
     json |= std::strcmp(argv[i], "--json") == 0;
   installInterruptCleanup();
-  warnAboutUnknownVariables();
+  if (!json)
+    warnAboutUnknownVariables();
   try {
     body();
     return 0;

@@ -185,9 +185,7 @@ Options parseOptions(int argc, char **argv) {
     options.helpText = app.help();
     return options;
   } catch (const CLI::ParseError &error) {
-    std::string message = error.what();
-    message[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(message[0])));
-    throw usage(message);
+    throw usage(error.what());
   }
   options.mode = chooseMode(options, raw);
   options.quiet |= options.json;
