@@ -106,9 +106,9 @@ CompressFn selectCompress() {
   return compressPortable;
 }
 
-void compress(uint32_t *state, const uint8_t *data, size_t blocks) {
+CompressFn fastestCompress() {
   static const CompressFn selected = selectCompress();
-  selected(state, data, blocks);
+  return selected;
 }
 
 int hexDigit(char c) {
@@ -121,8 +121,9 @@ int hexDigit(char c) {
 
 } // namespace
 
-Sha256::Sha256()
-    : state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+Sha256::Sha256(bool portable)
+    : compress_(portable ? compressPortable : fastestCompress()),
+      state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
              0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19} {}
 
 void Sha256::update(const void *data, size_t size) {
@@ -137,9 +138,9 @@ void Sha256::update(const void *data, size_t size) {
     bytes += take, size -= take;
     if (filled + take < 64)
       return;
-    compress(state_, block_, 1);
+    compress_(state_, block_, 1);
   }
-  compress(state_, bytes, size / 64);
+  compress_(state_, bytes, size / 64);
   bytes += size / 64 * 64;
   if (size % 64 != 0)
     std::memcpy(block_, bytes, size % 64);

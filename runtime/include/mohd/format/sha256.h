@@ -18,11 +18,13 @@ using Sha256Digest = std::array<uint8_t, 32>;
 /// Incremental hash: any number of update() calls, then finish() once.
 class Sha256 {
 public:
-  Sha256();
+  /// `portable` keeps from the CPU's SHA instructions (for tests: digests are the same).
+  explicit Sha256(bool portable = false);
   void update(const void *data, size_t size);
   Sha256Digest finish();
 
 private:
+  void (*const compress_)(uint32_t *state, const uint8_t *data, size_t blocks);
   uint32_t state_[8];
   uint64_t length_ = 0; // bytes hashed so far
   uint8_t block_[64];   // the last, incomplete block
