@@ -154,7 +154,8 @@ public:
 private:
   LogicalResult emit(func::FuncOp kernel, Operation *op) {
     if (lanes < 1 || !llvm::isPowerOf2_64(lanes))
-      return op->emitOpError("expects a number of lanes that is a power of two, got ") << lanes.getValue();
+      return op->emitOpError("expects a number of lanes that is a power of two, got ")
+             << lanes.getValue();
     if (kernel.getNumArguments() != 4 || !kernel.getBody().hasOneBlock())
       return op->emitOpError(
           "expects to be in a kernel: a function of bindings, params, begin and end");
