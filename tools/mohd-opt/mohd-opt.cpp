@@ -9,6 +9,5 @@ int main(int argc, char **argv) {
   mlir::DialectRegistry registry;
   mlir::mohd::registerAllDialects(registry);
   mlir::mohd::registerAllPasses();
-  return mlir::asMainReturnCode(
-      mlir::MlirOptMain(argc, argv, "MoHD optimizer driver\n", registry));
+  return mlir::asMainReturnCode(mlir::MlirOptMain(argc, argv, "MoHD optimizer driver\n", registry));
 }

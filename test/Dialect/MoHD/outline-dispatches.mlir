@@ -13,7 +13,6 @@
 // CHECK:         mohd.dispatch @silu_0 {{.*}} [#mohd.binding<workspace 0, "0", "T*32">, #mohd.binding<output 0, "0", "T*32">]
 // REFERENCE-LABEL: mohd.program @chain
 // REFERENCE-COUNT-4: grid "1"
-// LANES-LABEL: mohd.program @chain
 func.func @chain(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
   %a = mohd.weight "a" : tensor<8x8xf32>
   %b = mohd.weight "b" : tensor<8x8xf32>
@@ -72,4 +71,14 @@ func.func @cache(%k: tensor<?x4xf32>, %c: tensor<2x?x?x4xf32>, %p: tensor<?xi32>
   %0 = mohd.kv_cache_append %c, %k, %p layer 0 : tensor<2x?x?x4xf32>, tensor<?x4xf32>, tensor<?xi32>
   %1 = mohd.kv_cache_append %0, %k, %p layer 1 : tensor<2x?x?x4xf32>, tensor<?x4xf32>, tensor<?xi32>
   return %1 : tensor<2x?x?x4xf32>
+}
+
+// The grid is cut by the target's vectors.
+// CHECK-LABEL: mohd.program @wide
+// CHECK:         mohd.dispatch @linear_1 grid "ceildiv(T,32)*16"
+// LANES-LABEL: mohd.program @wide
+// LANES:         mohd.dispatch @linear_1 grid "ceildiv(T,32)*8"
+func.func @wide(%x: tensor<?x8xf32>, %w: tensor<8x1024xf32>) -> tensor<?x1024xf32> {
+  %y = mohd.linear %x, %w : tensor<?x8xf32>, tensor<8x1024xf32> -> tensor<?x1024xf32>
+  return %y : tensor<?x1024xf32>
 }
