@@ -73,3 +73,25 @@ def test_missing_model_is_one_line(tmp_path, capsys):
     assert compare.main([str(tmp_path)]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and "config.json" in error and error.count("\n") == 1
+
+
+def test_rows_after_a_near_tie_are_shown_but_not_judged(folder, monkeypatch, capsys):
+    monkeypatch.setattr(mohd, "load", lambda bundle: None)
+    monkeypatch.setattr(compare, "Generator", lambda *_: Fake(folder, 0.0))
+    exact = compare.compiled_logits
+
+    def wrong_at_the_end(generator, tokens):
+        logits = exact(generator, tokens)
+        logits[:, 60:] *= 2
+        return logits
+
+    monkeypatch.setattr(compare, "compiled_logits", wrong_at_the_end)
+    tokens = compare.tokens_of(torch_model.Config.load(folder), None, 100, 0)
+    assert not compare.compare("none.mohdb", folder, tokens, 1e-4, False)
+    capsys.readouterr()
+    monkeypatch.setattr(compare, "near_ties", lambda part: np.arange(100)[None] == 60)
+    assert compare.compare("none.mohdb", folder, tokens, 1e-4, False)
+    out = capsys.readouterr().out
+    assert "100, of them 40 from a near tie" in out and "(not judged)" in out
+    monkeypatch.setattr(compare, "near_ties", lambda part: np.arange(100)[None] == 5)  # nearly nothing is left to judge
+    assert not compare.compare("none.mohdb", folder, tokens, 1e-4, False)
