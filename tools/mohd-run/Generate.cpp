@@ -47,8 +47,9 @@ struct Call {
           inputs.push_back(argument.tensor->view());
     if (!fits || inputs.size() != arguments.size())
       throw failure(StatusCode::Unsupported,
-                    "entry point '" + name + "' is not that of a language model", "",
-                    "--function " + name + " runs it with inputs of yours");
+                    "entry point '" + name + "' has other inputs than a language model's", "",
+                    "if it was made with --weights=none, compile with weights; --function " + name +
+                        " takes any inputs");
     logits = Tensor(runner.outputType(entry, 0, inputs));
     if (logits.type().shape[0] != 1 || logits.type().shape[1] < 1)
       throw failure(StatusCode::Unsupported, "expected one row of logits from entry point '" +

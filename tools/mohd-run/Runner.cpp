@@ -19,6 +19,8 @@ Failure bundleFailure(StatusCode code, std::string message, const std::string &p
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored))
     hint = "a model folder is compiled first: mohd-compile " + path + " -o model.mohdb";
+  else if (code == StatusCode::NotFound && std::filesystem::exists(path, ignored))
+    hint = "the bundle's weights are in a file of their own, which lies beside it: move both";
   else if (code == StatusCode::NotFound)
     hint = "mohd-compile MODEL -o FILE.mohdb makes a bundle";
   else if (code == StatusCode::Malformed)
