@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""An entry point under test: its MLIR, its inputs, its reference, and the comparison of a compiled one with it."""
+
+import dataclasses
+import functools
+import pathlib
+import re
+import typing
+import zlib
+
+import numpy as np
+
+from mohd import runtime
+from mohd.compiler import compile as compile_model
+from mohd.testing.arrays import STORAGE, TOKENS, compare, from_storage, to_storage
+
+POISON = 0xA5
+GUARD = 64
+"""Bytes before and after each output that a kernel must leave alone; they and the output start as POISON."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One entry point of a module.
+
+    `arguments` and `results` are MLIR types by name; `body` defines %RESULT for each result from %ARGUMENT.
+    `inputs(tokens, rng)` makes the arguments' values, `expected(**inputs)` the results' in float64; arguments in
+    `mutable` are updated in place and compared as well. `length` is the number of f32 operations that the result
+    depends on in a row. `special` has more inputs by what is special about them.
+    """
+
+    name: str
+    arguments: dict[str, str]
+    body: str
+    results: dict[str, str]
+    inputs: typing.Callable
+    expected: typing.Callable
+    length: int
+    special: dict[str, typing.Callable] = dataclasses.field(default_factory=dict)
+    tokens: tuple = TOKENS
+    mutable: tuple = ()
+
+    def text(self):
+        """The function."""
+        arguments = ", ".join(f'%{name}: {type} {{mohd.name = "{name}"}}' for name, type in self.arguments.items())
+        types = ", ".join(f'{type} {{mohd.name = "{name}"}}' for name, type in self.results.items())
+        updated = [(f"%{name}_after", self.arguments[name]) for name in self.mutable]
+        returned = [(f"%{name}", type) for name, type in self.results.items()] + updated
+        signature = ", ".join(filter(None, [types, *(type for _, type in updated)]))
+        values, kinds = (", ".join(part) for part in zip(*returned))
+        body = "\n".join("  " + line for line in self.body.strip().splitlines())
+        return f"func.func @{self.name}({arguments}) -> ({signature}) {{\n{body}\n  return {values} : {kinds}\n}}\n"
+
+    def runs(self):
+        """What to run it on: functions that make inputs, by label."""
+        for tokens in self.tokens:
+            yield f"T={tokens}", functools.partial(self.inputs, tokens)
+        yield from self.special.items()
+
+    @functools.cached_property
+    def references(self):
+        """(label, inputs, expected results by name) of every run; seeds depend on the names alone."""
+        made = []
+        for label, make in self.runs():
+            inputs = make(np.random.default_rng(zlib.crc32(f"{self.name} {label}".encode())))
+            given = {name: np.copy(value) if name in self.mutable else value for name, value in inputs.items()}
+            with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+                values = self.expected(**given)
+            values = values if isinstance(values, tuple) else (values,)
+            made.append((label, inputs, dict(zip([*self.results, *self.mutable], values, strict=True))))
+        return made
+
+
+def dtype_of(type):
+    """The element type of a tensor type's text."""
+    return re.search(r"(\w+?)>$", type.rsplit("x", 1)[-1]).group(1).removeprefix("tensor<")
+
+
+def module_text(entries):
+    """A module of entry points."""
+    return "\n".join(entry.text() for entry in entries)
+
+
+def build(entries, folder, lowering="fast", target="cpu:native"):
+    """Compiles entry points by one call of mohd-compile and loads the bundle. `lowering`: "fast" or "reference"."""
+    source = pathlib.Path(folder) / "entries.mlir"
+    source.write_text(module_text(entries))
+    options = ["--lowering=reference"] if lowering == "reference" else []
+    return runtime.Module(compile_model(source, source.with_suffix(".mohdb"), target, options=options))
+
+
+def guarded(shape, dtype):
+    """An array of poison for a result, and the bytes around it."""
+    size = int(np.prod(shape)) * np.dtype(STORAGE[dtype]).itemsize
+    whole = runtime.empty(GUARD + size + GUARD, np.uint8)
+    whole.fill(POISON)
+    return whole[GUARD : GUARD + size].view(STORAGE[dtype]).reshape(shape), whole
+
+
+def run(context, entry, inputs, expected):
+    """Runs an entry point once; returns its results and what it updated, as stored. Raises if a guard was written."""
+    types = {**entry.arguments, **entry.results}
+    given = {}
+    for name, values in inputs.items():
+        stored = to_storage(values, dtype_of(types[name]))
+        given[name] = runtime.empty(stored.shape, stored.dtype)
+        given[name][...] = stored
+    outputs, wholes = {}, {}
+    for name in entry.results:
+        outputs[name], wholes[name] = guarded(expected[name].shape, dtype_of(types[name]))
+    context.run(entry.name, given, outputs)
+    for name, whole in wholes.items():
+        if (whole[:GUARD] != POISON).any() or (whole[-GUARD:] != POISON).any():
+            raise AssertionError(f"{entry.name}: wrote outside of {name}")
+    return {**outputs, **{name: given[name] for name in entry.mutable}}
+
+
+def check(contexts, entry):
+    """Compares an entry point with its reference on every run; all contexts must give the same bits."""
+    types, problems = {**entry.arguments, **entry.results}, []
+    for label, inputs, expected in entry.references:
+        found = [run(context, entry, inputs, expected) for context in contexts]
+        for name, want in expected.items():
+            dtype = dtype_of(types[name])
+            problem = compare(from_storage(found[0][name], dtype), np.asarray(want), dtype, entry.length)
+            if problem:
+                problems.append(f"{label}: {name}: {problem}")
+            if any(other[name].tobytes() != found[0][name].tobytes() for other in found[1:]):
+                problems.append(f"{label}: {name} depends on the number of threads")
+    if problems:
+        raise AssertionError("\n".join([f"{entry.name} disagrees with the reference:", *problems, entry.text()]))
