@@ -72,10 +72,10 @@ def allowed_error(expected, dtype, length):
     One rounding to the storage type (and one neighbour, as what is rounded has an error of its own), and for `length`
     f32 operations in a row an error of half a spacing each, relative to the largest value of the result: sums may cancel.
     """
-    finite = np.abs(expected[np.isfinite(expected)])
-    scale = finite.max() if finite.size else 0.0
+    size = np.where(np.isfinite(expected), np.abs(expected), 0.0)
+    scale = size.max(initial=0.0)
     narrow = SPACING[dtype] if dtype != "f32" else 0.0
-    return narrow * np.abs(expected) + (length + 32) * SPACING["f32"] / 2 * scale
+    return narrow * size + (length + 32) * SPACING["f32"] / 2 * scale
 
 
 def compare(actual, expected, dtype, length):

@@ -40,7 +40,7 @@ def elementwise(op, operands, width, element):
         made[operands[0]][:] = np.array(values)[:, None]
         return made
 
-    values = [-np.inf, np.inf, np.nan, 0.0, -0.0, -1e4, 1e4, -100.0, -88.0, 88.0, 2.0**-14]
+    values = [-np.inf, np.inf, np.nan, 0.0, -0.0, -1e3, 1e3, -100.0, -88.0, 88.0, 2.0**-14]
     body = f"%y = mohd.{op} {', '.join('%' + name for name in operands)} : {type}"
     return Entry(
         f"{op}_{width}_{element}", dict.fromkeys(operands, type), body, {"y": type}, inputs,

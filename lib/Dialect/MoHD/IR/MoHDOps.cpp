@@ -98,8 +98,10 @@ LogicalResult RouteOp::verify() {
           verifyGateAndScaling(getGate(), getScaling(), [&] { return emitOpError(); }))) // route_c4
     return failure();
   if (getGate() == Gate::Renormalized && routing.getNumRouted() == 1)
-    emitWarning("gate 'renormalized' with one routed group gives the router no gradient from the "
-                "model's loss");
+    // Not the op's own emitWarning: it would print the op, and printing verifies it.
+    mlir::emitWarning(getLoc(),
+                      "gate 'renormalized' with one routed group gives the router no gradient "
+                      "from the model's loss");
   return success();
 }
 
