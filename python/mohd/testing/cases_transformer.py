@@ -136,8 +136,8 @@ def places(rng, tokens, sequences, length, with_sequence):
 
 
 def cache_sizes(tokens, with_sequence):
-    """Numbers of sequences and positions with room for `tokens`."""
-    return (3, 1 + (tokens + 2) // 3) if with_sequence else (tokens + 1, 5)
+    """Numbers of sequences and positions with room for `tokens`; without `sequence` there is a sequence for each token."""
+    return (3, 1 + (tokens + 2) // 3) if with_sequence else (tokens, 5)
 
 
 def kv_cache_append(width, layer, with_sequence, element, row):

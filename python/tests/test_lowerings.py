@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Both lowerings, compiled and run, against the NumPy reference: the matrix of `mohd.testing`, and that it can fail."""
+
+import numpy as np
+import pytest
+
+from mohd import testing
+from mohd.testing import arrays, cases_blocks, entry
+
+GROUPS = testing.groups()
+
+
+@pytest.fixture(scope="module", params=["reference", "fast"])
+def lowering(request):
+    return request.param
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_agrees_with_numpy(group, lowering, tmp_path):
+    module = testing.build(GROUPS[group], tmp_path, lowering)
+    contexts = [module.context(threads) for threads in ((1, 2) if lowering == "fast" else (1,))]
+    problems = []
+    for case in GROUPS[group]:
+        try:
+            testing.check(contexts, case)
+        except AssertionError as problem:
+            problems.append(str(problem))
+    assert not problems, f"{len(problems)} of {len(GROUPS[group])} entry points:\n\n" + "\n".join(problems[:5])
+
+
+def test_magnitude_table(lowering, tmp_path):
+    cases = [cases_blocks.magnitude(gate, scaling) for gate, scaling, _ in cases_blocks.MAGNITUDES]
+    context = testing.build(cases, tmp_path, lowering).context()
+    for case, (gate, scaling, expected) in zip(cases, cases_blocks.MAGNITUDES):
+        testing.check([context], case)
+        (_, inputs, exact), = case.references
+        found = entry.run(context, case, inputs, exact)
+        routed, full = (np.sqrt(np.mean(np.square(found[name], dtype=np.float64))) for name in ("routed", "full"))
+        assert routed / full == pytest.approx(expected, rel=0.03), (gate, scaling)
+
+
+def test_every_op_of_the_dialect_is_covered():
+    text = "".join(testing.module_text(cases) for cases in GROUPS.values())
+    for op in ("route", "make_routing", "unpack_routing", "gate", "scale", "spmm", "sddmm", "group_fusion", "balance_loss", "embed",
+               "rms_norm", "linear", "add", "silu", "swiglu", "rope", "kv_cache_append", "attention"):
+        assert f"mohd.{op} " in text, op
+
+
+@pytest.mark.parametrize("actual,expected,found", [
+    ([1.0, 2.0], [1.0, 2.0], None),
+    ([1.0, 2.0 + 1e-6], [1.0, 2.0], None),
+    ([1.0, 2.0 + 1e-4], [1.0, 2.0], "at [1]"),
+    ([np.nan, 2.0], [np.nan, 2.0], None),
+    ([np.nan, 2.0], [1.0, 2.0], "at [0]"),
+    ([1.0, 2.0], [np.nan, 2.0], "at [0]"),
+    ([np.inf, 2.0], [np.inf, 2.0], None),
+    ([-np.inf, 2.0], [np.inf, 2.0], "at [0]"),
+    ([3e38, 2.0], [np.inf, 2.0], "at [0]"),
+    ([1.0], [1.0, 2.0], "shape"),
+])
+def test_comparison_finds_what_is_wrong(actual, expected, found):
+    problem = arrays.compare(np.array(actual), np.array(expected), "f32", 8)
+    assert problem is None if found is None else found in problem
+
+
+def test_allowed_error_is_one_neighbour_of_the_storage_type():
+    one = np.array([1.0])
+    assert arrays.compare(one + 2.0**-7, one, "bf16", 0) is None
+    assert arrays.compare(one + 2.0**-6, one, "bf16", 0) is not None
+    assert arrays.compare(one + 2.0**-10, one, "f16", 0) is None
+    assert arrays.compare(one + 2.0**-9, one, "f16", 0) is not None
+    assert arrays.compare(np.array([3]), np.array([4]), "i32", 100) is not None
+
+
+class Context:
+    """Stands for a compiled module whose kernel does what `kernel` does."""
+
+    def __init__(self, kernel):
+        self.kernel = kernel
+
+    def run(self, name, inputs, outputs):
+        self.kernel(inputs["x"], inputs["z"], outputs["y"])
+
+
+def good(x, z, y):
+    y[...] = x + z
+
+
+def forgets_a_row(x, z, y):
+    y[:-1] = x[:-1] + z[:-1]
+
+
+def writes_behind(x, z, y):
+    y[...] = x + z
+    if y.size:
+        np.lib.stride_tricks.as_strided(y, (y.shape[0] + 1, y.shape[1]), y.strides)[-1, 0] = 0
+
+
+@pytest.mark.parametrize("kernel,message", [(forgets_a_row, "disagrees"), (writes_behind, "wrote outside of y")])
+def test_check_finds_a_wrong_kernel(kernel, message):
+    case = next(case for case in GROUPS["dense"] if case.name == "add_37_f32")
+    testing.check([Context(good), Context(good)], case)
+    with pytest.raises(AssertionError, match=message):
+        testing.check([Context(kernel)], case)
+    with pytest.raises(AssertionError, match="number of threads"):
+        testing.check([Context(good), Context(forgets_a_row)], case)
