@@ -230,7 +230,7 @@ Status Compilation::runPhase(ModuleOp target, Phase phase, const TargetInfo &inf
   DiagnosticLog log(context, options.warn);
   OwningOpRef<ModuleOp> before = target.clone();
   PassManager passes(&context);
-  entry.build(passes, {options.reference, info.vectorLanes});
+  entry.build(passes, {options.reference, info.vectorLanes, info.convertsF16});
   if (succeeded(passes.run(target)))
     return dump(std::to_string(unsigned(phase)) + "-" + entry.name.str() + "-" + info.arch +
                     ".mlir",

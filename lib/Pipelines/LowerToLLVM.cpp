@@ -14,12 +14,14 @@
 using namespace mlir;
 
 /// Passes that keep loops and vectors but settle how each op is done.
-static void addKernelPasses(OpPassManager &passes) {
+static void addKernelPasses(OpPassManager &passes, bool convertsF16) {
   passes.addPass(createCanonicalizerPass());
   passes.addPass(createCSEPass());
   passes.addPass(createLoopInvariantCodeMotionPass());
   passes.addPass(createConvertVectorToSCFPass());
   passes.addPass(mohd::createApproximateMathPass());
+  if (!convertsF16)
+    passes.addPass(mohd::createExpandF16Pass());
   arith::ArithExpandOpsPassOptions expand;
   expand.includeBf16 = true; // or conversions from and to bf16 would be calls
   passes.addPass(arith::createArithExpandOpsPass(expand));
@@ -30,8 +32,8 @@ static void addKernelPasses(OpPassManager &passes) {
   passes.addPass(createLoopInvariantCodeMotionPass());
 }
 
-void mohd::buildLowerToLLVM(OpPassManager &passes) {
-  addKernelPasses(passes);
+void mohd::buildLowerToLLVM(OpPassManager &passes, bool convertsF16) {
+  addKernelPasses(passes, convertsF16);
   passes.addPass(createSCFToControlFlowPass());
   passes.addPass(createConvertTileToLLVMPass());
   ConvertVectorToLLVMPassOptions vectors;

@@ -38,7 +38,9 @@ static void buildSchedule(OpPassManager &passes, const PhaseOptions &options) {
   passes.addPass(createVerifyPhasePass({"schedule"}));
 }
 
-static void buildLower(OpPassManager &passes, const PhaseOptions &) { buildLowerToLLVM(passes); }
+static void buildLower(OpPassManager &passes, const PhaseOptions &options) {
+  buildLowerToLLVM(passes, options.convertsF16);
+}
 
 static const PhaseInfo phases[] = {
     {Phase::Import, "import", "model files or an .mlir file as mohd ops on tensors", buildImport},
@@ -64,6 +66,9 @@ struct PhasePipelineOptions : PassPipelineOptions<PhasePipelineOptions> {
                          llvm::cl::desc("Lower every op by its reference lowering")};
   Option<int64_t> lanes{*this, "lanes", llvm::cl::init(8),
                         llvm::cl::desc("f32 lanes of the target's vectors")};
+  Option<bool> convertsF16{
+      *this, "converts-f16", llvm::cl::init(true),
+      llvm::cl::desc("The target has instructions for conversions between f16 and f32")};
 };
 } // namespace
 
@@ -72,6 +77,6 @@ void mlir::mohd::registerPhasePipelines() {
     PassPipelineRegistration<PhasePipelineOptions>(
         ("mohd-pipeline-" + info.name).str(), info.summary,
         [build = info.build](OpPassManager &passes, const PhasePipelineOptions &options) {
-          build(passes, {options.reference, options.lanes});
+          build(passes, {options.reference, options.lanes, options.convertsF16});
         });
 }

@@ -38,5 +38,6 @@ Result<TargetInfo> mlir::mohd::parseCpuTarget(llvm::StringRef spec) {
   }
   std::sort(target.features.begin(), target.features.end());
   target.vectorLanes = has(target, "avx512f") ? 16 : has(target, "avx") ? 8 : 4;
+  target.convertsF16 = has(target, "f16c");
   return target;
 }

@@ -25,6 +25,20 @@ def ApproximateMathPass : Pass<"mohd-approximate-math"> {
                            "::mlir::vector::VectorDialect", "::mlir::LLVM::LLVMDialect"];
 }
 
+def ExpandF16Pass : Pass<"mohd-expand-f16"> {
+  let summary = "convert between f16 and f32 by integer arithmetic";
+  let description = [{
+    A processor without instructions for it (on x86 those of the feature f16c) converts f16 by calling a library, which kernels may not. This pass
+    writes `arith.extf` and `arith.truncf` between the two as shifts, masks and one f32 operation, rounding to nearest even.
+
+    Runs: in phase lower, on targets that need it.
+    Leaves alone: conversions between other types.
+
+    Before and after: see test/Docs/expand-f16.mlir.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect"];
+}
+
 //===----------------------------------------------------------------------===//
 // MoHDToLinalg
 //===----------------------------------------------------------------------===//

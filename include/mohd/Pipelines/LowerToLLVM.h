@@ -14,7 +14,8 @@ namespace mlir::mohd {
 /// bodies of scf, vector, memref, arith, math, affine and tile ops; programs
 /// (`mohd.program`) stay. The result refers to no library function, except malloc and free for
 /// buffers that the kernel allocates.
-void buildLowerToLLVM(OpPassManager &passes);
+/// `convertsF16` says that the target has instructions for conversions between f16 and f32.
+void buildLowerToLLVM(OpPassManager &passes, bool convertsF16 = true);
 
 } // namespace mlir::mohd
 

@@ -23,6 +23,8 @@ struct PhaseOptions {
   bool reference = false;
   /// f32 lanes of the target's vectors.
   int64_t lanes = 8;
+  /// The target has instructions for conversions between f16 and f32.
+  bool convertsF16 = true;
 };
 
 struct PhaseInfo {

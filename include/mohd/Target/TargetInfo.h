@@ -21,6 +21,8 @@ struct TargetInfo {
   std::vector<std::string> features;
   /// f32 lanes of a vector register.
   int64_t vectorLanes = 8;
+  /// It has instructions for conversions between f16 and f32.
+  bool convertsF16 = true;
 };
 
 } // namespace mlir::mohd
