@@ -12,6 +12,7 @@
 
 using namespace mohdrt;
 using namespace mohdrun;
+using mohdtool::Failure;
 
 namespace {
 

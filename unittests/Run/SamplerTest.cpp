@@ -9,6 +9,7 @@
 #include <map>
 
 using namespace mohdrun;
+using mohdtool::Failure;
 
 static SamplingOptions sampling(double temperature, double topP = 1,
                                 std::optional<int64_t> topK = std::nullopt) {

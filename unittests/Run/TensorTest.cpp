@@ -10,6 +10,7 @@
 
 using namespace mohdrt;
 using namespace mohdrun;
+using mohdtool::Failure;
 
 TEST(TensorTest, TypesReadWhatTheyPrint) {
   for (const char *text : {"f32", "0xi8", "4x64xbf16", "1x2x3x4x5x6x7x8xf16"}) {
