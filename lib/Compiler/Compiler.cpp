@@ -16,6 +16,8 @@
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 
+#include <set>
+
 using namespace mlir;
 using namespace mlir::mohd;
 using namespace ::mohdrt;
@@ -25,7 +27,12 @@ namespace {
 /// One compilation.
 class Compilation {
 public:
-  explicit Compilation(const CompileOptions &options) : options(options), context(getRegistry()) {}
+  explicit Compilation(const CompileOptions &options)
+      : options(options), context(getRegistry()), warn([this](const std::string &line) {
+          // Verifiers run many times; a warning is worth saying once.
+          if (this->options.warn && warned.insert(line).second)
+            this->options.warn(line);
+        }) {}
 
   Status run();
 
@@ -47,6 +54,8 @@ private:
 
   const CompileOptions &options;
   MLIRContext context;
+  std::set<std::string> warned;
+  const std::function<void(const std::string &)> warn;
   std::optional<ModelConfig> config; // of a model, not of an .mlir file
   std::unique_ptr<WeightSource> source;
   OwningOpRef<ModuleOp> module;
@@ -82,7 +91,7 @@ public:
             os << "\n" << note.getLocation() << ": note: " << note;
           if (diagnostic.getSeverity() == DiagnosticSeverity::Error)
             errors += (errors.empty() ? "" : "\n") + line;
-          else if (warn)
+          else
             warn(line);
           return success();
         }) {}
@@ -141,7 +150,7 @@ Status Compilation::loadModel(ModelConfig parsed) {
     import.weightType = *options.weightType;
   else if (source)
     import.weightType = source->storedType("model.embed_tokens.weight");
-  DiagnosticLog log(context, options.warn);
+  DiagnosticLog log(context, warn);
   module = importModel(context, *config, import);
   if (!module)
     return withDiagnostics(StatusCode::Internal, "the imported model does not verify", log.errors);
@@ -169,7 +178,7 @@ Status Compilation::loadMlir() {
         "expected a model folder or a preset with --random-weights and --weights-dtype, got '" +
             options.input + "'");
   MOHDRT_TRY(hashInput(options.input));
-  DiagnosticLog log(context, options.warn);
+  DiagnosticLog log(context, warn);
   module = parseSourceFile<ModuleOp>(options.input, &context);
   if (!module)
     return withDiagnostics(StatusCode::Malformed,
@@ -198,8 +207,7 @@ Status Compilation::load() {
   if (!parsed.ok())
     return parsed.status();
   for (const std::string &warning : parsed->warnings)
-    if (options.warn)
-      options.warn(warning);
+    warn(warning);
   MOHDRT_TRY(hashInput(options.input + "/config.json"));
   return loadModel(parsed->config);
 }
@@ -227,7 +235,7 @@ Status Compilation::runPhase(ModuleOp target, Phase phase, const TargetInfo &inf
   const PhaseInfo &entry = getPhases()[unsigned(phase)];
   if (options.progress)
     options.progress(entry.name.str() + ": " + entry.summary.str());
-  DiagnosticLog log(context, options.warn);
+  DiagnosticLog log(context, warn);
   OwningOpRef<ModuleOp> before = target.clone();
   PassManager passes(&context);
   entry.build(passes, {options.reference, info.vectorLanes, info.convertsF16});

@@ -1,0 +1,4 @@
+#!/bin/sh
+# Interesting (exit status 1) as long as the module has an SpMM.
+mohd-opt "$1" | grep -q 'mohd.spmm' && exit 1
+exit 0
