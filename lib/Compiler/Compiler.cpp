@@ -18,6 +18,8 @@
 
 #include <set>
 
+#include <unistd.h>
+
 using namespace mlir;
 using namespace mlir::mohd;
 using namespace ::mohdrt;
@@ -279,8 +281,13 @@ Status Compilation::compileTarget(const TargetInfo &target) {
 }
 
 Status Compilation::writeText(const std::string &text) const {
-  return writeFile(options.output == "-" ? "/dev/stdout" : options.output, text.data(),
-                   text.size());
+  if (options.output != "-")
+    return writeFile(options.output, text.data(), text.size());
+  llvm::raw_fd_ostream os(STDOUT_FILENO, /*shouldClose=*/false, /*unbuffered=*/true);
+  os << text;
+  std::error_code error = os.error();
+  os.clear_error();
+  return error ? Status(StatusCode::Io, "cannot write to stdout: " + error.message()) : Status();
 }
 
 /// Writes the weights beside the bundle; the caller gives the file its name once the bundle is there.

@@ -67,6 +67,22 @@ TEST(OutputFile, SpecialFilesAreWrittenInPlace) {
 }
 
 // A disk that fills up: the file may not grow beyond a limit.
+// /dev/stdout is a link, to a regular file when the output is redirected: it must stay a link.
+TEST(OutputFile, LinksStayLinks) {
+  TempFolder dir;
+  std::string file = dir.file("file"), link = dir.file("link"), dangling = dir.file("dangling");
+  ASSERT_TRUE(writeFile(file, "long before", 11).ok());
+  ASSERT_EQ(::symlink(file.c_str(), link.c_str()), 0);
+  ASSERT_EQ(::symlink(dir.file("new").c_str(), dangling.c_str()), 0);
+  for (const std::string &path : {link, dangling}) {
+    ASSERT_TRUE(writeFile(path, "after", 5).ok());
+    struct stat info;
+    ASSERT_EQ(::lstat(path.c_str(), &info), 0);
+    EXPECT_TRUE(S_ISLNK(info.st_mode));
+    EXPECT_EQ(readAll(path), "after");
+  }
+}
+
 TEST(OutputFile, DiskThatFillsUpLeavesNothing) {
   TempFolder folder;
   const pid_t child = ::fork();

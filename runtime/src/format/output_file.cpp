@@ -97,9 +97,13 @@ void installInterruptCleanup() {
 
 Result<OutputFile> OutputFile::create(const std::string &path) {
   struct stat info;
-  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
-    if (S_ISDIR(info.st_mode))
-      return systemError("write", path, EISDIR);
+  bool exists = ::stat(path.c_str(), &info) == 0;
+  if (exists && S_ISDIR(info.st_mode))
+    return systemError("write", path, EISDIR);
+  struct stat link;
+  bool isLink = ::lstat(path.c_str(), &link) == 0 && S_ISLNK(link.st_mode);
+  // A link keeps its place: /dev/stdout is one, also when it leads to a regular file.
+  if (isLink || (exists && !S_ISREG(info.st_mode))) {
     int fd = openNameless();
     if (fd < 0)
       return systemError("create a temporary file for", path, errno);
@@ -171,7 +175,7 @@ Status OutputFile::commit() {
 }
 
 Status OutputFile::copyToSpecialFile() {
-  int target = ::open(path_.c_str(), O_WRONLY | O_CLOEXEC);
+  int target = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (target < 0)
     return systemError("open", path_, errno);
   uint8_t buffer[1 << 16];

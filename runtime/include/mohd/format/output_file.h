@@ -16,8 +16,9 @@ namespace mohdrt {
 /// process in their usual way. Call once, early in main(); libraries never do.
 void installInterruptCleanup();
 
-/// A file being written. Without commit() nothing of it survives. A target that is there and is no
-/// regular file (/dev/stdout, a pipe, /dev/full) is written in place at commit().
+/// A file being written. Without commit() nothing of it survives. A target that is there and is a
+/// symbolic link (/dev/stdout) or no regular file (a pipe, /dev/full) is written in place at
+/// commit().
 class OutputFile {
 public:
   static Result<OutputFile> create(const std::string &path);
