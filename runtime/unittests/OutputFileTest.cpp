@@ -114,6 +114,7 @@ TEST_P(Interrupt, LeavesNoFileAndEndsTheProcess) {
   TempFolder folder;
   const pid_t child = ::fork();
   if (child == 0) {
+    std::signal(GetParam(), SIG_DFL); // the tests themselves may run under nohup
     installInterruptCleanup();
     std::vector<SegmentData> segments = makeSegments();
     segments[1].produce = [&](const ByteSink &sink) {
