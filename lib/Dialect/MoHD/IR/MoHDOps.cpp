@@ -220,6 +220,15 @@ LogicalResult SpmmOp::inferReturnTypes(MLIRContext *, std::optional<Location> lo
   return inferFromInput(location, operands, 1, weight.getDimSize(2), types);
 }
 
+/// Checks that a sparse op's plan fits its routing.
+static LogicalResult verifyPlan(Operation *op, std::optional<PlanAttr> plan, RoutingType routing) {
+  if (!plan || plan->getStrategy() != Strategy::Dense ||
+      routing.getNumActive() == routing.getNumGroups())
+    return success();
+  return op->emitOpError("expects plan 'dense' only if all ")
+         << routing.getNumGroups() << " groups are active, got " << routing.getNumActive();
+}
+
 LogicalResult SpmmOp::verify() {
   ArrayRef<int64_t> weight = getWeight().getType().getShape();
   int64_t numGroups = getRouting().getType().getNumGroups();
@@ -229,7 +238,7 @@ LogicalResult SpmmOp::verify() {
     return emitOpError("expects the groups of 'weight' to cover the width ")
            << getInput().getType().getDimSize(1) << " of 'input', got " << weight[0] << " x "
            << weight[1];
-  return success();
+  return verifyPlan(*this, getPlan(), getRouting().getType()); // spmm_c3
 }
 
 LogicalResult SddmmOp::inferReturnTypes(MLIRContext *, std::optional<Location> location,
@@ -247,7 +256,7 @@ LogicalResult SddmmOp::verify() {
   if (weight[1] != getInput().getType().getDimSize(1)) // sddmm_c2
     return emitOpError("expects 'weight' to contract the width ")
            << getInput().getType().getDimSize(1) << " of 'input', got " << weight[1];
-  return success();
+  return verifyPlan(*this, getPlan(), getRouting().getType()); // sddmm_c3
 }
 
 //===----------------------------------------------------------------------===//

@@ -193,6 +193,7 @@ def Mohd_SpmmOp : Mohd_TokenOp<"spmm", "0, 1", [DeclareOpInterfaceMethods<InferT
     Constraints:
     - (C1) `weight` is [N, d_e, E] with the routing's N.
     - (C2) N * d_e is the width of `input`.
+    - (C3) the plan is `dense` only if all groups are active.
 
     Example:
     ```mlir
@@ -221,6 +222,7 @@ def Mohd_SddmmOp : Mohd_TokenOp<"sddmm", "0, 1", [DeclareOpInterfaceMethods<Infe
     Constraints:
     - (C1) `weight` is [N, E, d_e] with the routing's N.
     - (C2) E is the width of `input`.
+    - (C3) the plan is `dense` only if all groups are active.
 
     Example:
     ```mlir
