@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from mohd.config import Config
+from mohd.weights import files
 
 
 def select(logits, routing):
@@ -300,14 +301,9 @@ class Model(nn.Module):
 
 def load(folder, dtype=torch.float32):
     """The model in `folder` (Hugging Face layout, one file or shards) with its weights converted to `dtype`."""
-    folder = pathlib.Path(folder)
-    index = folder / "model.safetensors.index.json"
-    names = ["model.safetensors"]
-    if index.exists():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
     weights = {}
-    for name in names:
-        weights.update(load_file(folder / name))
+    for path in files(folder):
+        weights.update(load_file(path))
     model = Model(Config.load(folder)).to(dtype)
     model.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()})
     return model.eval()

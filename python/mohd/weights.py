@@ -36,14 +36,18 @@ def read_safetensors(path):
     return tensors
 
 
-def load(folder):
-    """All weights of the model in `folder`, one safetensors file or shards, as float32 by name."""
+def files(folder):
+    """The paths of the safetensors files of the model in `folder`: one, or the shards that the index names."""
     folder = pathlib.Path(folder)
     index = folder / "model.safetensors.index.json"
-    names = ["model.safetensors"]
-    if index.exists():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    if not index.exists():
+        return [folder / "model.safetensors"]
+    return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+
+
+def load(folder):
+    """All weights of the model in `folder` as float32 by name."""
     tensors = {}
-    for name in names:
-        tensors.update(read_safetensors(folder / name))
+    for path in files(folder):
+        tensors.update(read_safetensors(path))
     return tensors
