@@ -36,15 +36,21 @@ def size_notes(tree):
 
 
 def _long_functions(tree, path):
-    start = None
+    start = head = None
     for number, line in tree.lines(path):
-        opening = re.match(r"( {0,2})[A-Za-z_].*\{$", line)
-        if opening and not re.match(r" *(namespace|class|struct|enum|extern|union)\b", line):
-            start = (number, opening.group(1) + "}")
-        elif start and line in (start[1], start[1] + ";"):
-            if number - start[0] > FUNCTION_AIM:
-                yield Finding(path, start[0], "note", f"function of {number - start[0]} lines, the aim is {FUNCTION_AIM}")
-            start = None
+        if start:
+            if line in (start[1], start[1] + ";"):
+                if number - start[0] > FUNCTION_AIM:
+                    yield Finding(path, start[0], "note", f"function of {number - start[0]} lines, the aim is {FUNCTION_AIM}")
+                start = None
+            elif line.startswith("}"):  # the end of what it is in: its own was on a longer line
+                start = None
+            continue
+        first = re.match(r"( {0,2})[A-Za-z_~]", line)
+        if first:  # of a signature, whose brace may come some lines later
+            head = None if re.match(r" *(namespace|class|struct|enum|extern|union)\b", line) else (number, first.group(1) + "}")
+        if head and line.endswith("{"):
+            start, head = None if line.endswith("= {") else head, None
 
 
 def license_header(tree):
