@@ -42,7 +42,8 @@ sanitized: setup build-asan/build.ninja
 demo: build
 	$(BUILD)/bin/mohd-compile $(EXAMPLE) --target=cpu:native -o $(BUILD)/demo.mohdb
 	$(BUILD)/bin/mohd-run $(BUILD)/demo.mohdb --prompt '$(PROMPT)' --echo --max-new-tokens $(TOKENS) $(SAMPLING)
-	$(RUN_PYTHON) -m mohd.compare $(EXAMPLE) --text examples/sample.txt
+	@echo python -m mohd.compare $(EXAMPLE) --text examples/sample.txt
+	@$(RUN_PYTHON) -m mohd.compare $(EXAMPLE) --text examples/sample.txt
 
 check: build sanitized
 	@scripts/check --build $(BUILD) --sanitized build-asan --python $(PYTHON)
