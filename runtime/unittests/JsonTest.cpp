@@ -139,10 +139,6 @@ TEST(Json, ReaderKinds) {
     c.read(document.root());
     EXPECT_TRUE(contains(document.status().message(), c.expected)) << document.status().message();
   }
-  JsonDocument document(value, "t");
-  document.root().warnUnknownKeys({"f", "l"});
-  EXPECT_TRUE(document.ok());
-  EXPECT_EQ(document.warnings(), std::vector<std::string>{"/n"});
 }
 
 TEST(Json, ValuesAreBuiltInOrder) {

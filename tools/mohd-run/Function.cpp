@@ -7,7 +7,6 @@
 #include "Runner.h"
 
 using namespace mohdrt;
-
 using namespace mohdtool;
 
 namespace mohdrun {

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 using namespace mohdrt;
-
 using namespace mohdtool;
 
 namespace mohdrun {

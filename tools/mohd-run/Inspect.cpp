@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 using namespace mohdrt;
-
 using namespace mohdtool;
 
 namespace mohdrun {

@@ -12,7 +12,6 @@
 #include <charconv>
 
 using namespace mohdrt;
-
 using namespace mohdtool;
 
 namespace mohdrun {

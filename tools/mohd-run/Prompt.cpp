@@ -13,7 +13,6 @@
 #include <memory>
 
 using namespace mohdrt;
-
 using namespace mohdtool;
 
 namespace mohdrun {
@@ -70,30 +69,6 @@ std::vector<int32_t> encode(std::string_view text, const ModelInfo &model,
 }
 
 } // namespace
-
-size_t findInvalidUtf8(std::string_view text) {
-  auto at = [&](size_t i) { return i < text.size() ? static_cast<uint8_t>(text[i]) : 0; };
-  for (size_t i = 0; i < text.size();) {
-    uint8_t lead = at(i);
-    size_t length = lead < 0x80                   ? 1
-                    : lead >= 0xc2 && lead < 0xe0 ? 2
-                    : lead >= 0xe0 && lead < 0xf0 ? 3
-                    : lead >= 0xf0 && lead < 0xf5 ? 4
-                                                  : 0;
-    if (length == 0)
-      return i;
-    for (size_t k = 1; k < length; ++k)
-      if ((at(i + k) & 0xc0) != 0x80)
-        return i;
-    // Overlong forms, surrogates, and what lies above U+10FFFF.
-    uint8_t second = at(i + 1);
-    if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second >= 0xa0) ||
-        (lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second >= 0x90))
-      return i;
-    i += length;
-  }
-  return std::string_view::npos;
-}
 
 std::vector<int32_t> readPrompt(const Options &options, const ModelInfo &model) {
   std::vector<int32_t> tokens;

@@ -17,9 +17,6 @@ namespace mohdrun {
 /// without tokenizer and text that is no UTF-8 included.
 std::vector<int32_t> readPrompt(const Options &options, const mohdrt::ModelInfo &model);
 
-/// The place of the first byte of `text` that is no UTF-8, or npos.
-size_t findInvalidUtf8(std::string_view text);
-
 } // namespace mohdrun
 
 #endif // MOHD_TOOLS_MOHD_RUN_PROMPT_H

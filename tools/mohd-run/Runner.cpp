@@ -9,7 +9,6 @@
 #include <filesystem>
 
 using namespace mohdrt;
-
 using namespace mohdtool;
 
 namespace mohdrun {

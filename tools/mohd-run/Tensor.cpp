@@ -10,7 +10,6 @@
 #include <new>
 
 using namespace mohdrt;
-
 using namespace mohdtool;
 
 namespace mohdrun {

@@ -10,7 +10,6 @@
 #include <random>
 
 using namespace mohdrt;
-
 using namespace mohdtool;
 
 namespace mohdrun {

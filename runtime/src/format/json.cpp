@@ -263,6 +263,16 @@ std::string escapeForMessage(std::string_view text, size_t limit) {
   return result;
 }
 
+size_t findInvalidUtf8(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    const size_t length = utf8Length(text.substr(i, 4));
+    if (length == 0)
+      return i;
+    i += length;
+  }
+  return std::string_view::npos;
+}
+
 JsonNode JsonDocument::root() { return JsonNode(this, &root_); }
 
 void JsonDocument::fail(const JsonValue *at, const std::string &message) {
@@ -373,13 +383,6 @@ void JsonNode::refuseUnknownKeys(std::initializer_list<std::string_view> known) 
     for (const JsonMember &member : *members)
       if (std::find(known.begin(), known.end(), member.key) == known.end())
         return document_->fail(&member.value, "unknown key");
-}
-
-void JsonNode::warnUnknownKeys(std::initializer_list<std::string_view> known) const {
-  if (const JsonValue::Object *members = object())
-    for (const JsonMember &member : *members)
-      if (std::find(known.begin(), known.end(), member.key) == known.end())
-        document_->warnings_.push_back(document_->pointerTo(&member.value));
 }
 
 } // namespace mohdrt

@@ -97,6 +97,9 @@ std::string writeCompactJson(const JsonValue &value);
 /// bytes: fit for an error message.
 std::string escapeForMessage(std::string_view text, size_t limit = 120);
 
+/// The place of the first byte of `text` that is no UTF-8, or npos.
+size_t findInvalidUtf8(std::string_view text);
+
 class JsonNode;
 
 /// A parsed text and the first complaint about it. Reading goes through nodes; a node that finds
@@ -111,8 +114,6 @@ public:
   JsonNode root();
   bool ok() const { return status_.ok(); }
   const Status &status() const { return status_; }
-  /// Unknown keys that were let through by JsonNode::warnUnknownKeys, as JSON pointers.
-  const std::vector<std::string> &warnings() const { return warnings_; }
   /// Makes JsonNode::refuseUnknownKeys let every key pass: the text is of a newer minor version.
   void allowUnknownKeys() { allowUnknownKeys_ = true; }
 
@@ -124,7 +125,6 @@ private:
   const JsonValue &root_;
   std::string name_;
   Status status_;
-  std::vector<std::string> warnings_;
   bool allowUnknownKeys_ = false;
 };
 
@@ -151,9 +151,8 @@ public:
                   int64_t max = std::numeric_limits<int64_t>::max()) const;
   double number() const; // an integer or a fraction
 
-  /// Keys of an object outside `known` are errors, or warnings.
+  /// Keys of an object outside `known` are errors.
   void refuseUnknownKeys(std::initializer_list<std::string_view> known) const;
-  void warnUnknownKeys(std::initializer_list<std::string_view> known) const;
 
   /// Records that this place is wrong: "expected ..., got ...".
   void fail(const std::string &message) const;
