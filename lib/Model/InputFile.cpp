@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// openat, fstat and pread with their errors put into words.
+// openat with its errors put into words; FileSource does the reading.
 
 #include "mohd/Model/InputFile.h"
 
@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <utility>
 
 namespace mlir::mohd {
 namespace {
@@ -18,33 +17,12 @@ std::string joinPath(const std::string &folder, const std::string &name) {
   return folder.empty() || folder.back() == '/' ? folder + name : folder + "/" + name;
 }
 
-std::string systemMessage(int error) { return std::strerror(error); }
-
 Status openError(int error, const std::string &path) {
   return Status(error == ENOENT ? StatusCode::NotFound : StatusCode::Io,
-                path + ": cannot open: " + systemMessage(error));
+                path + ": cannot open: " + std::strerror(error));
 }
 
 } // namespace
-
-InputFile::InputFile(int descriptor, uint64_t byteSize, std::string displayPath)
-    : descriptor(descriptor), byteSize(byteSize), displayPath(std::move(displayPath)) {}
-
-InputFile::InputFile(InputFile &&other) noexcept
-    : descriptor(std::exchange(other.descriptor, -1)), byteSize(other.byteSize),
-      displayPath(std::move(other.displayPath)) {}
-
-InputFile &InputFile::operator=(InputFile &&other) noexcept {
-  std::swap(descriptor, other.descriptor);
-  std::swap(byteSize, other.byteSize);
-  std::swap(displayPath, other.displayPath);
-  return *this;
-}
-
-InputFile::~InputFile() {
-  if (descriptor >= 0)
-    ::close(descriptor);
-}
 
 Result<InputFile> InputFile::openBeneath(const std::string &folder, const std::string &name) {
   std::string path = joinPath(folder, name);
@@ -63,38 +41,22 @@ Result<InputFile> InputFile::openBeneath(const std::string &folder, const std::s
                   path + ": is a symbolic link, expected a regular file in the folder");
   if (descriptor < 0)
     return openError(error, path);
-  struct stat info;
-  if (::fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
-    ::close(descriptor);
+  Result<std::unique_ptr<::mohdrt::FileSource>> source =
+      ::mohdrt::FileSource::adopt(descriptor, path);
+  if (!source.ok())
     return Status(StatusCode::Malformed, path + ": expected a regular file");
-  }
-  return InputFile(descriptor, static_cast<uint64_t>(info.st_size), std::move(path));
+  return InputFile(std::move(*source), std::move(path));
 }
 
 Status InputFile::readAt(uint64_t offset, void *target, size_t count) const {
-  char *cursor = static_cast<char *>(target);
-  while (count > 0) {
-    ssize_t got = ::pread(descriptor, cursor, count, static_cast<off_t>(offset));
-    if (got < 0 && errno == EINTR)
-      continue;
-    if (got < 0)
-      return Status(StatusCode::Io, displayPath + ": cannot read at byte " +
-                                        std::to_string(offset) + ": " + systemMessage(errno));
-    if (got == 0)
-      return Status(StatusCode::Io, displayPath + ": ends at byte " + std::to_string(offset) +
-                                        ", expected " + std::to_string(count) + " more bytes");
-    cursor += got;
-    offset += static_cast<uint64_t>(got);
-    count -= static_cast<size_t>(got);
-  }
-  return Status();
+  return source->read(static_cast<int64_t>(offset), target, count).withPrefix(displayPath);
 }
 
 Result<std::string> InputFile::readText(uint64_t limit) const {
-  if (byteSize > limit)
-    return Status(StatusCode::Malformed, displayPath + ": has " + std::to_string(byteSize) +
+  if (size() > limit)
+    return Status(StatusCode::Malformed, displayPath + ": has " + std::to_string(size()) +
                                              " bytes, expected at most " + std::to_string(limit));
-  std::string text(byteSize, '\0');
+  std::string text(size(), '\0');
   MOHDRT_TRY(readAt(0, text.data(), text.size()));
   return text;
 }

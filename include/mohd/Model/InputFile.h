@@ -7,37 +7,32 @@
 #define MOHD_MODEL_INPUTFILE_H
 
 #include "mohd/Model/Config.h"
+#include "mohd/format/bytes.h"
 
 namespace mlir::mohd {
 
-/// An open regular file; closes it when destroyed. Reads by offset, so that threads may share it.
+/// An open regular file. Reads by offset, so that threads may share it.
 class InputFile {
 public:
   /// Opens `name`, a base name, in `folder`. Fails if it is missing, not a regular file, or a
   /// symbolic link.
   static Result<InputFile> openBeneath(const std::string &folder, const std::string &name);
 
-  InputFile(InputFile &&other) noexcept;
-  InputFile &operator=(InputFile &&other) noexcept;
-  InputFile(const InputFile &) = delete;
-  InputFile &operator=(const InputFile &) = delete;
-  ~InputFile();
-
   /// The path for messages: folder and name.
   const std::string &path() const { return displayPath; }
-  uint64_t size() const { return byteSize; }
+  uint64_t size() const { return static_cast<uint64_t>(source->size()); }
 
-  /// Reads exactly `count` bytes from `offset` on; an error names the file and the offset.
+  /// Reads exactly `count` bytes from `offset` on; an error names the file.
   Status readAt(uint64_t offset, void *target, size_t count) const;
 
   /// The whole file as text; refuses one above `limit` bytes.
   Result<std::string> readText(uint64_t limit) const;
 
 private:
-  InputFile(int descriptor, uint64_t byteSize, std::string displayPath);
+  InputFile(std::unique_ptr<::mohdrt::FileSource> source, std::string displayPath)
+      : source(std::move(source)), displayPath(std::move(displayPath)) {}
 
-  int descriptor;
-  uint64_t byteSize;
+  std::unique_ptr<::mohdrt::FileSource> source;
   std::string displayPath;
 };
 
