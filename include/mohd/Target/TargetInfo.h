@@ -13,7 +13,7 @@ namespace mlir::mohd {
 struct TargetInfo {
   /// LLVM triple, for instance "x86_64-unknown-linux-gnu".
   std::string triple;
-  /// Name that the user gave and the bundle shows, for instance "x86-64-v3".
+  /// Name that the bundle shows, for instance "x86-64-v3": the one the user gave, or with `native` this machine's CPU.
   std::string arch;
   /// LLVM processor name.
   std::string cpu;

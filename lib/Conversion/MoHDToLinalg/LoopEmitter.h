@@ -21,7 +21,7 @@ inline Type elementOf(Value tensor) {
   return cast<RankedTensorType>(tensor.getType()).getElementType();
 }
 
-/// Writes loops. Values called `...Index`, loop variables and counts are of type index; data are
+/// Writes loops. Loop variables, counts and indices are of type index; data are
 /// f32 scalars.
 class LoopEmitter {
 public:

@@ -3,9 +3,8 @@
 // is active if fewer than K_r routed groups come before it, which needs no sorting and states the
 // order of ties in one line.
 //
-// Before:  %r, %s = mohd.route %n, %phi gate softmax score softmax_all : ... -> !mohd.routing<16,
-// 6, 2>, tensor<?x16xf32> After:   linalg.generic ops for logits, active groups, indices, scores
-// and gates; %r is tensor<?x8xi32>, tensor<?x8xf32>
+// Before:  %r, %s = mohd.route %n, %phi gate softmax score softmax_all : ... -> !mohd.routing<16, 6, 2>, tensor<?x16xf32>
+// After:   linalg.generic ops for logits, active groups, indices, scores and gates; %r is tensor<?x8xi32>, tensor<?x8xf32>
 //
 // Test: test/Conversion/MoHDToLinalg/routing.mlir
 #include "LoopEmitter.h"

@@ -3,9 +3,8 @@
 // active is masked. A mask chooses and never multiplies, so that an infinity in an inactive group
 // does no harm.
 //
-// Before:  %y = mohd.spmm %x, %r, %w : tensor<?x64xf32>, !mohd.routing<16, 6, 2>,
-// tensor<16x4x96xbf16> After:   %y = linalg.generic outs(tensor<?x96xf32>) { sum over i < 16, p < 4
-// of select(active[t, i], g * x * w, 0) }
+// Before:  %y = mohd.spmm %x, %r, %w : tensor<?x64xf32>, !mohd.routing<16, 6, 2>, tensor<16x4x96xbf16>
+// After:   %y = linalg.generic outs(tensor<?x96xf32>) { sum over i < 16 of select(active[t, i], sum over p < 4 of g * x * w, 0) }
 //
 // Test: test/Conversion/MoHDToLinalg/sparse.mlir
 #include "LoopEmitter.h"

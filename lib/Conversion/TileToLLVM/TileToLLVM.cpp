@@ -3,9 +3,8 @@
 // loads from its two arrays.
 //
 //   %n = tile.param %params[1]            ->  %n = llvm.load %params[8 bytes on] : i64
-//   %x = tile.binding %bindings[0] (%n)   ->  %p = llvm.load %bindings : !llvm.ptr, and a
-//   descriptor {%p, %p, 0, [%n, 64], [64, 1]}
-//        : memref<?x64xf32>
+//   %x = tile.binding %bindings[0] (%n)   ->  %p = llvm.load %bindings : !llvm.ptr, and a descriptor
+//        : memref<?x64xf32>                   {%p, %p, 0, [%n, 64], [64, 1]}
 //
 // Before and after: test/Docs/tile-to-llvm.mlir.
 #include "mohd/Conversion/TileToLLVM/TileToLLVM.h"

@@ -8,8 +8,9 @@
 namespace mohdrt {
 namespace {
 
-//===- to JSON
-//------------------------------------------------------------------------------------//
+//===----------------------------------------------------------------------===//
+// To JSON
+//===----------------------------------------------------------------------===//
 
 template <typename T, typename ToJson>
 JsonValue listToJson(const std::vector<T> &items, ToJson itemToJson) {
@@ -161,8 +162,9 @@ JsonValue targetToJson(const Target &target) {
   return json;
 }
 
-//===- from JSON
-//----------------------------------------------------------------------------------//
+//===----------------------------------------------------------------------===//
+// From JSON
+//===----------------------------------------------------------------------===//
 
 template <typename FromJson> auto listFromJson(const JsonNode &node, FromJson itemFromJson) {
   std::vector<decltype(itemFromJson(node))> items;

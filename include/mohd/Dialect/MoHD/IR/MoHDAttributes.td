@@ -50,8 +50,8 @@ def Mohd_PlanAttr : AttrDef<Mohd_Dialect, "Plan"> {
   let mnemonic = "plan";
   let summary = "the sparsity plan of a sparse op: data that lowerings obey and never decide";
   let description = [{
-    `gather`: each token walks its own active groups and touches nothing else. `dense`: every token walks all groups
-    (right only when all are active).
+    `gather`: each token walks its own active groups and touches nothing else. `dense`: every token walks all groups,
+    which the ops allow only where all are active.
 
     Example: `#mohd.plan<gather>`
   }];

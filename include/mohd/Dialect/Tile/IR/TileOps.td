@@ -25,8 +25,8 @@ class Tile_Op<string mnemonic, list<Trait> traits = []> : Op<Tile_Dialect, mnemo
 def Tile_BindingOp : Tile_Op<"binding", [Pure]> {
   let summary = "a typed view of a kernel's buffer";
   let description = [{
-    The `index`-th pointer of `bindings` as a memref; `sizes` gives its dynamic dimensions. The data is 64-byte aligned unless the manifest
-    says otherwise, and different bindings do not overlap, except that a kernel may be given one buffer as input and output.
+    The `index`-th pointer of `bindings` as a memref; `sizes` gives its dynamic dimensions. The data is aligned as its elements are: a
+    binding may start anywhere in a buffer. One that the kernel writes overlaps no other.
 
     Constraints:
     - (C1) `sizes` has one value for each dynamic dimension of the result.
