@@ -2,8 +2,6 @@
 // Verifiers and token interfaces of the unrouted ops of a LLaMA-style block.
 #include "mohd/Dialect/MoHD/IR/MoHD.h"
 
-#include "mlir/Interfaces/FunctionInterfaces.h"
-
 using namespace mlir;
 using namespace mlir::mohd;
 
@@ -142,24 +140,4 @@ SmallVector<EqualDims> AttentionOp::getEqualDims() {
 
 SmallVector<IndexOperand> AttentionOp::getIndexOperands() {
   return cacheIndexOperands(1, 3, getSequence());
-}
-
-//===----------------------------------------------------------------------===//
-// ProgramOp, DispatchOp
-//===----------------------------------------------------------------------===//
-
-LogicalResult ProgramOp::verifyRegions() {
-  for (Operation &op : *getBody().begin())
-    if (!isa<DispatchOp>(op)) // program_c1
-      return op.emitError("expects only 'mohd.dispatch' in a program, got '")
-             << op.getName() << "'";
-  return success();
-}
-
-LogicalResult DispatchOp::verifySymbolUses(SymbolTableCollection &symbolTable) {
-  if (!symbolTable.lookupNearestSymbolFrom<FunctionOpInterface>(*this,
-                                                                getKernelAttr())) // dispatch_c1
-    return emitOpError("expects 'kernel' to name a function of the module, got ")
-           << getKernelAttr();
-  return success();
 }
