@@ -20,12 +20,6 @@ static constexpr int64_t kBlockRows = 32;
 /// Vectors of the result of attention that are kept in registers.
 static constexpr int64_t kValueVectors = 8;
 
-/// An f32 (or `element`) buffer of the kernel's own, on the stack.
-static Value allocate(KernelEmitter &e, ArrayRef<int64_t> shape, Type element = {}) {
-  auto type = MemRefType::get(shape, element ? element : e.b.getF32Type());
-  return memref::AllocaOp::create(e.b, type);
-}
-
 //===----------------------------------------------------------------------===//
 // mohd.rope
 //===----------------------------------------------------------------------===//
@@ -42,7 +36,7 @@ static Value makeFrequencies(KernelEmitter &e, RopeOp op) {
     values.push_back(std::pow(op.getTheta().convertToDouble(), -2.0 * double(j) / double(headDim)));
   auto type = VectorType::get({headDim / 2}, e.b.getF64Type());
   Value constant = arith::ConstantOp::create(e.b, DenseElementsAttr::get(type, ArrayRef(values)));
-  Value buffer = allocate(e, {headDim / 2}, e.b.getF64Type());
+  Value buffer = e.array({headDim / 2}, e.b.getF64Type());
   vector::StoreOp::create(e.b, constant, buffer, e.index(0));
   return buffer;
 }
@@ -50,8 +44,7 @@ static Value makeFrequencies(KernelEmitter &e, RopeOp op) {
 void mlir::mohd::emitRope(KernelEmitter &e, RopeOp op, ValueRange operands, ValueRange results) {
   Value input = operands[0], positions = operands[1], result = results[0];
   int64_t headDim = op.getHeadDim(), half = headDim / 2, width = op.getType().getDimSize(1);
-  Value frequencies = makeFrequencies(e, op), cosines = allocate(e, {half}),
-        sines = allocate(e, {half});
+  Value frequencies = makeFrequencies(e, op), cosines = e.array({half}), sines = e.array({half});
 
   auto computeAngles = [&](Value token) {
     Value position = arith::SIToFPOp::create(e.b, e.b.getF64Type(),
@@ -127,9 +120,9 @@ public:
       : e(e), b(e.b), headDim(op.getHeadDim()), numShared(op.getNumHeads() / op.getNumKvHeads()),
         query(operands[0]), keys(operands[1]), values(operands[2]), positions(operands[3]),
         sequences(op.getSequence() ? operands[4] : Value()), result(result),
-        scaled(allocate(e, {numShared, headDim})), sums(allocate(e, {numShared, headDim})),
-        maxima(allocate(e, {numShared})), masses(allocate(e, {numShared})),
-        weights(allocate(e, {kBlockRows})) {}
+        scaled(e.array({numShared, headDim})), sums(e.array({numShared, headDim})),
+        maxima(e.array({numShared})), masses(e.array({numShared})), weights(e.array({kBlockRows})) {
+  }
 
   /// Writes the loop over tasks.
   void emit() {

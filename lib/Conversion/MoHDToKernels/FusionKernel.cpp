@@ -67,7 +67,7 @@ void emitMonarch(KernelEmitter &e, GroupFusionOp op, const FusionBuffers &buffer
   int64_t l = op.getLeft().getType().getDimSize(0),
           s = op.getLeft().getType().getDimSize(1); // [l, s, r]
   int64_t r = op.getLeft().getType().getDimSize(2);
-  Value middle = memref::AllocaOp::create(e.b, MemRefType::get({r}, e.b.getF32Type()));
+  Value middle = e.array({r});
   Value zero = e.index(0);
   // Row `place` = r*L + l of the middle comes from block place / q. If q = L that block is r: only
   // active ones are needed.

@@ -146,6 +146,11 @@ static Value narrowToBits(ImplicitLocOpBuilder &b, Value data) {
                                  arith::ShRUIOp::create(b, result, sixteen));
 }
 
+Value KernelEmitter::array(ArrayRef<int64_t> shape, Type element) {
+  auto type = MemRefType::get(shape, element ? element : b.getF32Type());
+  return memref::AllocaOp::create(b, type);
+}
+
 Value KernelEmitter::load(Value memref, ValueRange indices, int64_t width) {
   auto type = VectorType::get({width}, cast<MemRefType>(memref.getType()).getElementType());
   return widen(b, vector::LoadOp::create(b, type, memref, indices));

@@ -27,11 +27,6 @@ Value compare(KernelEmitter &e, arith::CmpFPredicate predicate, Value lhs, Value
   return arith::CmpFOp::create(e.b, predicate, lhs, rhs);
 }
 
-/// An array of `size` elements on the stack; to be made outside of loops.
-Value createArray(KernelEmitter &e, int64_t size, Type element) {
-  return memref::AllocaOp::create(e.b, MemRefType::get({size}, element));
-}
-
 /// next = combine(next, element) over elements [lower, upper) of an array of f32, from `init` on,
 /// in order.
 Value fold(KernelEmitter &e, int64_t lower, int64_t upper, Value init,
@@ -100,9 +95,9 @@ RouteEmitter::RouteEmitter(KernelEmitter &e, RouteOp op, ValueRange operands, Va
       numActive(type.getNumActive()), input(operands[0]),
       centroids(op.getCentroids() ? operands[1] : Value()), indices(results[0]), gates(results[1]),
       storedScores(results[2]) {
-  logits = createArray(e, numGroups, e.b.getF32Type());
-  scores = createArray(e, numGroups, e.b.getF32Type());
-  selected = createArray(e, numGroups, e.b.getI1Type());
+  logits = e.array({numGroups});
+  scores = e.array({numGroups});
+  selected = e.array({numGroups}, e.b.getI1Type());
 }
 
 void RouteEmitter::fill(Value array, int64_t lower, int64_t upper, Value value) {
@@ -319,8 +314,7 @@ void mlir::mohd::emitBalanceLoss(KernelEmitter &e, BalanceLossOp op, ValueRange 
   int64_t numGroups = routing.getNumGroups(), numShared = routing.getNumShared(),
           numRouted = routing.getNumRouted();
   bool isZero = op.getKind() == Balance::None || numRouted == 0;
-  Value scoreSums = createArray(e, numGroups, e.b.getF32Type()),
-        counts = createArray(e, numGroups, e.b.getF32Type());
+  Value scoreSums = e.array({numGroups}), counts = e.array({numGroups});
   // The only task.
   e.loop(e.begin, e.end, 1, [&](Value) {
     e.store(e.f32(0), results[0], {});

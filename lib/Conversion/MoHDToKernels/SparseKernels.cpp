@@ -22,10 +22,9 @@ int64_t mlir::mohd::getTileWidth(int64_t columns, int64_t lanes) {
   return 8 * lanes;
 }
 
-/// True if a plan says that all groups are walked, and all are active, so that slot i is group i.
-static bool walksAllGroups(std::optional<PlanAttr> plan, RoutingType routing) {
-  return plan && plan->getStrategy() == Strategy::Dense &&
-         routing.getNumActive() == routing.getNumGroups();
+/// True if a plan says that all groups are walked; all are active then, and slot i is group i.
+static bool walksAllGroups(std::optional<PlanAttr> plan) {
+  return plan && plan->getStrategy() == Strategy::Dense;
 }
 
 //===----------------------------------------------------------------------===//
@@ -81,7 +80,7 @@ void mlir::mohd::emitSpmm(KernelEmitter &e, SpmmOp op, ValueRange operands, Valu
   RoutingType routing = op.getRouting().getType();
   int64_t groupWidth = op.getWeight().getType().getDimSize(1),
           columns = op.getWeight().getType().getDimSize(2);
-  bool allGroups = walksAllGroups(op.getPlan(), routing);
+  bool allGroups = walksAllGroups(op.getPlan());
 
   auto computeTile = [&](Value token, Value column, ArrayRef<Segment> segments) {
     SmallVector<Value> sums =
@@ -143,7 +142,7 @@ void mlir::mohd::emitSddmm(KernelEmitter &e, SddmmOp op, ValueRange operands, Va
   int64_t groupWidth = op.getWeight().getType().getDimSize(2);
   int64_t tileWidth = getTileWidth(groupWidth, e.lanes),
           tilesPerGroup = getTilesPerGroup(groupWidth, e.lanes);
-  bool allGroups = walksAllGroups(op.getPlan(), routing);
+  bool allGroups = walksAllGroups(op.getPlan());
 
   auto computeTile = [&](Value token, Value group, Value column, ArrayRef<Segment> segments) {
     Value resultColumn = e.add(e.mul(group, e.index(groupWidth)), column);

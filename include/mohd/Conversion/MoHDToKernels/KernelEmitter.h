@@ -33,8 +33,8 @@ struct Segment {
   int64_t width;  // columns
 };
 
-/// Writes kernel bodies. Values called `...Index` or loop variables are of type index; data are f32
-/// scalars or vector<Nxf32>.
+/// Writes kernel bodies. Loop variables, bounds, counts and indices are of type index; data are f32 scalars or
+/// vector<Nxf32>.
 class KernelEmitter {
 public:
   /// `lanes` is the f32 width of the target's vectors; `begin` and `end` (index) bound the tasks;
@@ -84,6 +84,8 @@ public:
   /// divides.
   void columns(int64_t columns, int64_t width, llvm::function_ref<void(Value, int64_t)> body);
 
+  /// A buffer of the kernel's own on the stack, of f32 if no element type is given; to be made outside of loops.
+  Value array(ArrayRef<int64_t> shape, Type element = {});
   /// Loads `width` consecutive elements at `indices` and widens them to f32: vector<width x f32>.
   Value load(Value memref, ValueRange indices, int64_t width);
   /// Loads one element and widens it to f32.
