@@ -304,23 +304,11 @@ static std::string getKernelKey(Operation *op, ArrayRef<Operand> operands,
   return key;
 }
 
-func::FuncOp ProgramBuilder::getKernel(TokenOpInterface op, ArrayRef<Operand> operands,
-                                       ArrayRef<Operand> results, ArrayRef<std::string> params) {
-  func::FuncOp &kernel = module.kernels[getKernelKey(op, operands, results, params)];
-  if (kernel)
-    return kernel;
-  OpBuilder &b = module.builder;
-  OpBuilder::InsertionGuard guard(b);
+/// Writes the body of `op`'s kernel at the builder's place in `body`: views of the buffers, the op on them, stores.
+static void buildKernelBody(OpBuilder &b, Block *body, TokenOpInterface op,
+                            ArrayRef<Operand> operands, ArrayRef<Operand> results,
+                            ArrayRef<std::string> params) {
   Location loc = op->getLoc();
-  StringRef mnemonic = op->getName().stripDialect();
-  std::string name = (mnemonic + "_" + Twine(module.numKernelsOfOp[mnemonic]++)).str();
-  Type pointer = LLVM::LLVMPointerType::get(b.getContext()), i64 = b.getI64Type();
-  kernel = func::FuncOp::create(b, loc, name, b.getFunctionType({pointer, pointer, i64, i64}, {}));
-  kernel.setPrivate();
-  kernel->setAttr(kKernelAttr, b.getUnitAttr());
-  Block *body = kernel.addEntryBlock();
-  b.setInsertionPointToStart(body);
-
   SmallVector<Value> paramValues;
   for (size_t number = 0; number < params.size(); ++number)
     paramValues.push_back(
@@ -375,6 +363,25 @@ func::FuncOp ProgramBuilder::getKernel(TokenOpInterface op, ArrayRef<Operand> op
     }
   }
   func::ReturnOp::create(b, loc);
+}
+
+func::FuncOp ProgramBuilder::getKernel(TokenOpInterface op, ArrayRef<Operand> operands,
+                                       ArrayRef<Operand> results, ArrayRef<std::string> params) {
+  func::FuncOp &kernel = module.kernels[getKernelKey(op, operands, results, params)];
+  if (kernel)
+    return kernel;
+  OpBuilder &b = module.builder;
+  OpBuilder::InsertionGuard guard(b);
+  StringRef mnemonic = op->getName().stripDialect();
+  std::string name = (mnemonic + "_" + Twine(module.numKernelsOfOp[mnemonic]++)).str();
+  Type pointer = LLVM::LLVMPointerType::get(b.getContext()), i64 = b.getI64Type();
+  kernel = func::FuncOp::create(b, op->getLoc(), name,
+                                b.getFunctionType({pointer, pointer, i64, i64}, {}));
+  kernel.setPrivate();
+  kernel->setAttr(kKernelAttr, b.getUnitAttr());
+  Block *body = kernel.addEntryBlock();
+  b.setInsertionPointToStart(body);
+  buildKernelBody(b, body, op, operands, results, params);
   return kernel;
 }
 
