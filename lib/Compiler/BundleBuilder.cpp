@@ -10,11 +10,6 @@ using namespace mlir;
 using namespace mlir::mohd;
 using namespace ::mohdrt;
 
-/// The manifest's name of a storage type.
-static DType getStorageType(Type type) {
-  return type.isBF16() ? DType::BF16 : type.isF16() ? DType::F16 : DType::F32;
-}
-
 std::vector<ScheduledWeight> mlir::mohd::getScheduledWeights(ModuleOp module) {
   std::vector<ScheduledWeight> weights;
   auto list = module->getAttrOfType<ArrayAttr>(kWeightsAttr);
@@ -24,11 +19,8 @@ std::vector<ScheduledWeight> mlir::mohd::getScheduledWeights(ModuleOp module) {
     ScheduledWeight &weight = weights.emplace_back();
     weight.source = entry.getAs<StringAttr>("source").str();
     weight.shape = type.getShape().vec();
-    weight.layout.type = getStorageType(type.getElementType());
-    if (auto expanded = entry.getAs<DenseI64ArrayAttr>("expanded_shape"))
-      weight.layout.expanded = expanded.asArrayRef().vec();
-    if (auto permutation = entry.getAs<DenseI64ArrayAttr>("permutation"))
-      weight.layout.permutation = permutation.asArrayRef().vec();
+    weight.layout = weightLayout(type, entry.getAs<DenseI64ArrayAttr>("expanded_shape"),
+                                 entry.getAs<DenseI64ArrayAttr>("permutation"));
   }
   return weights;
 }

@@ -327,14 +327,15 @@ OwningOpRef<ModuleOp> importModel(MLIRContext &context, const ModelConfig &confi
   return module;
 }
 
-TensorLayout weightLayout(WeightOp op) {
-  Type element = op.getType().getElementType();
+TensorLayout weightLayout(RankedTensorType type, DenseI64ArrayAttr expandedShape,
+                          DenseI64ArrayAttr permutation) {
+  Type element = type.getElementType();
   TensorLayout layout;
   layout.type = element.isBF16() ? DType::BF16 : element.isF16() ? DType::F16 : DType::F32;
-  if (std::optional<ArrayRef<int64_t>> expanded = op.getExpandedShape())
-    layout.expanded = expanded->vec();
-  if (std::optional<ArrayRef<int64_t>> permutation = op.getPermutation())
-    layout.permutation = permutation->vec();
+  if (expandedShape)
+    layout.expanded = expandedShape.asArrayRef().vec();
+  if (permutation)
+    layout.permutation = permutation.asArrayRef().vec();
   return layout;
 }
 

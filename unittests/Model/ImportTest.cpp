@@ -45,6 +45,10 @@ std::vector<ModelConfig> allCombinations() {
   return configs;
 }
 
+TensorLayout layoutOf(WeightOp op) {
+  return weightLayout(op.getType(), op.getExpandedShapeAttr(), op.getPermutationAttr());
+}
+
 class Import : public testing::Test {
 protected:
   OwningOpRef<ModuleOp> expectImport(const ModelConfig &config, const ImportOptions &options = {}) {
@@ -89,7 +93,7 @@ TEST_F(Import, EveryPresetInEveryWeightType) {
       OwningOpRef<ModuleOp> module = expectImport(config, options);
       ASSERT_TRUE(module);
       expectExactWeights(*module, config);
-      module->walk([&](WeightOp weight) { EXPECT_EQ(weightLayout(weight).type, type); });
+      module->walk([&](WeightOp weight) { EXPECT_EQ(layoutOf(weight).type, type); });
     }
 }
 
@@ -218,7 +222,7 @@ TEST_F(Import, TiedEmbeddingsServeAsHead) {
   OwningOpRef<ModuleOp> module = expectImport(config);
   auto head = opsOf<LinearOp>(*module, "decode").back().getWeight().getDefiningOp<WeightOp>();
   EXPECT_EQ(head.getSource(), "model.embed_tokens.weight");
-  EXPECT_EQ(weightLayout(head).permutation, (std::vector<int64_t>{1, 0}));
+  EXPECT_EQ(layoutOf(head).permutation, (std::vector<int64_t>{1, 0}));
 }
 
 /// The layouts that the ops ask for, read from random weights and checked against the files' [out,
@@ -233,7 +237,7 @@ TEST_F(Import, LayoutsPutEachWeightWhereItsOpReadsIt) {
   };
   std::map<std::string, TensorLayout> layouts;
   expectImport(config)->walk(
-      [&](WeightOp weight) { layouts[weight.getSource().str()] = weightLayout(weight); });
+      [&](WeightOp weight) { layouts[weight.getSource().str()] = layoutOf(weight); });
 
   std::string q = "model.layers.0.self_attn.q_proj.weight",
               o = "model.layers.0.self_attn.o_proj.weight", head = "lm_head.weight";

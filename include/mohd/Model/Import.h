@@ -12,8 +12,6 @@
 
 namespace mlir::mohd {
 
-class WeightOp;
-
 struct ImportOptions {
   /// The element type of every weight in the bundle: F32, BF16 or F16. Activations are f32.
   DType weightType = DType::F32;
@@ -33,8 +31,10 @@ struct ImportOptions {
 OwningOpRef<ModuleOp> importModel(MLIRContext &context, const ModelConfig &config,
                                   const ImportOptions &options = {});
 
-/// How a WeightSource must deliver the tensor that `op` names.
-TensorLayout weightLayout(WeightOp op);
+/// How a WeightSource must deliver the tensor of a `mohd.weight` with this result type and these attributes; null for one
+/// that is not given.
+TensorLayout weightLayout(RankedTensorType type, DenseI64ArrayAttr expandedShape,
+                          DenseI64ArrayAttr permutation);
 
 } // namespace mlir::mohd
 
