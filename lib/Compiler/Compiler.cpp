@@ -3,6 +3,7 @@
 #include "mohd/Compiler/Compiler.h"
 
 #include "BundleBuilder.h"
+#include "MlirText.h"
 
 #include "mohd/InitAll.h"
 #include "mohd/Model/Presets.h"
@@ -14,6 +15,7 @@
 #include "mlir/Pass/PassManager.h"
 #include "llvm/Config/llvm-config.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 
 #include <set>
@@ -180,6 +182,10 @@ Status Compilation::loadMlir() {
         "expected a model folder or a preset with --random-weights and --weights-dtype, got '" +
             options.input + "'");
   MOHDRT_TRY(hashInput(options.input));
+  auto text = llvm::MemoryBuffer::getFile(options.input);
+  if (!text)
+    return Status(StatusCode::Io, options.input + ": cannot read: " + text.getError().message());
+  MOHDRT_TRY(checkMlirText((*text)->getBuffer()).withPrefix(options.input));
   DiagnosticLog log(context, warn);
   module = parseSourceFile<ModuleOp>(options.input, &context);
   if (!module)
