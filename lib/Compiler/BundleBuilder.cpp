@@ -104,8 +104,8 @@ static Binding readBinding(BindingAttr attribute, int64_t numInputs, bool weight
   return binding;
 }
 
-Status mlir::mohd::addTarget(Manifest &manifest, ModuleOp module, const TargetInfo &info,
-                             int64_t segment, bool weightsAsInputs) {
+void mlir::mohd::addTarget(Manifest &manifest, ModuleOp module, const TargetInfo &info,
+                           int64_t segment, bool weightsAsInputs) {
   Target &target = manifest.targets.emplace_back();
   target.kind = "cpu";
   target.arch = info.arch;
@@ -132,7 +132,6 @@ Status mlir::mohd::addTarget(Manifest &manifest, ModuleOp module, const TargetIn
         step.bindings.push_back(readBinding(binding, numInputs, weightsAsInputs));
     }
   }
-  return Status();
 }
 
 int64_t mlir::mohd::addWeights(Manifest &manifest, const std::vector<ScheduledWeight> &weights,

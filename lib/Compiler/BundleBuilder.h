@@ -13,7 +13,7 @@
 
 namespace mlir::mohd {
 
-/// A weight of a scheduled module: its place in the manifest and how to read it.
+/// A weight of a scheduled module: the tensor's name in the model's files, and how to read it.
 struct ScheduledWeight {
   std::string source;
   TensorLayout layout;
@@ -23,12 +23,13 @@ struct ScheduledWeight {
 /// The weights that `module`'s bindings count.
 std::vector<ScheduledWeight> getScheduledWeights(ModuleOp module);
 
-/// Fills in `manifest.entryPoints` from the programs of `module`. With `weightsAsInputs` each weight is an input of every entry point.
+/// Fills in `manifest.entryPoints` from the programs of `module`; MALFORMED if there are none. With `weightsAsInputs` each weight is an
+/// input of every entry point.
 Status addEntryPoints(::mohdrt::Manifest &manifest, ModuleOp module, bool weightsAsInputs);
 
 /// Appends a target with its kernels and programs. `segment` is the index of its code.
-Status addTarget(::mohdrt::Manifest &manifest, ModuleOp module, const TargetInfo &target,
-                 int64_t segment, bool weightsAsInputs);
+void addTarget(::mohdrt::Manifest &manifest, ModuleOp module, const TargetInfo &target,
+               int64_t segment, bool weightsAsInputs);
 
 /// Describes the weights as laid out one after the other from offset 0 of a container, 64-byte aligned; returns the container's size.
 int64_t addWeights(::mohdrt::Manifest &manifest, const std::vector<ScheduledWeight> &weights,

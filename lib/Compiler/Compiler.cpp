@@ -268,7 +268,7 @@ Status Compilation::compileTarget(const TargetInfo &target) {
     weights = getScheduledWeights(*copy);
     MOHDRT_TRY(addEntryPoints(manifest, *copy, weightsAsInputs()));
   }
-  MOHDRT_TRY(addTarget(manifest, *copy, target, segments.size(), weightsAsInputs()));
+  addTarget(manifest, *copy, target, segments.size(), weightsAsInputs());
   MOHDRT_TRY(runPhase(*copy, Phase::Lower, target));
   if (options.progress)
     options.progress("serialize: native code for " + target.arch);
