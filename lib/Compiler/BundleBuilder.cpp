@@ -2,7 +2,8 @@
 // From scheduled modules to a bundle's manifest and segments.
 #include "BundleBuilder.h"
 
-#include "mohd/Dialect/MoHD/Transforms/Passes.h"
+#include "mohd/Dialect/MoHD/IR/AttributeNames.h"
+#include "mohd/Dialect/MoHD/IR/MoHD.h"
 
 #include "llvm/Support/MathExtras.h"
 

@@ -12,6 +12,7 @@
 // linear. Shown by test/Model/import.mlir.
 
 #include "mohd/Model/Import.h"
+#include "mohd/Dialect/MoHD/IR/AttributeNames.h"
 #include "mohd/Dialect/MoHD/IR/MoHD.h"
 #include "mohd/Model/Tensors.h"
 
@@ -101,8 +102,8 @@ private:
 
   DictionaryAttr portAttributes(const Port &port) {
     return builder.getDictionaryAttr(
-        {builder.getNamedAttr("mohd.dims", builder.getStrArrayAttr(port.dims)),
-         builder.getNamedAttr("mohd.name", builder.getStringAttr(port.name))});
+        {builder.getNamedAttr(kDimsAttr, builder.getStrArrayAttr(port.dims)),
+         builder.getNamedAttr(kNameAttr, builder.getStringAttr(port.name))});
   }
 
   /// Starts a function that returns `result` and the two caches, which are its last arguments.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Native code: translation to LLVM IR, optimisation, object code, and linking into a shared object.
-#include "mohd/Dialect/MoHD/Transforms/Passes.h"
+#include "mohd/Dialect/MoHD/IR/AttributeNames.h"
+#include "mohd/Dialect/MoHD/IR/MoHD.h"
 #include "mohd/Target/CpuTarget.h"
 #include "mohd/format/output_file.h"
 

@@ -5,6 +5,7 @@
 
 #include "mohd/Model/Import.h"
 #include "ModelFolder.h"
+#include "mohd/Dialect/MoHD/IR/AttributeNames.h"
 #include "mohd/Dialect/MoHD/IR/MoHD.h"
 #include "mohd/Model/Presets.h"
 #include "mohd/Model/Weights.h"
@@ -210,8 +211,8 @@ TEST_F(Import, SequencesBelongToPrefillAndCachesAreUpdatedInPlace) {
         cache = append.getCache();
       }
       EXPECT_EQ(cache, function.getArgument(arguments - 2 + i));
-      EXPECT_EQ(function.getResultAttr(1 + i, "mohd.name"),
-                function.getArgAttr(arguments - 2 + i, "mohd.name"));
+      EXPECT_EQ(function.getResultAttr(1 + i, kNameAttr),
+                function.getArgAttr(arguments - 2 + i, kNameAttr));
     }
   }
 }

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Names of discardable attributes on modules and functions.
+#ifndef MOHD_DIALECT_MOHD_IR_ATTRIBUTENAMES_H
+#define MOHD_DIALECT_MOHD_IR_ATTRIBUTENAMES_H
+
+#include "llvm/ADT/StringRef.h"
+
+namespace mlir::mohd {
+
+/// Argument or result attribute of an entry point: the name of an input or output.
+inline constexpr llvm::StringLiteral kNameAttr = "mohd.name";
+/// Argument attribute of an entry point: an array with a name for each dynamic dimension. Equal names are equal dims.
+inline constexpr llvm::StringLiteral kDimsAttr = "mohd.dims";
+/// Lists the weights of a scheduled module, in the order that bindings count them: an array of dictionaries
+/// {source, type, expanded_shape?, permutation?}.
+inline constexpr llvm::StringLiteral kWeightsAttr = "mohd.weights";
+/// Marks a function as a kernel.
+inline constexpr llvm::StringLiteral kKernelAttr = "mohd.kernel";
+
+} // namespace mlir::mohd
+
+#endif // MOHD_DIALECT_MOHD_IR_ATTRIBUTENAMES_H
