@@ -95,3 +95,15 @@ LogicalResult mlir::mohd::detail::verifyTokenOp(Operation *op) {
       return failure();
   return success();
 }
+
+//===----------------------------------------------------------------------===//
+// Checks that ops of several files share
+//===----------------------------------------------------------------------===//
+
+LogicalResult mlir::mohd::detail::verifyWholeGroups(Operation *op, RankedTensorType input,
+                                                    RoutingType routing) {
+  if (input.getDimSize(1) % routing.getNumGroups() == 0)
+    return success();
+  return op->emitOpError("expects the width of 'input' to be a multiple of ")
+         << routing.getNumGroups() << " groups, got " << input.getDimSize(1);
+}

@@ -159,16 +159,8 @@ LogicalResult UnpackRoutingOp::fold(FoldAdaptor, SmallVectorImpl<OpFoldResult> &
 // GateOp, ScaleOp
 //===----------------------------------------------------------------------===//
 
-/// Checks that the width of `type` is a multiple of the routing's number of groups.
-static LogicalResult expectWholeGroups(Operation *op, RankedTensorType type, RoutingType routing) {
-  if (type.getDimSize(1) % routing.getNumGroups() == 0)
-    return success();
-  return op->emitOpError("expects the width of 'input' to be a multiple of ")
-         << routing.getNumGroups() << " groups, got " << type.getDimSize(1);
-}
-
 LogicalResult GateOp::verify() {
-  return expectWholeGroups(*this, getInput().getType(), getRouting().getType()); // gate_c1
+  return detail::verifyWholeGroups(*this, getInput().getType(), getRouting().getType()); // gate_c1
 }
 
 LogicalResult ScaleOp::verify() {

@@ -23,9 +23,8 @@ LogicalResult RmsNormOp::verify() {
   if (getWeight().getType().getDimSize(0) != width) // rms_norm_c1
     return emitOpError("expects 'weight' to have width ")
            << width << ", got " << getWeight().getType().getDimSize(0);
-  if (getRouting() && width % getRouting().getType().getNumGroups() != 0) // rms_norm_c2
-    return emitOpError("expects the width of 'input' to be a multiple of ")
-           << getRouting().getType().getNumGroups() << " groups, got " << width;
+  if (getRouting()) // rms_norm_c2
+    return detail::verifyWholeGroups(*this, getInput().getType(), getRouting().getType());
   return success();
 }
 

@@ -32,9 +32,14 @@ struct EqualDims {
   unsigned lhs, lhsDim, rhs, rhsDim;
 };
 
+class RoutingType;
+
 namespace detail {
 /// Checks what every token op promises: its token operands and results have one token count, and tied types agree.
 LogicalResult verifyTokenOp(Operation *op);
+
+/// Checks that the width of `input` [tokens, width] is a multiple of the routing's number of groups.
+LogicalResult verifyWholeGroups(Operation *op, RankedTensorType input, RoutingType routing);
 } // namespace detail
 
 /// Checks the combinations of docs/semantics.md that are rejected; `error` receives the message's stream.

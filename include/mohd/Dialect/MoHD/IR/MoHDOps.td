@@ -12,7 +12,8 @@ include "mohd/Dialect/MoHD/IR/MoHDTypes.td"
 
 class Mohd_Op<string mnemonic, list<Trait> traits = []> : Op<Mohd_Dialect, mnemonic, traits>;
 
-// An op on tokens; `tokenOperands` is a C++ list of operand numbers, for instance "0, 1".
+// An op on tokens; `tokenOperands` is a C++ list of operand numbers, for instance "0, 1". An op whose list depends on what is
+// given leaves it empty and declares getTokenOperands() itself.
 class Mohd_TokenOp<string mnemonic, string tokenOperands, list<Trait> traits = []>
     : Mohd_Op<mnemonic, [Pure, Mohd_TokenOpInterface] # traits> {
   code tokenOperandsDecl = "::llvm::SmallVector<unsigned> getTokenOperands() { return {" # tokenOperands # "}; }\n";
@@ -238,7 +239,7 @@ def Mohd_SddmmOp : Mohd_TokenOp<"sddmm", "0, 1", [DeclareOpInterfaceMethods<Infe
   let hasVerifier = 1;
 }
 
-def Mohd_GroupFusionOp : Mohd_TokenOp<"group_fusion", "0", [AttrSizedOperandSegments, DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
+def Mohd_GroupFusionOp : Mohd_TokenOp<"group_fusion", "", [AttrSizedOperandSegments, DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
   let summary = "mix groups back over the full width (Monarch or block-diagonal)";
   let description = [{
     `block_diagonal`: `right` is [k, q, p]; output block k is `right[k] . input[k]` (+ `bias`).

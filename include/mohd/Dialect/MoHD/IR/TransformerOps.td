@@ -28,7 +28,7 @@ def Mohd_EmbedOp : Mohd_TokenOp<"embed", "0"> {
   }];
 }
 
-def Mohd_RmsNormOp : Mohd_TokenOp<"rms_norm", "0, 2", [AllTypesMatch<["input", "result"]>]> {
+def Mohd_RmsNormOp : Mohd_TokenOp<"rms_norm", "", [AllTypesMatch<["input", "result"]>]> {
   let summary = "root-mean-square normalisation with a weight";
   let description = [{
     For each token, in f32:
@@ -151,7 +151,7 @@ def Mohd_RopeOp : Mohd_TokenOp<"rope", "0, 1", [AllTypesMatch<["input", "result"
   let hasVerifier = 1;
 }
 
-def Mohd_KvCacheAppendOp : Mohd_TokenOp<"kv_cache_append", "1, 2", [AllTypesMatch<["cache", "result"]>]> {
+def Mohd_KvCacheAppendOp : Mohd_TokenOp<"kv_cache_append", "", [AllTypesMatch<["cache", "result"]>]> {
   let summary = "write each token's keys or values into a layer of a KV cache";
   let description = [{
     result is `cache` with result[layer, sequence[t], position[t]] = rows[t]; without `sequence`, token t belongs to sequence t, and there are as
@@ -185,7 +185,7 @@ def Mohd_KvCacheAppendOp : Mohd_TokenOp<"kv_cache_append", "1, 2", [AllTypesMatc
   }];
 }
 
-def Mohd_AttentionOp : Mohd_TokenOp<"attention", "0, 3", [AllTypesMatch<["query", "result"]>]> {
+def Mohd_AttentionOp : Mohd_TokenOp<"attention", "", [AllTypesMatch<["query", "result"]>]> {
   let summary = "causal attention of each token over its sequence in a KV cache";
   let description = [{
     Token t attends to rows 0..position[t] of sequence[t] (without `sequence`: of sequence t, with as many tokens as sequences) in `layer` of the caches. With
