@@ -6,6 +6,8 @@
 
 #include "mohd/Model/TensorCopy.h"
 
+#include "mohd/format/float16.h"
+
 #include <algorithm>
 #include <cstring>
 #include <limits>
@@ -18,48 +20,6 @@ namespace {
 constexpr int64_t kPieceElements = 1 << 20; // 4 MiB of f32, and 2 MiB more when narrowed
 constexpr int64_t kBlock = 32;              // edge of a transposed block, elements
 constexpr size_t kMaxRank = 8;
-
-uint32_t bitsOf(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof(bits));
-  return bits;
-}
-
-float floatOf(uint32_t bits) {
-  float value;
-  std::memcpy(&value, &bits, sizeof(value));
-  return value;
-}
-
-float widenF16(uint16_t half) {
-  uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
-  uint32_t exponent = (half >> 10) & 0x1f, mantissa = half & 0x3ff;
-  if (exponent == 0) // zero or subnormal: mantissa * 2^-24, exact
-    return floatOf(sign | bitsOf(static_cast<float>(mantissa) * 0x1p-24f));
-  uint32_t wide = exponent == 0x1f ? 0xff : exponent + (127 - 15);
-  return floatOf(sign | wide << 23 | mantissa << 13);
-}
-
-uint16_t narrowF16(float value) {
-  uint32_t bits = bitsOf(value), sign = (bits >> 16) & 0x8000, magnitude = bits & 0x7fffffff;
-  if (magnitude > 0x7f800000) // NaN: keep the payload's top bits, set quiet
-    return static_cast<uint16_t>(sign | 0x7e00 | ((magnitude >> 13) & 0x3ff));
-  if (magnitude >= 0x47800000) // 2^16 and above, infinity included
-    return static_cast<uint16_t>(sign | 0x7c00);
-  if (magnitude < 0x38800000) { // below 2^-14: let the addition of 0.5 round to a multiple of 2^-24
-    uint32_t rounded = bitsOf(floatOf(magnitude) + 0.5f) - bitsOf(0.5f);
-    return static_cast<uint16_t>(sign | rounded);
-  }
-  uint32_t rebased = magnitude - ((127 - 15) << 23);
-  return static_cast<uint16_t>(sign | ((rebased + 0xfff + ((rebased >> 13) & 1)) >> 13));
-}
-
-uint16_t narrowBf16(float value) {
-  uint32_t bits = bitsOf(value);
-  uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  uint32_t quiet = bits >> 16 | 0x40;
-  return static_cast<uint16_t>((bits & 0x7fffffff) > 0x7f800000 ? quiet : rounded);
-}
 
 /// An axis of the source: how many elements, and how far apart they lie in source and target.
 struct AxisStep {
@@ -229,8 +189,7 @@ void widen(DType type, const void *source, float *target, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     uint16_t element;
     std::memcpy(&element, bytes + 2 * i, sizeof(element));
-    target[i] =
-        type == DType::BF16 ? floatOf(static_cast<uint32_t>(element) << 16) : widenF16(element);
+    target[i] = type == DType::BF16 ? ::mohdrt::widenBf16(element) : ::mohdrt::widenF16(element);
   }
 }
 
@@ -241,7 +200,8 @@ void narrow(DType type, const float *source, void *target, int64_t count) {
   }
   char *bytes = static_cast<char *>(target);
   for (int64_t i = 0; i < count; ++i) {
-    uint16_t element = type == DType::BF16 ? narrowBf16(source[i]) : narrowF16(source[i]);
+    uint16_t element =
+        type == DType::BF16 ? ::mohdrt::narrowBf16(source[i]) : ::mohdrt::narrowF16(source[i]);
     std::memcpy(bytes + 2 * i, &element, sizeof(element));
   }
 }

@@ -4,6 +4,8 @@
 
 #include "Failure.h"
 
+#include "mohd/format/float16.h"
+
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -14,21 +16,6 @@ using namespace mohdtool;
 
 namespace mohdrun {
 namespace {
-
-float widenBf16(uint16_t bits) {
-  uint32_t wide = uint32_t(bits) << 16;
-  float value;
-  std::memcpy(&value, &wide, sizeof(value));
-  return value;
-}
-
-uint16_t narrowBf16(float value) {
-  if (value != value)
-    return 0x7fc0;
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof(bits));
-  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
 
 template <typename T> bool storeInteger(T *place, int64_t value) {
   if (value < std::numeric_limits<T>::min() || value > std::numeric_limits<T>::max())
