@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Kernels of attention and what prepares it: rope, kv_cache_append and attention.
 //
-// T tokens, heads of head_dim columns, several query heads to a key head. A task of attention is one token and one key head with all its
-// query heads: it walks the sequence's cache in blocks of rows, so that a block's keys and values are in the cache for every
+// T tokens, heads of head_dim columns, several query heads to a key head. A task of attention is one token and one key head with its
+// query heads (a share of them where they are many): it walks the sequence's cache in blocks of rows, so that a block's keys and values are in the cache for every
 // query head, and keeps the softmax's maximum and sum as it goes (Milakov and Gimelshein, arXiv 1805.02867). Tasks of the others are blocks of tokens.
 #include "mohd/Conversion/MoHDToKernels/KernelEmitter.h"
 
 #include "mlir/Dialect/Math/IR/Math.h"
 
+#include <algorithm>
 #include <cmath>
 
 using namespace mlir;
@@ -17,6 +18,8 @@ using namespace mlir::mohd;
 static constexpr int64_t kRowTokens = 8;
 /// Rows of the cache that attention takes at a time: a multiple of every number of lanes.
 static constexpr int64_t kBlockRows = 32;
+/// Columns of queries that a task of attention keeps on the stack, two f32 for each.
+static constexpr int64_t kMaxTaskColumns = 16384;
 /// Vectors of the result of attention that are kept in registers.
 static constexpr int64_t kValueVectors = 8;
 
@@ -107,29 +110,39 @@ void mlir::mohd::emitKvCacheAppend(KernelEmitter &e, KvCacheAppendOp op, ValueRa
 // mohd.attention
 //===----------------------------------------------------------------------===//
 
+/// Query heads of a task: as many of those that share a key head as fit kMaxTaskColumns, a divisor of their number.
+static int64_t headsOfTask(AttentionOp op) {
+  int64_t numShared = std::max<int64_t>(op.getNumHeads() / op.getNumKvHeads(), 1);
+  int64_t heads = std::clamp<int64_t>(kMaxTaskColumns / op.getHeadDim(), 1, numShared);
+  while (numShared % heads != 0)
+    --heads;
+  return heads;
+}
+
 std::string mlir::mohd::gridOfAttention(AttentionOp op, int64_t lanes, StringRef tokens) {
-  return KernelEmitter::gridOf(op.getNumKvHeads(), 1, tokens);
+  return KernelEmitter::gridOf(op.getNumHeads() / headsOfTask(op), 1, tokens);
 }
 
 namespace {
 
-/// Writes the kernel of mohd.attention. H query heads share a key head; `head` counts them.
+/// Writes the kernel of mohd.attention. A task has H query heads, which share a key head; `head` counts them.
 class AttentionEmitter {
 public:
   AttentionEmitter(KernelEmitter &e, AttentionOp op, ValueRange operands, Value result)
-      : e(e), b(e.b), headDim(op.getHeadDim()), numShared(op.getNumHeads() / op.getNumKvHeads()),
-        query(operands[0]), keys(operands[1]), values(operands[2]), positions(operands[3]),
+      : e(e), b(e.b), headDim(op.getHeadDim()), numHeads(headsOfTask(op)),
+        tasksOfKey(op.getNumHeads() / op.getNumKvHeads() / numHeads), query(operands[0]),
+        keys(operands[1]), values(operands[2]), positions(operands[3]),
         sequences(op.getSequence() ? operands[4] : Value()), result(result),
-        scaled(e.array({numShared, headDim})), sums(e.array({numShared, headDim})),
-        maxima(e.array({numShared})), masses(e.array({numShared})), weights(e.array({kBlockRows})) {
-  }
+        scaled(e.array({numHeads, headDim})), sums(e.array({numHeads, headDim})),
+        maxima(e.array({numHeads})), masses(e.array({numHeads})), weights(e.array({kBlockRows})) {}
 
   /// Writes the loop over tasks.
   void emit() {
-    e.tasks(1, [&](Value kvHead, Value token, Value) {
+    e.tasks(1, [&](Value part, Value token, Value) {
       sequence = sequences ? e.loadIndex(sequences, token) : token;
+      Value kvHead = arith::DivUIOp::create(b, part, e.index(tasksOfKey));
       column = e.mul(kvHead, e.index(headDim));
-      Value firstHead = e.mul(kvHead, e.index(numShared));
+      Value firstHead = e.mul(part, e.index(numHeads));
       forEachHead(
           [&](Value head) { start(token, e.mul(e.add(firstHead, head), e.index(headDim)), head); });
       Value numRows = e.add(e.loadIndex(positions, token), e.index(1));
@@ -145,7 +158,7 @@ public:
 
 private:
   void forEachHead(llvm::function_ref<void(Value)> body) {
-    e.loop(e.index(0), e.index(numShared), 1, body);
+    e.loop(e.index(0), e.index(numHeads), 1, body);
   }
 
   Value multiply(Value x, Value y) { return arith::MulFOp::create(b, x, y); }
@@ -243,7 +256,8 @@ private:
 
   KernelEmitter &e;
   ImplicitLocOpBuilder &b;
-  const int64_t headDim, numShared; // numShared = H
+  const int64_t headDim, numHeads; // numHeads = H
+  const int64_t tasksOfKey;        // how many tasks share a token's key head
   const Value query, keys, values, positions, sequences, result;
   const Value scaled, sums;   // [H, head_dim]: queries / sqrt(head_dim); weighted sums of values
   const Value maxima, masses; // [H]: largest score; sum of exp(score - maximum)
