@@ -36,7 +36,7 @@ func.func @linear_c1(%x: tensor<?x64xf32>, %w: tensor<96x64xf32>) {
 // -----
 
 func.func @rope_c1_odd(%x: tensor<?x66xf32>, %p: tensor<?xi32>) {
-  // expected-error @below {{'mohd.rope' op expects an even 'head_dim' of at least 2, got 33}}
+  // expected-error @below {{'mohd.rope' op expects an even 'head_dim' in 2..4096, got 33}}
   %y = mohd.rope %x, %p head_dim 33 theta 1.0e+04 : tensor<?x66xf32>, tensor<?xi32>
   return
 }
@@ -44,7 +44,7 @@ func.func @rope_c1_odd(%x: tensor<?x66xf32>, %p: tensor<?xi32>) {
 // -----
 
 func.func @rope_c1_zero(%x: tensor<?x64xf32>, %p: tensor<?xi32>) {
-  // expected-error @below {{expects an even 'head_dim' of at least 2, got 0}}
+  // expected-error @below {{expects an even 'head_dim' in 2..4096, got 0}}
   %y = mohd.rope %x, %p head_dim 0 theta 1.0e+04 : tensor<?x64xf32>, tensor<?xi32>
   return
 }
@@ -101,7 +101,7 @@ func.func @attention_c1_query(%q: tensor<?x100xf32>, %c: tensor<2x?x?x64xf32>, %
 // -----
 
 func.func @attention_c1_zero(%q: tensor<?x64xf32>, %c: tensor<2x?x?x64xf32>, %p: tensor<?xi32>) {
-  // expected-error @below {{expects the widths of 'query' and 'keys' to be multiples of 'head_dim' 0, got 64 and 64}}
+  // expected-error @below {{expects 'head_dim' in 1..4096, got 0}}
   %a = mohd.attention %q, %c, %c, %p layer 0 head_dim 0
     : tensor<?x64xf32>, tensor<2x?x?x64xf32>, tensor<2x?x?x64xf32>, tensor<?xi32>
   return
@@ -176,4 +176,22 @@ mohd.program @dispatch_bindings interface {} workspace "0" {
 func.func private @dispatch_outside() {
   // expected-error @below {{'mohd.dispatch' op expects parent op 'mohd.program'}}
   mohd.dispatch @dispatch_outside grid "1" params [] bindings []
+}
+
+// -----
+
+// A table of so many frequencies would never end.
+func.func @rope_c1_huge(%x: tensor<?x0xf32>, %p: tensor<?xi32>) {
+  // expected-error @below {{expects an even 'head_dim' in 2..4096, got 4611686018427387904}}
+  %y = mohd.rope %x, %p head_dim 4611686018427387904 theta 1.0e+04 : tensor<?x0xf32>, tensor<?xi32>
+  return
+}
+
+// -----
+
+func.func @attention_c4(%q: tensor<?x8192xf32>, %c: tensor<2x?x?x8192xf32>, %p: tensor<?xi32>) {
+  // expected-error @below {{'mohd.attention' op expects 'head_dim' in 1..4096, got 8192}}
+  %a = mohd.attention %q, %c, %c, %p layer 0 head_dim 8192
+    : tensor<?x8192xf32>, tensor<2x?x?x8192xf32>, tensor<2x?x?x8192xf32>, tensor<?xi32>
+  return
 }

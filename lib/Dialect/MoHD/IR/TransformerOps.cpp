@@ -5,6 +5,9 @@
 using namespace mlir;
 using namespace mlir::mohd;
 
+/// Kernels keep the columns of a head on the stack.
+static constexpr int64_t kMaxHeadDim = 1 << 12;
+
 //===----------------------------------------------------------------------===//
 // EmbedOp, RmsNormOp, LinearOp, RopeOp
 //===----------------------------------------------------------------------===//
@@ -45,8 +48,8 @@ LogicalResult LinearOp::verify() {
 
 LogicalResult RopeOp::verify() {
   int64_t headDim = getHeadDim();
-  if (headDim < 2 || headDim % 2 != 0) // rope_c1
-    return emitOpError("expects an even 'head_dim' of at least 2, got ") << headDim;
+  if (headDim < 2 || headDim > kMaxHeadDim || headDim % 2 != 0) // rope_c1
+    return emitOpError("expects an even 'head_dim' in 2..") << kMaxHeadDim << ", got " << headDim;
   int64_t width = getInput().getType().getDimSize(1);
   if (width % headDim != 0) // rope_c2
     return emitOpError("expects the width of 'input' to be a multiple of 'head_dim' ")
@@ -113,7 +116,9 @@ SmallVector<IndexOperand> KvCacheAppendOp::getIndexOperands() {
 LogicalResult AttentionOp::verify() {
   int64_t headDim = getHeadDim();
   int64_t query = getQuery().getType().getDimSize(1), keys = getKeys().getType().getDimSize(3);
-  if (headDim < 1 || query % headDim != 0 || keys % headDim != 0) // attention_c1
+  if (headDim < 1 || headDim > kMaxHeadDim) // attention_c4
+    return emitOpError("expects 'head_dim' in 1..") << kMaxHeadDim << ", got " << headDim;
+  if (query % headDim != 0 || keys % headDim != 0) // attention_c1
     return emitOpError("expects the widths of 'query' and 'keys' to be multiples of 'head_dim' ")
            << headDim << ", got " << query << " and " << keys;
   if (keys == 0 || query % keys != 0) // attention_c2

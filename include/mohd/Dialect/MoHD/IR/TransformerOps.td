@@ -135,7 +135,7 @@ def Mohd_RopeOp : Mohd_TokenOp<"rope", "0, 1", [AllTypesMatch<["input", "result"
     (Hugging Face LLaMA's half rotation; the angle in f64, the rest in f32.)
 
     Constraints:
-    - (C1) `head_dim` is even and at least 2.
+    - (C1) `head_dim` is even, at least 2 and at most 4096.
     - (C2) the width of `input` is a multiple of `head_dim`.
 
     Example:
@@ -199,6 +199,7 @@ def Mohd_AttentionOp : Mohd_TokenOp<"attention", "", [AllTypesMatch<["query", "r
     - (C1) the widths of `query` and of the caches are multiples of `head_dim`.
     - (C2) the number of query heads is a multiple of the number of key heads.
     - (C3) `keys` and `values` have the same type, with a static number of layers greater than `layer`.
+    - (C4) `head_dim` is at least 1 and at most 4096.
 
     Example:
     ```mlir
