@@ -22,6 +22,9 @@
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 using namespace mlir;
 using namespace mlir::mohd;
 using ::mohdrt::Result;
@@ -29,23 +32,35 @@ using ::mohdrt::Status;
 using ::mohdrt::StatusCode;
 
 namespace {
-/// A folder for the linker's files that goes when the object does.
-class TemporaryFolder {
+/// A file in memory that has a path as long as it lives: an interrupted process leaves nothing behind.
+class MemoryFile {
 public:
-  TemporaryFolder() { error = llvm::sys::fs::createUniqueDirectory("mohd-link", path); }
-  ~TemporaryFolder() {
-    if (!error)
-      llvm::sys::fs::remove_directories(path);
+  explicit MemoryFile(const char *name) : descriptor(::memfd_create(name, MFD_CLOEXEC)) {}
+  ~MemoryFile() {
+    if (descriptor >= 0)
+      ::close(descriptor);
   }
-  std::string file(llvm::StringRef name) const {
-    llvm::SmallString<128> full(path);
-    llvm::sys::path::append(full, name);
-    return full.str().str();
+  MemoryFile(const MemoryFile &) = delete;
+  MemoryFile &operator=(const MemoryFile &) = delete;
+
+  std::string path() const {
+    return "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(descriptor);
   }
-  std::error_code error;
+  bool write(llvm::StringRef text) {
+    llvm::raw_fd_ostream os(descriptor, /*shouldClose=*/false);
+    os << text;
+    os.flush();
+    bool written = descriptor >= 0 && !os.has_error();
+    os.clear_error();
+    return written;
+  }
+  std::string read() const {
+    auto buffer = llvm::MemoryBuffer::getFile(path());
+    return buffer ? (*buffer)->getBuffer().str() : std::string();
+  }
 
 private:
-  llvm::SmallString<128> path;
+  int descriptor;
 };
 } // namespace
 
@@ -141,31 +156,23 @@ static Status link(NativeCode &code) {
     return Status(StatusCode::NotFound,
                   "cannot find the linker ld.lld of LLVM 22 (package lld-22) in " +
                       std::string(MOHD_LLVM_TOOLS_DIR) + " or PATH");
-  TemporaryFolder folder;
-  if (folder.error)
-    return Status(StatusCode::Io, "cannot make a temporary folder: " + folder.error.message());
-  std::string input = folder.file("kernels.o"), output = folder.file("kernels.so");
-  std::string messages = folder.file("messages");
-  if (Status status = ::mohdrt::writeFile(input, code.object.data(), code.object.size());
-      !status.ok())
-    return status;
+  MemoryFile input("kernels.o"), output("kernels.so"), messages("messages");
+  if (!input.write(code.object))
+    return Status(StatusCode::Io, "cannot write the linker's input");
+  std::string inputPath = input.path(), outputPath = output.path(), messagesPath = messages.path();
   std::vector<llvm::StringRef> arguments = {
-      *linker, "-shared", "-o",          output, "--build-id=none",  "-z",
-      "now",   "-z",      "noexecstack", "-s",   "--hash-style=gnu", input};
+      *linker, "-shared", "-o",          "-",  "--build-id=none",  "-z",
+      "now",   "-z",      "noexecstack", "-s", "--hash-style=gnu", inputPath};
   code.linkCommand = "ld.lld -shared -o kernels.so --build-id=none -z now -z noexecstack -s "
                      "--hash-style=gnu kernels.o";
   std::string error;
-  std::optional<llvm::StringRef> redirects[] = {llvm::StringRef(""), llvm::StringRef(messages),
-                                                llvm::StringRef(messages)};
+  std::optional<llvm::StringRef> redirects[] = {llvm::StringRef(""), llvm::StringRef(outputPath),
+                                                llvm::StringRef(messagesPath)};
   int exitCode =
       llvm::sys::ExecuteAndWait(*linker, arguments, std::nullopt, redirects, 0, 0, &error);
-  auto read = [](const std::string &path) {
-    auto buffer = llvm::MemoryBuffer::getFile(path);
-    return buffer ? (*buffer)->getBuffer().str() : std::string();
-  };
   if (exitCode != 0)
-    return internal("the linker failed (" + code.linkCommand + "): " + error + read(messages));
-  code.sharedObject = read(output);
+    return internal("the linker failed (" + code.linkCommand + "): " + error + messages.read());
+  code.sharedObject = output.read();
   return code.sharedObject.empty() ? Status(StatusCode::Io, "cannot read the linker's output")
                                    : Status();
 }

@@ -18,6 +18,8 @@ using namespace mohdtool;
 
 namespace {
 
+constexpr int64_t kMaxContext = 1 << 24; // as many positions as a model may have
+
 /// What the command line says, as text; `toOptions` turns it into what the compiler takes.
 struct Arguments {
   std::string input, preset, output, weights = "embedded", weightType, emit = "bundle",
@@ -50,7 +52,8 @@ void declare(CLI::App &app, Arguments &arguments) {
                  "File to write; '-' is standard output (not for bundles)");
   app.add_option("--target", arguments.targets,
                  "cpu:native, cpu:x86-64-v2, cpu:x86-64-v3 or cpu:x86-64-v4; may be repeated "
-                 "(default cpu:native)");
+                 "(default cpu:native)")
+      ->allow_extra_args(false);
   app.add_option("--weights", arguments.weights,
                  "embedded in the bundle, external in a file beside it, or none: kernels alone, "
                  "weights are inputs")
@@ -80,7 +83,7 @@ void declare(CLI::App &app, Arguments &arguments) {
                "Print parameters, FLOPs and bytes per token, and stop");
   app.add_option("--context", arguments.context,
                  "Context length that --print-cost assumes (default: the model's maximum)")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(int64_t(1), kMaxContext));
   app.add_flag("--list-presets", arguments.listPresets, "Print the names of the presets and stop");
   app.add_flag("--json", arguments.json, "Errors, and the cost, as one JSON object");
   app.add_flag("-q,--quiet", arguments.quiet, "No progress on standard error");
@@ -178,6 +181,10 @@ static void run(int argc, char **argv) {
     arguments.output = "-";
   if (arguments.output.empty() || (arguments.output == "-" && !isText))
     throw usage("expected -o FILE for a binary output");
+  bool isCode = !stopsEarly && (arguments.emit == "llvm" || arguments.emit == "obj");
+  if (isCode && arguments.targets.size() > 1)
+    throw usage("expected one --target with --emit=" + arguments.emit + ", got " +
+                std::to_string(arguments.targets.size()));
   check(compile(toOptions(arguments, stopsEarly)),
         arguments.preset.empty() ? arguments.input : arguments.preset);
 }
