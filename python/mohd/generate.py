@@ -21,11 +21,14 @@ class Generator:
         tokens = np.asarray(tokens, np.int32)
         count, length = tokens.shape
         place = np.arange(count * length, dtype=np.int32)
+        if length == 0 and not all_rows:
+            raise ValueError("expects at least one token in each sequence, got none")
+        sequence, position = np.divmod(place, np.int32(max(length, 1)))
         rows = place if all_rows else place[length - 1 :: length]
-        inputs = {"tokens": tokens.reshape(-1), "sequence": place // length, "position": place % length, "rows": rows}
+        inputs = {"tokens": tokens.reshape(-1), "sequence": sequence, "position": position, "rows": rows}
         self.length[:] = length
         logits = self.context.run("prefill", inputs | self.caches)["logits"]
-        return logits.reshape(count, length, -1) if all_rows else logits
+        return logits.reshape(count, length, logits.shape[-1]) if all_rows else logits
 
     def decode(self, tokens):
         """Appends tokens [sequences], one to each sequence; logits [sequences, V] after them."""

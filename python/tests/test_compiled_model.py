@@ -99,6 +99,13 @@ def test_prefill_of_ragged_sequences_then_decode(small, lengths):
     expect_close(got, reference.decode(tokens, position, *expected_caches))
 
 
+def test_generator_with_no_tokens(small):
+    generator = mohd.Generator(small[0], 2, 9)
+    assert generator.prefill(np.zeros((2, 0), np.int32), all_rows=True).shape == (2, 0, 29)
+    with pytest.raises(ValueError, match="at least one token"):
+        generator.prefill(np.zeros((2, 0), np.int32))
+
+
 def test_results_do_not_depend_on_threads(small):
     module, _ = small
     tokens = np.random.default_rng(7).integers(0, 29, (2, 40))
