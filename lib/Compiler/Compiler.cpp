@@ -5,6 +5,7 @@
 #include "BundleBuilder.h"
 #include "MlirText.h"
 
+#include "mohd/Dialect/MoHD/IR/MoHD.h"
 #include "mohd/InitAll.h"
 #include "mohd/Model/Presets.h"
 #include "mohd/Target/CpuTarget.h"
@@ -191,6 +192,9 @@ Status Compilation::loadMlir() {
   if (!module)
     return withDiagnostics(StatusCode::Malformed,
                            options.input + ": expected a module that verifies", log.errors);
+  if (!module->getOps<ProgramOp>().empty()) // what a program says of its interface is trusted
+    return Status(StatusCode::Malformed,
+                  options.input + ": expected entry points as functions, got 'mohd.program'");
   return Status();
 }
 
