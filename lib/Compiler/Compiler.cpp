@@ -82,6 +82,13 @@ Status withDiagnostics(StatusCode code, const std::string &what, const std::stri
   return Status(code, diagnostics.empty() ? what : what + "\n" + diagnostics);
 }
 
+/// Prints "file:line:column: ", as editors know it, where the place is known.
+void printPlace(llvm::raw_ostream &os, Location location) {
+  if (auto place = location->findInstanceOf<FileLineColLoc>())
+    os << place.getFilename().getValue() << ":" << place.getLine() << ":" << place.getColumn()
+       << ": ";
+}
+
 /// Collects errors of a context as lines `file:line:column: text`.
 class DiagnosticLog {
 public:
@@ -89,11 +96,13 @@ public:
       : handler(&context, [this, &warn](Diagnostic &diagnostic) {
           std::string line;
           llvm::raw_string_ostream os(line);
-          if (!isa<UnknownLoc>(diagnostic.getLocation()))
-            os << diagnostic.getLocation() << ": ";
+          printPlace(os, diagnostic.getLocation());
           os << diagnostic;
-          for (Diagnostic &note : diagnostic.getNotes())
-            os << "\n" << note.getLocation() << ": note: " << note;
+          for (Diagnostic &note : diagnostic.getNotes()) {
+            os << "\n";
+            printPlace(os, note.getLocation());
+            os << "note: " << note;
+          }
           if (diagnostic.getSeverity() == DiagnosticSeverity::Error)
             errors += (errors.empty() ? "" : "\n") + line;
           else

@@ -160,6 +160,37 @@ Status checkOutput(const CompiledTensor &output, const mohd_tensor_t &tensor,
   return checkBuffer("output", *output.spec, tensor);
 }
 
+/// Whether two tensors, whose sizes have been checked, share a byte.
+static bool overlap(const mohd_tensor_t &lhs, const TensorSpec &lhsSpec, const mohd_tensor_t &rhs,
+                    const TensorSpec &rhsSpec) {
+  const auto left = reinterpret_cast<uintptr_t>(lhs.data);
+  const auto right = reinterpret_cast<uintptr_t>(rhs.data);
+  const int64_t leftBytes = *tensorBytes(lhsSpec.dtype, lhs.shape, lhs.rank);
+  const int64_t rightBytes = *tensorBytes(rhsSpec.dtype, rhs.shape, rhs.rank);
+  return left < right + static_cast<uintptr_t>(rightBytes) &&
+         right < left + static_cast<uintptr_t>(leftBytes) && leftBytes > 0 && rightBytes > 0;
+}
+
+Status checkOverlap(const CompiledEntry &entry, const TensorList &inputs,
+                    const TensorList &outputs) {
+  const size_t numInputs = entry.inputs.size(), count = numInputs + entry.outputs.size();
+  auto spec = [&](size_t i) -> const TensorSpec & {
+    return i < numInputs ? *entry.inputs[i].spec : *entry.outputs[i - numInputs].spec;
+  };
+  auto tensor = [&](size_t i) -> const mohd_tensor_t & {
+    return i < numInputs ? inputs[i] : outputs[i - numInputs];
+  };
+  for (size_t written = 0; written < count; ++written) {
+    if (written < numInputs && !spec(written).isMutable)
+      continue;
+    for (size_t other = 0; other < count; ++other)
+      if (other != written && overlap(tensor(written), spec(written), tensor(other), spec(other)))
+        return invalidArgument(quoted(spec(written).name) + " is written and shares memory with " +
+                               quoted(spec(other).name));
+  }
+  return Status();
+}
+
 Status checkRange(const TensorSpec &spec, const mohd_tensor_t &tensor, int64_t low, int64_t high) {
   const int64_t bytes = *tensorBytes(spec.dtype, tensor.shape, tensor.rank);
   const int64_t count = bytes / dtypeSize(spec.dtype);

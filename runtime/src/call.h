@@ -42,6 +42,10 @@ Result<int64_t> outputShape(const CompiledTensor &output, const DimValues &dims,
 /// Checks type and shape of an output against what outputShape() gave.
 Status checkOutput(const CompiledTensor &output, const mohd_tensor_t &tensor, const int64_t *shape);
 
+/// Checks that what the call writes (outputs, mutable inputs) shares no byte with another tensor.
+Status checkOverlap(const CompiledEntry &entry, const TensorList &inputs,
+                    const TensorList &outputs);
+
 /// Checks that every element of an integer input is in [low, high).
 Status checkRange(const TensorSpec &spec, const mohd_tensor_t &tensor, int64_t low, int64_t high);
 

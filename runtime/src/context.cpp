@@ -211,6 +211,7 @@ Status Context::checkTensors(const CompiledEntry &entry, const EntryPlan &plan,
     MOHDRT_TRY(checkBuffer("input", *entry.inputs[i].spec, inputs[i]));
   for (size_t i = 0; i < entry.outputs.size(); ++i)
     MOHDRT_TRY(checkOutput(entry.outputs[i], outputs[i], &plan.outputShapes[i * kMaxRank]));
+  MOHDRT_TRY(checkOverlap(entry, inputs, outputs));
   for (size_t i = 0; i < entry.inputs.size(); ++i)
     if (entry.inputs[i].range)
       MOHDRT_TRY(checkRange(*entry.inputs[i].spec, inputs[i], plan.ranges[i].first,

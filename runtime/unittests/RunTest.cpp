@@ -114,6 +114,10 @@ TEST_F(Run, TensorsThatDoNotFit) {
   bad.data = static_cast<char *>(bad.data) + 4;
   EXPECT_EQ(run(bad, y.tensor), MOHD_ERROR_INVALID_ARGUMENT);
   EXPECT_TRUE(lastErrorHas("aligned to 64 bytes"));
+  bad = y.tensor;
+  bad.data = x.tensor.data;
+  EXPECT_EQ(run(x.tensor, bad), MOHD_ERROR_INVALID_ARGUMENT);
+  EXPECT_TRUE(lastErrorHas("'y' is written and shares memory with 'x'"));
   bad = x.tensor;
   bad.byte_size = 7;
   EXPECT_EQ(run(bad, y.tensor), MOHD_ERROR_INVALID_ARGUMENT);

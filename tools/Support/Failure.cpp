@@ -7,6 +7,7 @@
 
 #include <cctype>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <new>
@@ -71,6 +72,13 @@ void warnAboutUnknownVariables() {
     if (!isKnown)
       warn("nothing reads the variable '" + escapeForMessage(name) + "'");
   }
+}
+
+std::string checkUnsigned(const std::string &text) {
+  uint64_t value = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  bool whole = error == std::errc() && end == text.data() + text.size();
+  return whole ? "" : "expected a number from 0 to 2^64-1, got '" + escapeForMessage(text) + "'";
 }
 
 int runTool(int argc, char **argv, const std::function<void()> &body) {

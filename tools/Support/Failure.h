@@ -42,6 +42,10 @@ void note(const std::string &message);
 /// Warns about each variable called MOHD_... that nothing of the project reads.
 void warnAboutUnknownVariables();
 
+/// A check for the option parser: an empty string if `text` is a decimal number of 64 bits without sign, else what was expected.
+/// (The parser itself would wrap -1 and clamp what is too large.)
+std::string checkUnsigned(const std::string &text);
+
 /// Runs a tool: warns about unknown variables, makes interrupts clean up, and turns what `body` throws into a report. Returns the
 /// exit code. `argv` is searched for --json first, as parsing may fail.
 int runTool(int argc, char **argv, const std::function<void()> &body);

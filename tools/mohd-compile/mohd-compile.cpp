@@ -64,6 +64,7 @@ void declare(CLI::App &app, Arguments &arguments) {
       ->check(CLI::IsMember({"f32", "bf16", "f16"}));
   app.add_option("--random-weights", arguments.seed,
                  "Draw the weights from this seed instead of reading them")
+      ->check(checkUnsigned)
       ->type_name("SEED");
   app.add_option(
          "--emit", arguments.emit,
@@ -173,6 +174,8 @@ static void run(int argc, char **argv) {
   }
   if (arguments.input.empty() == arguments.preset.empty())
     throw usage("expected a model folder, an .mlir file or --preset, and just one of them");
+  if (arguments.seed && arguments.weights == "none")
+    throw usage("--random-weights and --weights=none exclude each other");
   if (arguments.printCost)
     return writeStdout(costText(arguments));
   bool stopsEarly = app.count("--compile-to") > 0;

@@ -48,6 +48,7 @@ void declareGeneration(CLI::App &app, Options &options, RawOptions &raw) {
       ->type_name("K")
       ->group(group);
   app.add_option("--seed", raw.seed, "Seed of the sampler (default 0)")
+      ->check(checkUnsigned)
       ->type_name("N")
       ->group(group);
   app.add_flag("--print-tokens", options.printTokens, "Print token ids instead of text")

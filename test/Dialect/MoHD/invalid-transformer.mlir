@@ -195,3 +195,18 @@ func.func @attention_c4(%q: tensor<?x8192xf32>, %c: tensor<2x?x?x8192xf32>, %p: 
     : tensor<?x8192xf32>, tensor<2x?x?x8192xf32>, tensor<2x?x?x8192xf32>, tensor<?xi32>
   return
 }
+
+// -----
+
+// expected-error @below {{expects 'mohd.name' to be a string, got 3 : i64}}
+func.func private @name_attribute(tensor<?x8xf32> {mohd.name = 3})
+
+// -----
+
+// expected-error @below {{expects 'mohd.dims' to be an array of names, got "T"}}
+func.func private @dims_attribute(tensor<?x8xf32>) -> (tensor<?x8xf32> {mohd.dims = "T"})
+
+// -----
+
+// expected-error @below {{expects 'mohd.dims' to be an array of names, got [3]}}
+func.func private @dims_attribute_of_numbers(tensor<?x8xf32> {mohd.dims = [3]})

@@ -108,11 +108,3 @@ func.func @too_many_names(%x: tensor<?x8xf32> {mohd.dims = ["T", "U"]}) -> tenso
   %y = mohd.silu %x : tensor<?x8xf32>
   return %y : tensor<?x8xf32>
 }
-
-// -----
-
-// expected-error @+1 {{expects names in 'mohd.dims', got 3 : i64}}
-func.func @number_for_name(%x: tensor<?x8xf32> {mohd.dims = [3]}) -> tensor<?x8xf32> {
-  %y = mohd.silu %x : tensor<?x8xf32>
-  return %y : tensor<?x8xf32>
-}

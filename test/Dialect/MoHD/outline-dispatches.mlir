@@ -82,3 +82,11 @@ func.func @wide(%x: tensor<?x8xf32>, %w: tensor<8x1024xf32>) -> tensor<?x1024xf3
   %y = mohd.linear %x, %w : tensor<?x8xf32>, tensor<8x1024xf32> -> tensor<?x1024xf32>
   return %y : tensor<?x1024xf32>
 }
+
+// An entry point may have the name that a kernel would get.
+// CHECK-LABEL: mohd.program @swiglu_0
+// CHECK:         mohd.dispatch @swiglu_1
+func.func @swiglu_0(%x: tensor<?x8xf32>, %y: tensor<?x8xf32>) -> tensor<?x8xf32> {
+  %z = mohd.swiglu %x, %y : tensor<?x8xf32>
+  return %z : tensor<?x8xf32>
+}

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The mohd dialect itself: registration, types, attributes, and what all token ops share.
+#include "mohd/Dialect/MoHD/IR/AttributeNames.h"
 #include "mohd/Dialect/MoHD/IR/MoHD.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -39,6 +40,29 @@ void MohdDialect::registerAttributes() {
 #define GET_ATTRDEF_LIST
 #include "mohd/Dialect/MoHD/IR/MoHDAttributes.cpp.inc"
       >();
+}
+
+/// Checks the attributes that describe an argument or a result of an entry point.
+static LogicalResult verifyPortAttribute(Operation *op, NamedAttribute attribute) {
+  if (attribute.getName() == kNameAttr && !isa<StringAttr>(attribute.getValue()))
+    return op->emitError("expects '")
+           << kNameAttr << "' to be a string, got " << attribute.getValue();
+  auto names = dyn_cast<ArrayAttr>(attribute.getValue());
+  if (attribute.getName() == kDimsAttr &&
+      !(names && llvm::all_of(names, llvm::IsaPred<StringAttr>)))
+    return op->emitError("expects '")
+           << kDimsAttr << "' to be an array of names, got " << attribute.getValue();
+  return success();
+}
+
+LogicalResult MohdDialect::verifyRegionArgAttribute(Operation *op, unsigned, unsigned,
+                                                    NamedAttribute attribute) {
+  return verifyPortAttribute(op, attribute);
+}
+
+LogicalResult MohdDialect::verifyRegionResultAttribute(Operation *op, unsigned, unsigned,
+                                                       NamedAttribute attribute) {
+  return verifyPortAttribute(op, attribute);
 }
 
 //===----------------------------------------------------------------------===//

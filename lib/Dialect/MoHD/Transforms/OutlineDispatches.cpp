@@ -373,7 +373,10 @@ func::FuncOp ProgramBuilder::getKernel(TokenOpInterface op, ArrayRef<Operand> op
   OpBuilder &b = module.builder;
   OpBuilder::InsertionGuard guard(b);
   StringRef mnemonic = op->getName().stripDialect();
-  std::string name = (mnemonic + "_" + Twine(module.numKernelsOfOp[mnemonic]++)).str();
+  std::string name;
+  do // a function of the module may have such a name already
+    name = (mnemonic + "_" + Twine(module.numKernelsOfOp[mnemonic]++)).str();
+  while (SymbolTable::lookupSymbolIn(func->getParentOp(), name));
   Type pointer = LLVM::LLVMPointerType::get(b.getContext()), i64 = b.getI64Type();
   kernel = func::FuncOp::create(b, op->getLoc(), name,
                                 b.getFunctionType({pointer, pointer, i64, i64}, {}));

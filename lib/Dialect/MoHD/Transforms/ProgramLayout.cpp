@@ -102,9 +102,7 @@ LogicalResult DimTable::addArguments(func::FuncOp func) {
           return failure();
         continue;
       }
-      auto name = dims ? dyn_cast<StringAttr>(dims[dynamic]) : StringAttr();
-      if (dims && !name)
-        return func.emitError("expects names in '") << kDimsAttr << "', got " << dims[dynamic];
+      auto name = dims ? cast<StringAttr>(dims[dynamic]) : StringAttr(); // the dialect checks
       ++dynamic;
       if (!name)
         continue;
