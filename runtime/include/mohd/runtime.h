@@ -301,7 +301,8 @@ typedef struct mohd_run_options {
 } mohd_run_options_t;
 
 /* Runs an entry point: `inputs` and `outputs` in the order of the manifest, all of them. Outputs
- * have the shapes that mohd_entry_output_shape() gives. `options` may be NULL.
+ * have the shapes that mohd_entry_output_shape() gives. Outputs and inputs updated in place share no
+ * memory with any other tensor of the call. `options` may be NULL.
  *
  * Before the first kernel starts, shapes, types, alignment, buffer sizes, ranges of integer inputs
  * and every buffer range a kernel will see are checked; a call that fails has changed nothing.
@@ -310,7 +311,8 @@ typedef struct mohd_run_options {
  *
  * Returns:
  *   MOHD_OK
- *   MOHD_ERROR_INVALID_ARGUMENT   counts, types, shapes, alignment, or too little workspace
+ *   MOHD_ERROR_INVALID_ARGUMENT   counts, types, shapes, alignment, shared memory, or too little
+ *                                 workspace
  *   MOHD_ERROR_OUT_OF_RANGE       an integer input has a value outside its range; the message names
  *                                 input, element, value and range
  *   MOHD_ERROR_MALFORMED          the bundle's own sizes do not fit: a binding outside its buffer
