@@ -181,9 +181,23 @@ private:
     Value numTokens =
         tile::ParamOp::create(builder, builder.getIndexType(), kernel.getArgument(1), 0);
     KernelEmitter emitter(builder, lanes, begin, end, numTokens);
-    if (failed(emitKernel(emitter, op, operands, results)))
+    if (failed(emitKernel(emitter, op, operands, results)) || failed(checkStack(kernel, op)))
       return failure();
     eraseTensors(kernel);
+    return success();
+  }
+
+  /// Checks that the kernel's buffers of its own fit the stack of any thread.
+  LogicalResult checkStack(func::FuncOp kernel, Operation *op) {
+    constexpr int64_t maxBytes = int64_t(1) << 20;
+    int64_t bytes = 0;
+    kernel.walk([&](memref::AllocaOp buffer) {
+      MemRefType type = buffer.getType();
+      bytes += type.getNumElements() * ((type.getElementTypeBitWidth() + 7) / 8);
+    });
+    if (bytes > maxBytes)
+      return op->emitOpError("expects a kernel to need at most ")
+             << maxBytes << " bytes of stack, got " << bytes;
     return success();
   }
 };

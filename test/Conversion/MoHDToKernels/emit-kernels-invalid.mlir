@@ -52,3 +52,22 @@ func.func @result_not_stored(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i
   %y = mohd.group_fusion %x kind none : tensor<?x64xf32>
   return
 }
+
+// -----
+
+func.func @too_much_stack(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %end: i64) {
+  %tokens = tile.param %params[0]
+  %0 = tile.binding %bindings[0] (%tokens) : memref<?x1xf32>
+  %1 = tile.binding %bindings[1] : memref<1000000x1xf32>
+  %2 = tile.binding %bindings[2] (%tokens) : memref<?x2xi32>
+  %3 = tile.binding %bindings[3] (%tokens) : memref<?x2xf32>
+  %x = bufferization.to_tensor %0 restrict : memref<?x1xf32> to tensor<?x1xf32>
+  %phi = bufferization.to_tensor %1 restrict : memref<1000000x1xf32> to tensor<1000000x1xf32>
+  // expected-error @+1 {{expects a kernel to need at most 1048576 bytes of stack, got}}
+  %r, %s = mohd.route %x, %phi gate softmax score softmax_all
+    : tensor<?x1xf32>, tensor<1000000x1xf32> -> !mohd.routing<1000000, 1, 1>, tensor<?x1000000xf32>
+  %i, %g = mohd.unpack_routing %r : !mohd.routing<1000000, 1, 1> -> tensor<?x2xi32>, tensor<?x2xf32>
+  bufferization.materialize_in_destination %i in restrict writable %2 : (tensor<?x2xi32>, memref<?x2xi32>) -> ()
+  bufferization.materialize_in_destination %g in restrict writable %3 : (tensor<?x2xf32>, memref<?x2xf32>) -> ()
+  return
+}
