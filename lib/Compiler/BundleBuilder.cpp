@@ -55,8 +55,9 @@ static ::mohdrt::TensorSpec readTensorSpec(DictionaryAttr entry) {
   return spec;
 }
 
-Status mlir::mohd::addEntryPoints(Manifest &manifest, ModuleOp module, bool weightsAsInputs) {
-  std::vector<ScheduledWeight> weights = getScheduledWeights(module);
+Status mlir::mohd::addEntryPoints(Manifest &manifest, ModuleOp module,
+                                  const std::vector<ScheduledWeight> &weights,
+                                  bool weightsAsInputs) {
   std::vector<std::string> names = getWeightNames(weights);
   for (auto program : module.getOps<ProgramOp>()) {
     EntryPoint &entry = manifest.entryPoints.emplace_back();

@@ -25,7 +25,8 @@ std::vector<ScheduledWeight> getScheduledWeights(ModuleOp module);
 
 /// Fills in `manifest.entryPoints` from the programs of `module`; MALFORMED if there are none. With `weightsAsInputs` each weight is an
 /// input of every entry point.
-Status addEntryPoints(::mohdrt::Manifest &manifest, ModuleOp module, bool weightsAsInputs);
+Status addEntryPoints(::mohdrt::Manifest &manifest, ModuleOp module,
+                      const std::vector<ScheduledWeight> &weights, bool weightsAsInputs);
 
 /// Appends a target with its kernels and programs. `segment` is the index of its code.
 void addTarget(::mohdrt::Manifest &manifest, ModuleOp module, const TargetInfo &target,

@@ -257,7 +257,8 @@ Status Compilation::runPhase(ModuleOp target, Phase phase, const TargetInfo &inf
   if (options.progress)
     options.progress(entry.name.str() + ": " + entry.summary.str());
   DiagnosticLog log(context, warn);
-  OwningOpRef<ModuleOp> before = target.clone();
+  // For the reproducer; an .mlir file is its own.
+  OwningOpRef<ModuleOp> before = config ? target.clone() : nullptr;
   PassManager passes(&context);
   entry.build(passes, {options.reference, info.vectorLanes, info.convertsF16});
   if (succeeded(passes.run(target)))
@@ -279,13 +280,14 @@ Status Compilation::compileTarget(const TargetInfo &target) {
   MOHDRT_TRY(runPhase(*copy, Phase::Schedule, target));
   if (manifest.targets.empty()) {
     weights = getScheduledWeights(*copy);
-    MOHDRT_TRY(addEntryPoints(manifest, *copy, weightsAsInputs()));
+    MOHDRT_TRY(addEntryPoints(manifest, *copy, weights, weightsAsInputs()));
   }
   addTarget(manifest, *copy, target, segments.size(), weightsAsInputs());
   MOHDRT_TRY(runPhase(*copy, Phase::Lower, target));
   if (options.progress)
     options.progress("serialize: native code for " + target.arch);
-  Result<NativeCode> code = compileKernels(*copy, target);
+  Result<NativeCode> code =
+      compileKernels(*copy, target, options.emit == Emit::Llvm || !options.dumpDir.empty());
   if (!code.ok())
     return code.status();
   MOHDRT_TRY(dump("kernels-" + target.arch + ".ll", code->llvmIR));

@@ -160,11 +160,12 @@ static Status link(NativeCode &code) {
   if (!input.write(code.object))
     return Status(StatusCode::Io, "cannot write the linker's input");
   std::string inputPath = input.path(), outputPath = output.path(), messagesPath = messages.path();
-  std::vector<llvm::StringRef> arguments = {
-      *linker, "-shared", "-o",          "-",  "--build-id=none",  "-z",
-      "now",   "-z",      "noexecstack", "-s", "--hash-style=gnu", inputPath};
-  code.linkCommand = "ld.lld -shared -o kernels.so --build-id=none -z now -z noexecstack -s "
-                     "--hash-style=gnu kernels.o";
+  const std::vector<llvm::StringRef> flags = {
+      "-shared", "--build-id=none", "-z", "now", "-z", "noexecstack", "-s", "--hash-style=gnu"};
+  std::vector<llvm::StringRef> arguments = {*linker};
+  arguments.insert(arguments.end(), flags.begin(), flags.end());
+  arguments.insert(arguments.end(), {"-o", "-", inputPath});
+  code.linkCommand = "ld.lld " + llvm::join(flags, " ") + " -o kernels.so kernels.o";
   std::string error;
   std::optional<llvm::StringRef> redirects[] = {llvm::StringRef(""), llvm::StringRef(outputPath),
                                                 llvm::StringRef(messagesPath)};
@@ -177,7 +178,8 @@ static Status link(NativeCode &code) {
                                    : Status();
 }
 
-Result<NativeCode> mlir::mohd::compileKernels(ModuleOp module, const TargetInfo &target) {
+Result<NativeCode> mlir::mohd::compileKernels(ModuleOp module, const TargetInfo &target,
+                                              bool keepLLVMIR) {
   llvm::StringSet<> kernels;
   module.walk([&](LLVM::LLVMFuncOp function) {
     if (function->hasAttr(kKernelAttr))
@@ -202,7 +204,8 @@ Result<NativeCode> mlir::mohd::compileKernels(ModuleOp module, const TargetInfo 
   optimize(*llvmModule, **machine, kernels);
 
   NativeCode native;
-  llvm::raw_string_ostream(native.llvmIR) << *llvmModule;
+  if (keepLLVMIR)
+    llvm::raw_string_ostream(native.llvmIR) << *llvmModule;
   Result<std::string> object = emitObject(*llvmModule, **machine);
   if (!object.ok())
     return object.status();

@@ -23,7 +23,7 @@ namespace mlir::mohd {
 
 /// Native code of a module, at each step.
 struct NativeCode {
-  std::string llvmIR;       // text, after optimisation
+  std::string llvmIR;       // text, after optimisation; empty unless asked for
   std::string object;       // ELF relocatable
   std::string sharedObject; // ELF shared object that exports just the kernels
   std::string linkCommand;  // the linker's command line
@@ -32,7 +32,8 @@ struct NativeCode {
 /// Compiles the kernels of `module` (llvm dialect only; kernels carry `mohd.kernel`) for `target`. The code depends on nothing but the
 /// memory functions of the C library; any other undefined symbol is an error that names it. The linker (ld.lld) runs as a child
 /// process on temporary files, which do not survive.
-::mohdrt::Result<NativeCode> compileKernels(ModuleOp module, const TargetInfo &target);
+::mohdrt::Result<NativeCode> compileKernels(ModuleOp module, const TargetInfo &target,
+                                            bool keepLLVMIR);
 
 } // namespace mlir::mohd
 

@@ -130,7 +130,7 @@ private:
   DimTable dims;
   WorkspacePlan workspace;
   DenseMap<Part, Storage> storage;
-  DenseMap<Part, int64_t> lastUse;
+  SmallVector<SmallVector<Part>> deadAfter; // by the position of an op
   SmallVector<Part> outputs;
   SmallVector<unsigned> outputResults; // the function result of each output
   llvm::SmallDenseSet<unsigned> mutableInputs;
@@ -216,11 +216,24 @@ LogicalResult ProgramBuilder::addRanges(TokenOpInterface op) {
   return success();
 }
 
+/// Sorts the parts that ops make by the op after which they are dead.
 void ProgramBuilder::computeLastUses() {
-  for (auto [position, op] : llvm::enumerate(func.front()))
+  DenseMap<Part, int64_t> lastUse;
+  SmallVector<Part> made;
+  for (auto [position, op] : llvm::enumerate(func.front())) {
     for (Value operand : op.getOperands())
       for (Part part : getParts(operand))
         lastUse[resolve(part)] = position;
+    for (Value result : op.getResults())
+      for (Part part : getParts(result))
+        if (resolve(part) == part) {
+          lastUse[part] = position; // if nothing uses it
+          made.push_back(part);
+        }
+  }
+  deadAfter.resize(func.front().getOperations().size());
+  for (Part part : made)
+    deadAfter[lastUse.lookup(part)].push_back(part);
 }
 
 void ProgramBuilder::placeResults(TokenOpInterface op) {
@@ -235,16 +248,9 @@ void ProgramBuilder::placeResults(TokenOpInterface op) {
 }
 
 void ProgramBuilder::releaseDead(int64_t position) {
-  SmallVector<int64_t> dead;
-  for (const auto &[part, where] : storage)
-    if (where.kind == BindingKind::Workspace && part.first.getDefiningOp() &&
-        std::max<int64_t>(lastUse.lookup(part),
-                          std::distance(func.front().begin(),
-                                        Block::iterator(part.first.getDefiningOp()))) == position)
-      dead.push_back(where.index);
-  llvm::sort(dead); // the map has no order
-  for (int64_t place : dead)
-    workspace.release(place);
+  for (Part part : deadAfter[position])
+    if (const Storage &where = storage.at(part); where.kind == BindingKind::Workspace)
+      workspace.release(where.index);
 }
 
 void ProgramBuilder::placeWeight(WeightOp op) {
