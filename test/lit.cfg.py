@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Configuration of the lit tests. Tests use the tools of the build by name; what a machine may lack is a feature.
 
-Features: `nvptx` (the LLVM in use has the target), `ptxas` (the assembler is found), `cuda-device` (a device answers).
+Features: `x86-64` (this machine's architecture), `nvptx` (the LLVM in use has the target), `ptxas` (the assembler is found), `cuda-device` (a device answers).
 
 Substitutions: `%mohd_source` (the checkout), `%mohd_lib` (the build's libraries), `%examples`, `%python` (has numpy and torch).
 MOHD_CHECK_ROUNDTRIP=1 makes every `mohd-opt` print its input, parse it again and compare.
@@ -9,6 +9,7 @@ MOHD_CHECK_ROUNDTRIP=1 makes every `mohd-opt` print its input, parse it again an
 
 import ctypes
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,8 @@ targets = subprocess.run(
 ).stdout.split()
 if "NVPTX" in targets:
     config.available_features.add("nvptx")
+if platform.machine() == "x86_64":
+    config.available_features.add("x86-64")
 if shutil.which("ptxas", path=config.environment["PATH"]):
     config.available_features.add("ptxas")
 if has_cuda_device():

@@ -286,11 +286,13 @@ Status Compilation::compileTarget(const TargetInfo &target) {
   MOHDRT_TRY(runPhase(*copy, Phase::Lower, target));
   if (options.progress)
     options.progress("serialize: native code for " + target.arch);
-  Result<NativeCode> code =
-      compileKernels(*copy, target, options.emit == Emit::Llvm || !options.dumpDir.empty());
+  bool keepText =
+      options.emit == Emit::Llvm || options.emit == Emit::Asm || !options.dumpDir.empty();
+  Result<NativeCode> code = compileKernels(*copy, target, keepText);
   if (!code.ok())
     return code.status();
   MOHDRT_TRY(dump("kernels-" + target.arch + ".ll", code->llvmIR));
+  MOHDRT_TRY(dump("kernels-" + target.arch + ".s", code->assembly));
   MOHDRT_TRY(dump("kernels-" + target.arch + ".o", code->object));
   MOHDRT_TRY(dump("kernels-" + target.arch + ".so", code->sharedObject));
   MOHDRT_TRY(dump("commands-" + target.arch + ".txt", code->linkCommand + "\n"));
@@ -390,6 +392,8 @@ Status Compilation::run() {
     MOHDRT_TRY(compileTarget(target));
   if (options.emit == Emit::Llvm)
     return writeText(firstCode.llvmIR);
+  if (options.emit == Emit::Asm)
+    return writeText(firstCode.assembly);
   if (options.emit == Emit::Obj)
     return writeText(firstCode.sharedObject);
   return writeBundleFile();

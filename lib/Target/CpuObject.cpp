@@ -21,6 +21,7 @@
 #include "llvm/Support/Program.h"
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
+#include "llvm/Transforms/Utils/Cloning.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -71,8 +72,10 @@ static Status internal(const llvm::Twine &message) {
 /// The machine that code is generated for.
 static Result<std::unique_ptr<llvm::TargetMachine>> createMachine(const TargetInfo &info) {
   static const bool initialized = [] {
-    llvm::InitializeNativeTarget();
-    llvm::InitializeNativeTargetAsmPrinter();
+    LLVMInitializeX86TargetInfo(), LLVMInitializeAArch64TargetInfo();
+    LLVMInitializeX86Target(), LLVMInitializeAArch64Target();
+    LLVMInitializeX86TargetMC(), LLVMInitializeAArch64TargetMC();
+    LLVMInitializeX86AsmPrinter(), LLVMInitializeAArch64AsmPrinter();
     return true;
   }();
   (void)initialized;
@@ -118,12 +121,14 @@ static void optimize(llvm::Module &module, llvm::TargetMachine &machine,
   builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3).run(module, modules);
 }
 
-static Result<std::string> emitObject(llvm::Module &module, llvm::TargetMachine &machine) {
+/// An object file or assembly text of `module`, which is used up.
+static Result<std::string> generateCode(llvm::Module &module, llvm::TargetMachine &machine,
+                                        llvm::CodeGenFileType type) {
   llvm::SmallVector<char, 0> buffer;
   llvm::raw_svector_ostream stream(buffer);
   llvm::legacy::PassManager passes;
-  if (machine.addPassesToEmitFile(passes, stream, nullptr, llvm::CodeGenFileType::ObjectFile))
-    return internal("the code generator cannot write object files");
+  if (machine.addPassesToEmitFile(passes, stream, nullptr, type))
+    return internal("the code generator cannot write this kind of file");
   passes.run(module);
   return std::string(buffer.begin(), buffer.end());
 }
@@ -179,7 +184,7 @@ static Status link(NativeCode &code) {
 }
 
 Result<NativeCode> mlir::mohd::compileKernels(ModuleOp module, const TargetInfo &target,
-                                              bool keepLLVMIR) {
+                                              bool keepText) {
   llvm::StringSet<> kernels;
   module.walk([&](LLVM::LLVMFuncOp function) {
     if (function->hasAttr(kKernelAttr))
@@ -204,9 +209,16 @@ Result<NativeCode> mlir::mohd::compileKernels(ModuleOp module, const TargetInfo 
   optimize(*llvmModule, **machine, kernels);
 
   NativeCode native;
-  if (keepLLVMIR)
+  if (keepText) {
     llvm::raw_string_ostream(native.llvmIR) << *llvmModule;
-  Result<std::string> object = emitObject(*llvmModule, **machine);
+    Result<std::string> assembly = generateCode(*llvm::CloneModule(*llvmModule), **machine,
+                                                llvm::CodeGenFileType::AssemblyFile);
+    if (!assembly.ok())
+      return assembly.status();
+    native.assembly = std::move(*assembly);
+  }
+  Result<std::string> object =
+      generateCode(*llvmModule, **machine, llvm::CodeGenFileType::ObjectFile);
   if (!object.ok())
     return object.status();
   native.object = std::move(*object);

@@ -146,10 +146,11 @@ TEST(Module, NoTargetForThisMachine) {
 }
 
 TEST(Module, LevelsImplyFeatures) {
-  for (const char *arch : {"x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"})
+  for (const char *arch : {"x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"})
     for (const std::string &feature : archCpuFeatures(arch))
       EXPECT_TRUE(isKnownCpuFeature(feature)) << feature;
   EXPECT_EQ(archCpuFeatures("x86-64-v3").back(), "xsave");
+  EXPECT_EQ(archCpuFeatures("aarch64"), (std::vector<std::string>{"fp-armv8", "neon"}));
   EXPECT_TRUE(archCpuFeatures("znver4").empty());
 }
 

@@ -33,8 +33,11 @@ struct Arguments {
 const std::map<std::string, WeightsMode> weightsModes = {{"embedded", WeightsMode::Embedded},
                                                          {"external", WeightsMode::External},
                                                          {"none", WeightsMode::None}};
-const std::map<std::string, Emit> emits = {
-    {"bundle", Emit::Bundle}, {"mlir", Emit::Mlir}, {"llvm", Emit::Llvm}, {"obj", Emit::Obj}};
+const std::map<std::string, Emit> emits = {{"bundle", Emit::Bundle},
+                                           {"mlir", Emit::Mlir},
+                                           {"llvm", Emit::Llvm},
+                                           {"asm", Emit::Asm},
+                                           {"obj", Emit::Obj}};
 
 std::vector<std::string> phaseNames() {
   std::vector<std::string> names;
@@ -51,8 +54,8 @@ void declare(CLI::App &app, Arguments &arguments) {
   app.add_option("-o,--output", arguments.output,
                  "File to write; '-' is standard output (not for bundles)");
   app.add_option("--target", arguments.targets,
-                 "cpu:native, cpu:x86-64-v2, cpu:x86-64-v3 or cpu:x86-64-v4; may be repeated "
-                 "(default cpu:native)")
+                 "cpu:native, cpu:x86-64-v2, cpu:x86-64-v3, cpu:x86-64-v4 or cpu:aarch64; may be "
+                 "repeated (default cpu:native)")
       ->allow_extra_args(false);
   app.add_option("--weights", arguments.weights,
                  "embedded in the bundle, external in a file beside it, or none: kernels alone, "
@@ -68,7 +71,8 @@ void declare(CLI::App &app, Arguments &arguments) {
       ->type_name("SEED");
   app.add_option(
          "--emit", arguments.emit,
-         "What to write: bundle, mlir (after --compile-to), llvm IR, or obj (shared object)")
+         "What to write: bundle, mlir (after --compile-to), llvm IR, asm (assembly), or obj "
+         "(shared object)")
       ->check(CLI::IsMember(emits))
       ->capture_default_str();
   app.add_option("--compile-to", arguments.compileTo,
@@ -79,7 +83,7 @@ void declare(CLI::App &app, Arguments &arguments) {
       ->check(CLI::IsMember({"fast", "reference"}))
       ->capture_default_str();
   app.add_option("--dump-dir", arguments.dumpDir,
-                 "Folder for the IR after each phase, LLVM IR, objects and commands");
+                 "Folder for the IR after each phase, LLVM IR, assembly, objects and commands");
   app.add_flag("--print-cost", arguments.printCost,
                "Print parameters, FLOPs and bytes per token, and stop");
   app.add_option("--context", arguments.context,
@@ -179,12 +183,13 @@ static void run(int argc, char **argv) {
   if (arguments.printCost)
     return writeStdout(costText(arguments));
   bool stopsEarly = app.count("--compile-to") > 0;
-  bool isText = stopsEarly || arguments.emit == "mlir" || arguments.emit == "llvm";
+  bool isCodeText = arguments.emit == "llvm" || arguments.emit == "asm";
+  bool isText = stopsEarly || arguments.emit == "mlir" || isCodeText;
   if (arguments.output.empty() && isText)
     arguments.output = "-";
   if (arguments.output.empty() || (arguments.output == "-" && !isText))
     throw usage("expected -o FILE for a binary output");
-  bool isCode = !stopsEarly && (arguments.emit == "llvm" || arguments.emit == "obj");
+  bool isCode = !stopsEarly && (isCodeText || arguments.emit == "obj");
   if (isCode && arguments.targets.size() > 1)
     throw usage("expected one --target with --emit=" + arguments.emit + ", got " +
                 std::to_string(arguments.targets.size()));

@@ -30,6 +30,7 @@ enum class Emit {
   Bundle,
   Mlir, // the IR after `stopAfter`
   Llvm, // optimised LLVM IR of the first target's kernels
+  Asm,  // assembly of the first target's kernels
   Obj,  // the shared object of the first target's kernels
 };
 
@@ -51,7 +52,7 @@ struct CompileOptions {
   /// With Emit::Mlir: the last phase to run.
   Phase stopAfter = Phase::Lower;
   bool reference = false;
-  /// Folder for the IR after each phase, LLVM IR, objects and commands; empty: none.
+  /// Folder for the IR after each phase, LLVM IR, assembly, objects and commands; empty: none.
   std::string dumpDir;
   /// Options as the user gave them, for the bundle's `producer`; paths left out.
   std::vector<std::string> flags;

@@ -21,6 +21,12 @@ struct TargetInfo {
   std::vector<std::string> features;
   /// f32 lanes of a vector register.
   int64_t vectorLanes = 8;
+  /// Vector registers that code can name.
+  int64_t vectorRegisters = 16;
+  /// Data cache of a core, first and second level, in bytes: what every machine of the target can be expected to have, or with
+  /// `native` what this one reports.
+  int64_t l1Bytes = 32 << 10;
+  int64_t l2Bytes = 256 << 10;
   /// It has instructions for conversions between f16 and f32.
   bool convertsF16 = true;
 };

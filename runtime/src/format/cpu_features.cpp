@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// CPU features by cpuid and xgetbv.
+// CPU features: by cpuid and xgetbv on x86-64, from the kernel's auxiliary vector on AArch64.
 #include "mohd/format/cpu_features.h"
 
 #include <cstdint>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
 namespace mohdrt {
@@ -16,7 +18,7 @@ enum Register { Eax, Ebx, Ecx, Edx };
 // What the operating system must save for the feature: nothing more, ymm, zmm or tile registers.
 enum OsState : uint64_t { Base = 0, Ymm = 0x6, Zmm = 0xe6, Tile = 0x60000 };
 
-struct CpuFeature {
+struct X86Feature {
   std::string_view name;
   uint32_t leaf, subleaf;
   Register reg;
@@ -24,7 +26,7 @@ struct CpuFeature {
   OsState state;
 };
 
-constexpr CpuFeature kCpuFeatures[] = {
+constexpr X86Feature kX86Features[] = {
     {"cmov", 1, 0, Edx, 15, Base},
     {"cx8", 1, 0, Edx, 8, Base},
     {"fxsr", 1, 0, Edx, 24, Base},
@@ -83,19 +85,34 @@ constexpr CpuFeature kCpuFeatures[] = {
     {"prfchw", 0x80000001, 0, Ecx, 8, Base},
 };
 
+/// A bit of getauxval(AT_HWCAP), or of AT_HWCAP2.
+struct ArmFeature {
+  std::string_view name;
+  int word, bit; // word 1 or 2
+};
+
+constexpr ArmFeature kArmFeatures[] = {
+    {"fp-armv8", 1, 0}, {"neon", 1, 1},      {"aes", 1, 3},   {"sha2", 1, 6},     {"crc", 1, 7},
+    {"lse", 1, 8},      {"fullfp16", 1, 10}, {"rdm", 1, 12},  {"dotprod", 1, 20}, {"sve", 1, 22},
+    {"fp16fml", 1, 23}, {"sve2", 2, 1},      {"i8mm", 2, 13}, {"bf16", 2, 14},
+};
+
 struct ArchLevel {
   std::string_view arch;
   std::vector<std::string> features; // without those of the level before
 };
 
-const CpuFeature *findFeature(std::string_view name) {
-  for (const CpuFeature &feature : kCpuFeatures)
+template <typename Feature, size_t size>
+const Feature *find(const Feature (&features)[size], std::string_view name) {
+  for (const Feature &feature : features)
     if (feature.name == name)
       return &feature;
   return nullptr;
 }
 
 #if defined(__x86_64__)
+constexpr auto &kHostFeatures = kX86Features;
+
 uint64_t enabledOsState() {
   uint32_t regs[4];
   if (!__get_cpuid(1, &regs[0], &regs[1], &regs[2], &regs[3]) || !(regs[2] & (1u << 27)))
@@ -104,38 +121,48 @@ uint64_t enabledOsState() {
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return uint64_t(high) << 32 | low;
 }
-#endif
 
-bool hostHas(const CpuFeature &feature) {
-#if defined(__x86_64__)
+bool hostHas(const X86Feature &feature) {
   uint32_t regs[4];
   if (!__get_cpuid_count(feature.leaf, feature.subleaf, &regs[0], &regs[1], &regs[2], &regs[3]))
     return false;
   return (regs[feature.reg] >> feature.bit & 1) &&
          (feature.state == Base || (enabledOsState() & feature.state) == feature.state);
+}
+#else
+constexpr auto &kHostFeatures = kArmFeatures;
+
+bool hostHas(const ArmFeature &feature) {
+#if defined(__aarch64__)
+  return ::getauxval(feature.word == 1 ? AT_HWCAP : AT_HWCAP2) >> feature.bit & 1;
 #else
   return false;
 #endif
 }
+#endif
 
 } // namespace
 
-bool isKnownCpuFeature(std::string_view name) noexcept { return findFeature(name) != nullptr; }
+bool isKnownCpuFeature(std::string_view name) noexcept {
+  return find(kX86Features, name) || find(kArmFeatures, name);
+}
 
 bool hostHasCpuFeature(std::string_view name) noexcept {
-  const CpuFeature *feature = findFeature(name);
+  const auto *feature = find(kHostFeatures, name);
   return feature && hostHas(*feature);
 }
 
 std::vector<std::string> hostCpuFeatures() {
   std::vector<std::string> names;
-  for (const CpuFeature &feature : kCpuFeatures)
+  for (const auto &feature : kHostFeatures)
     if (hostHas(feature))
       names.emplace_back(feature.name);
   return names;
 }
 
 std::vector<std::string> archCpuFeatures(std::string_view arch) {
+  if (arch == "aarch64")
+    return {"fp-armv8", "neon"};
   // The x86-64 psABI's levels; each includes the ones before it.
   static const ArchLevel levels[] = {
       {"x86-64", {"cmov", "cx8", "fxsr", "mmx", "sse", "sse2"}},
@@ -159,7 +186,7 @@ bool hostRunsArch(std::string_view arch) noexcept {
 #if defined(__x86_64__)
   return !startsWith("aarch64") && !startsWith("arm") && !startsWith("riscv");
 #else
-  return !startsWith("x86");
+  return startsWith("aarch64");
 #endif
 }
 

@@ -10,7 +10,8 @@
 
 namespace mohdrt {
 
-/// Whether this library can test for the feature `name`. A writer lists only such features.
+/// Whether this library can test for the feature `name` on some family of CPUs. A writer lists only
+/// such features.
 bool isKnownCpuFeature(std::string_view name) noexcept;
 
 /// Whether this machine (CPU and operating system) has the feature; false for an unknown name.
@@ -19,12 +20,12 @@ bool hostHasCpuFeature(std::string_view name) noexcept;
 /// Returns the names of the known features this machine has, in the table's order.
 std::vector<std::string> hostCpuFeatures();
 
-/// Returns the features that an `arch` of the x86-64 levels implies ("x86-64-v3": avx2, ...);
-/// empty for any other name.
+/// Returns the features that an `arch` implies: the x86-64 levels ("x86-64-v3": avx2, ...) and
+/// "aarch64" (Armv8-A: fp-armv8 and neon); empty for any other name.
 std::vector<std::string> archCpuFeatures(std::string_view arch);
 
 /// Whether code for `arch` can be for this machine's instruction set at all: on x86-64 every name
-/// but those of other families ("aarch64...", "arm...", "riscv...").
+/// but those of other families ("aarch64...", "arm...", "riscv..."), on AArch64 only "aarch64...".
 bool hostRunsArch(std::string_view arch) noexcept;
 
 } // namespace mohdrt

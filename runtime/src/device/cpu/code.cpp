@@ -60,9 +60,10 @@ Result<size_t> selectCpuTarget(const Manifest &manifest) {
     std::string missing;
     if (!hostRunsArch(target.arch))
       missing = " another instruction set";
-    for (const std::string &feature : features)
-      if (missing.size() < 200 && !hostHasCpuFeature(feature))
-        missing += (missing.empty() ? " " : ", ") + feature;
+    else
+      for (const std::string &feature : features)
+        if (missing.size() < 200 && !hostHasCpuFeature(feature))
+          missing += (missing.empty() ? " " : ", ") + feature;
     if (!missing.empty()) {
       if (reasons.size() < 800)
         reasons += "; target cpu:" + target.arch + " needs" + missing;
