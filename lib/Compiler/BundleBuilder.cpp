@@ -21,7 +21,8 @@ std::vector<ScheduledWeight> mlir::mohd::getScheduledWeights(ModuleOp module) {
     weight.source = entry.getAs<StringAttr>("source").str();
     weight.shape = type.getShape().vec();
     weight.layout = weightLayout(type, entry.getAs<DenseI64ArrayAttr>("expanded_shape"),
-                                 entry.getAs<DenseI64ArrayAttr>("permutation"));
+                                 entry.getAs<DenseI64ArrayAttr>("permutation"),
+                                 entry.getAs<IntegerAttr>("panels"));
   }
   return weights;
 }

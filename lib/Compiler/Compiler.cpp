@@ -260,7 +260,8 @@ Status Compilation::runPhase(ModuleOp target, Phase phase, const TargetInfo &inf
   // For the reproducer; an .mlir file is its own.
   OwningOpRef<ModuleOp> before = config ? target.clone() : nullptr;
   PassManager passes(&context);
-  entry.build(passes, {options.reference, info.vectorLanes, info.convertsF16});
+  entry.build(passes, {options.reference, info.vectorLanes, info.vectorRegisters, info.l2Bytes,
+                       info.convertsF16});
   if (succeeded(passes.run(target)))
     return dump(std::to_string(unsigned(phase)) + "-" + entry.name.str() + "-" + info.arch +
                     ".mlir",
