@@ -59,9 +59,7 @@ void mlir::mohd::emitGroupTokens(KernelEmitter &e, GroupTokensOp op, ValueRange 
   Value indices = operands[0], zero = e.index(0), one = e.index(1);
   Value next = e.array({numGroups}, e.b.getIndexType()); // a group's count, then its next place
   auto load = [&](Value group) -> Value { return memref::LoadOp::create(e.b, next, group); };
-  auto store = [&](Value value, Value group) {
-    memref::StoreOp::create(e.b, value, next, group);
-  };
+  auto store = [&](Value value, Value group) { memref::StoreOp::create(e.b, value, next, group); };
   EvenCut blocks = cutBlocks(e, op.getBlock());
   e.loop(e.begin, e.end, 1, [&](Value block) {
     Value first = blocks.start(e, block), last = blocks.start(e, e.add(block, one));
@@ -77,13 +75,12 @@ void mlir::mohd::emitGroupTokens(KernelEmitter &e, GroupTokensOp op, ValueRange 
     };
     e.loop(zero, e.index(numGroups), 1, [&](Value group) { store(zero, group); });
     forEntries([&](Value, Value, Value group) { store(e.add(load(group), one), group); });
-    Value total =
-        e.loop(zero, e.index(numGroups), 1, zero, [&](Value group, ValueRange sum) {
-          e.storeIndex(sum[0], table.flat, table.offsetPlace(group));
-          Value after = e.add(sum[0], load(group));
-          store(sum[0], group);
-          return SmallVector<Value>{after};
-        })[0];
+    Value total = e.loop(zero, e.index(numGroups), 1, zero, [&](Value group, ValueRange sum) {
+      e.storeIndex(sum[0], table.flat, table.offsetPlace(group));
+      Value after = e.add(sum[0], load(group));
+      store(sum[0], group);
+      return SmallVector<Value>{after};
+    })[0];
     e.storeIndex(total, table.flat, table.offsetPlace(e.index(numGroups)));
     forEntries([&](Value token, Value slot, Value group) {
       Value place = load(group);
@@ -149,10 +146,9 @@ private:
 
 PackTokensEmitter::PackTokensEmitter(KernelEmitter &e, PackTokensOp op, ValueRange operands,
                                      Value result)
-    : e(e), block(op.getBlock()), rows(op.getRows()),
-      width(op.getInput().getType().getDimSize(1)), groupWidth(width), commonWidth(width),
-      numPieces(getNumPieces(op)), numCommon(1), numChosen(0), input(operands[0]),
-      flat(e.flatten(result)) {
+    : e(e), block(op.getBlock()), rows(op.getRows()), width(op.getInput().getType().getDimSize(1)),
+      groupWidth(width), commonWidth(width), numPieces(getNumPieces(op)), numCommon(1),
+      numChosen(0), input(operands[0]), flat(e.flatten(result)) {
   if (!op.getRouting())
     return;
   routing = op.getRouting().getType();
@@ -172,8 +168,8 @@ void PackTokensEmitter::packColumns(const List &list, Value source, Value target
   e.loop(e.index(0), tiles.count, 1, [&](Value tile) {
     Value first = tiles.start(e, tile), last = tiles.start(e, e.add(tile, e.index(1)));
     Value numRows = e.sub(last, first);
-    Value place = e.add(e.add(list.place, e.mul(first, e.index(list.columns))),
-                        e.mul(target, numRows));
+    Value place =
+        e.add(e.add(list.place, e.mul(first, e.index(list.columns))), e.mul(target, numRows));
     e.loop(first, last, 1, [&](Value i) {
       Value token = list.token(i), start = e.add(place, e.sub(i, first));
       Value gate = list.gate ? list.gate(i) : Value();
@@ -227,8 +223,8 @@ void PackTokensEmitter::packChosen(Value first, Value numTokens, Value group) {
   list.token = [&](Value i) { return e.add(first, view.token(e.add(start, i))); };
   list.gate = [&](Value i) {
     Value entry = e.add(start, i);
-    return e.loadScalar(gates, {e.add(first, view.token(entry)),
-                                e.add(view.slot(entry), e.index(numCommon))});
+    return e.loadScalar(
+        gates, {e.add(first, view.token(entry)), e.add(view.slot(entry), e.index(numCommon))});
   };
   list.columns = groupWidth;
   Value blockPlace = e.mul(first, e.index((numCommon + numChosen) * groupWidth));

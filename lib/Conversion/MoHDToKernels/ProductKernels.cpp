@@ -19,8 +19,8 @@ using namespace mlir::mohd;
 static constexpr int64_t kSums = 32768;
 /// Steps of 16-bit weights that are widened at a time: with 32 columns 32 KiB.
 static constexpr int64_t kWidenedSteps = 256;
-/// Bytes of a cache line.
-static constexpr int64_t kLine = 64;
+/// How many steps ahead of its use a weight of a long panel is asked for: behind the end of a panel the next one begins.
+static constexpr int64_t kStepsAhead = 128;
 
 namespace {
 
@@ -29,7 +29,8 @@ class ProductEmitter {
 public:
   template <typename TiledOp>
   ProductEmitter(KernelEmitter &e, TiledOp op, Value weight, Value table)
-      : e(e), b(e.b), tile(e, int64_t(op.getRows()), int64_t(op.getPanels()), op.getWeight().getType().getDimSize(3)),
+      : e(e), b(e.b), tile(e, int64_t(op.getRows()), int64_t(op.getPanels()),
+                           op.getWeight().getType().getDimSize(3)),
         numGroups(op.getWeight().getType().getDimSize(0)),
         numPanels(op.getWeight().getType().getDimSize(1)),
         depth(op.getWeight().getType().getDimSize(2)), numCommon(op.getNumCommon()),
@@ -48,15 +49,24 @@ protected:
   bool isNarrow() const { return !cast<MemRefType>(weight.getType()).getElementType().isF32(); }
 
   void forBlocks(int64_t tasksOfBlock, llvm::function_ref<void(Value lower, Value upper)> body);
-  TableView viewTable() {
-    return TableView(e, table, numGroups - numCommon + 1, numChosen, first);
-  }
+  TableView viewTable() { return TableView(e, table, numGroups - numCommon + 1, numChosen, first); }
   List listTokens(Value isCommon, Value chosenGroup);
   void fillPlaces(const List &list, Value isCommon);
   Value place(Value i) { return memref::LoadOp::create(b, places, i); }
   Value panelOf(Value columnTile, int64_t vector) const;
   Value loadWeight(Value group, Value columnTile, int64_t vector, Value step);
-  void prefetchShare(Value group, Value columnTile, Value lower, Value upper);
+  /// A column tile of a group's weight.
+  struct Panels {
+    Value group, columnTile;
+  };
+  /// What to prefetch: step (start + step) * rate of some panels, the rate in 1/65536.
+  struct Ahead {
+    Panels panels;
+    Value start, rate;
+  };
+  Ahead lookAhead(const EvenCut &tiles, Value number, Value depth, const Panels &near,
+                  const Panels &far);
+  void prefetchAhead(const Ahead &ahead, Value firstStep, Value step);
   Value compare(arith::CmpIPredicate predicate, Value lhs, Value rhs) {
     return arith::CmpIOp::create(b, predicate, lhs, rhs);
   }
@@ -73,9 +83,9 @@ protected:
   ProductTile tile;
   const int64_t numGroups, numPanels, depth, numCommon, numChosen, block;
   const Value weight, table;
-  const Value places;      // [block]: the tokens of a list, counted from the block's start
-  Value widened;           // [kWidenedSteps, columns of a tile], null if not needed
-  Value first, blockSize;  // of the block: its first token, its number of tokens
+  const Value places;     // [block]: the tokens of a list, counted from the block's start
+  Value widened;          // [kWidenedSteps, columns of a tile], null if not needed
+  Value first, blockSize; // of the block: its first token, its number of tokens
 };
 
 } // namespace
@@ -111,8 +121,7 @@ void ProductEmitter::fillPlaces(const List &list, Value isCommon) {
   if (numChosen == 0)
     return all();
   TableView view = viewTable();
-  e.branch(isCommon, all,
-           [&] { fill([&](Value i) { return view.token(e.add(list.start, i)); }); });
+  e.branch(isCommon, all, [&] { fill([&](Value i) { return view.token(e.add(list.start, i)); }); });
 }
 
 /// The panel of a column tile's vector. The last tile may have too few panels: it reads the last one again.
@@ -127,16 +136,31 @@ Value ProductEmitter::loadWeight(Value group, Value columnTile, int64_t vector, 
   return e.load(weight, {group, panelOf(columnTile, vector), step, column}, tile.vectorWidth);
 }
 
-/// Prefetches steps [lower, upper) of a column tile's panels.
-void ProductEmitter::prefetchShare(Value group, Value columnTile, Value lower, Value upper) {
-  unsigned bits = cast<MemRefType>(weight.getType()).getElementTypeBitWidth();
-  int64_t stepBytes = tile.panelWidth * bits / 8, vectorsOfPanel = tile.panelWidth / tile.vectorWidth;
-  e.loop(lower, upper, std::max<int64_t>(kLine / stepBytes, 1), [&](Value step) {
-    for (int64_t panel = 0; panel < tile.numPanels; ++panel)
-      for (int64_t byte = 0; byte < stepBytes; byte += kLine)
-        e.prefetch(weight, {group, panelOf(columnTile, panel * vectorsOfPanel), step,
-                            e.index(byte * 8 / bits)});
-  });
+/// What tile `number` of `tiles` asks for while it takes steps [0, depth) of a column tile's panels: if it is the only one, what itself needs kStepsAhead steps
+/// later (`near`; of short panels what follows), else its share of what follows (`far`).
+ProductEmitter::Ahead ProductEmitter::lookAhead(const EvenCut &tiles, Value number, Value depth,
+                                                const Panels &near, const Panels &far) {
+  constexpr int64_t one = 1 << 16; // the rate is a fixed-point number
+  Value isOnly = compare(arith::CmpIPredicate::eq, tiles.count, e.index(1));
+  Value isLong = compare(arith::CmpIPredicate::uge, depth, e.index(2 * kStepsAhead));
+  Value isNear = arith::AndIOp::create(b, isOnly, isLong);
+  Ahead ahead;
+  ahead.panels = {select(isNear, near.group, far.group),
+                  select(isNear, near.columnTile, far.columnTile)};
+  ahead.start = select(isNear, e.index(kStepsAhead), e.mul(number, depth));
+  ahead.rate = arith::CeilDivUIOp::create(b, e.index(one), tiles.count);
+  return ahead;
+}
+
+/// Asks for what `ahead` says at a step.
+void ProductEmitter::prefetchAhead(const Ahead &ahead, Value firstStep, Value step) {
+  Value scaled = e.mul(e.add(ahead.start, step), ahead.rate);
+  Value at = e.add(firstStep, arith::ShRUIOp::create(b, scaled, e.index(16)));
+  for (int64_t panel = 0; panel < tile.numPanels; ++panel)
+    e.prefetch(weight,
+               {ahead.panels.group,
+                panelOf(ahead.panels.columnTile, panel * tile.panelWidth / tile.vectorWidth), at,
+                e.index(0)});
 }
 
 /// Widens steps [firstStep, +numSteps) of a column tile's panels into `widened`.
@@ -177,8 +201,8 @@ public:
   void emit() {
     forBlocks(numColumnTiles(), [&](Value lower, Value upper) {
       // As many column tiles as the buffer has room for.
-      Value room = b.createOrFold<arith::DivUIOp>(
-          e.index(capacity), e.mul(blockSize, e.index(tile.columns())));
+      Value room = b.createOrFold<arith::DivUIOp>(e.index(capacity),
+                                                  e.mul(blockSize, e.index(tile.columns())));
       e.loop(lower, upper, room, [&](Value columnTile) {
         chunkStart = columnTile;
         chunkSize = e.min(room, e.sub(upper, columnTile));
@@ -201,7 +225,7 @@ private:
   void addTiles(const Item &item, Value columnTile, Value group, Value numGroups, Value firstStep,
                 Value numSteps, bool fromWidened);
   void addWidened(const Item &item, Value columnTile);
-  void prefetchNext(const Item &item, Value columnTile, const EvenCut &tiles, Value number);
+  Panels getNext(const Item &item, Value columnTile);
   void storeSums();
   Value sumPlace(Value columnTile, Value token) {
     return e.mul(e.add(e.mul(columnTile, blockSize), token), e.index(tile.columns()));
@@ -218,9 +242,8 @@ private:
 /// Computes the column tiles of the chunk for the block.
 void SpmmEmitter::addGroups() {
   Value numSums = e.mul(e.mul(chunkSize, blockSize), e.index(tile.columns()));
-  e.loop(e.index(0), numSums, tile.vectorWidth, [&](Value i) {
-    e.store(e.splat(e.f32(0), tile.vectorWidth), sums, i);
-  });
+  e.loop(e.index(0), numSums, tile.vectorWidth,
+         [&](Value i) { e.store(e.splat(e.f32(0), tile.vectorWidth), sums, i); });
   int64_t numItems = (numCommon > 0 ? 1 : 0) + (numChosen > 0 ? numGroups - numCommon : 0);
   e.loop(e.index(0), e.index(numItems), 1, [&](Value number) { addItem(getItem(number)); });
   storeSums();
@@ -280,9 +303,8 @@ void SpmmEmitter::addTiles(const Item &item, Value columnTile, Value group, Valu
   Value weightTile = e.add(chunkStart, columnTile);
   Value skipped = fromWidened ? e.add(e.mul(group, e.index(depth)), firstStep) : e.index(0);
   EvenCut tiles = cutTiles(e, item.list.numTokens, tile.maxRows);
+  Panels next = getNext(item, columnTile);
   e.loop(e.index(0), tiles.count, 1, [&](Value number) {
-    if (!fromWidened)
-      prefetchNext(item, columnTile, tiles, number);
     Value start = tiles.start(e, number);
     Value numRows = e.sub(tiles.start(e, e.add(number, e.index(1))), start);
     Value tilePlace = e.add(e.add(item.place, e.mul(start, item.width)), e.mul(skipped, numRows));
@@ -295,14 +317,18 @@ void SpmmEmitter::addTiles(const Item &item, Value columnTile, Value group, Valu
                                   e.add(e.add(from, e.mul(step, e.index(rows))), e.index(row)));
             };
             if (fromWidened)
-              return {left, [this](int64_t vector, Value step) { return loadWidened(vector, step); },
-                      {}};
+              return {left,
+                      [this](int64_t vector, Value step) { return loadWidened(vector, step); },
+                      [](Value) {}};
             Value at = e.add(group, outer);
+            Panels far = {e.min(e.add(next.group, outer), e.index(this->numGroups - 1)),
+                          next.columnTile};
+            Ahead ahead = lookAhead(tiles, number, e.index(depth), {at, weightTile}, far);
             return {left,
                     [this, at, weightTile](int64_t vector, Value step) {
                       return loadWeight(at, weightTile, vector, step);
                     },
-                    {}};
+                    [this, ahead](Value step) { prefetchAhead(ahead, e.index(0), step); }};
           });
       for (int64_t row = 0; row < rows; ++row) {
         Value to = sumPlace(columnTile, place(e.add(start, e.index(row))));
@@ -316,21 +342,13 @@ void SpmmEmitter::addTiles(const Item &item, Value columnTile, Value group, Valu
   });
 }
 
-/// While tile `number` of an item is computed: asks for a share of what the item's tiles need next, the same groups' panels of the next column tile, or
-/// the next group's of the chunk's first.
-void SpmmEmitter::prefetchNext(const Item &item, Value columnTile, const EvenCut &tiles,
-                               Value number) {
+/// What an item's tiles need after `columnTile`: the same groups' next column tile in the chunk, or the next group's first one.
+SpmmEmitter::Panels SpmmEmitter::getNext(const Item &item, Value columnTile) {
   Value next = e.add(columnTile, e.index(1));
   Value isLast = compare(arith::CmpIPredicate::eq, next, chunkSize);
-  Value group = select(isLast, e.min(e.add(item.firstGroup, item.numGroups), e.index(numGroups - 1)),
-                       item.firstGroup);
-  Value numNext = select(isLast, e.index(1), item.numGroups);
-  Value nextTile = e.add(chunkStart, select(isLast, e.index(0), next));
-  EvenCut shares = {e.index(depth), tiles.count};
-  Value lower = shares.start(e, number), upper = shares.start(e, e.add(number, e.index(1)));
-  e.loop(e.index(0), numNext, 1, [&](Value i) {
-    prefetchShare(e.add(group, i), nextTile, lower, upper);
-  });
+  Value group = e.min(e.add(item.firstGroup, item.numGroups), e.index(numGroups - 1));
+  return {select(isLast, group, item.firstGroup),
+          e.add(chunkStart, select(isLast, e.index(0), next))};
 }
 
 /// Stores the sums of the chunk in the result.
@@ -393,6 +411,7 @@ public:
 
 private:
   void addTask(Value task);
+  Panels getNext(Value group, Value columnTile);
   void clear(Value group, Value columnTile);
   void addTiles(const List &list, Value group, Value columnTile, bool fromWidened);
   void storeTile(ValueRange sums, ValueRange tokens, Value column, ArrayRef<Segment> segments);
@@ -430,6 +449,14 @@ void SddmmEmitter::addTask(Value task) {
   multiply();
 }
 
+/// The task that follows that of a group's column tile.
+SddmmEmitter::Panels SddmmEmitter::getNext(Value group, Value columnTile) {
+  Value next = e.add(columnTile, e.index(1));
+  Value isLast = compare(arith::CmpIPredicate::eq, next, e.index(numColumnTiles()));
+  return {select(isLast, e.min(e.add(group, e.index(1)), e.index(numGroups - 1)), group),
+          select(isLast, e.index(0), next)};
+}
+
 /// Clears the columns of a task for all tokens of the block.
 void SddmmEmitter::clear(Value group, Value columnTile) {
   e.columnTile(groupWidth, tile.columns(), columnTile,
@@ -443,16 +470,9 @@ void SddmmEmitter::clear(Value group, Value columnTile) {
 
 void SddmmEmitter::addTiles(const List &list, Value group, Value columnTile, bool fromWidened) {
   EvenCut tiles = cutTiles(e, list.numTokens, tile.maxRows);
-  EvenCut shares = {numSteps, tiles.count};
+  Panels next = getNext(group, columnTile);
   e.loop(e.index(0), tiles.count, 1, [&](Value number) {
-    if (!fromWidened) {
-      Value isLast = compare(arith::CmpIPredicate::eq, e.add(columnTile, e.index(1)),
-                             e.index(numColumnTiles()));
-      Value nextGroup = select(isLast, e.min(e.add(group, e.index(1)), e.index(numGroups - 1)), group);
-      Value nextTile = select(isLast, e.index(0), e.add(columnTile, e.index(1)));
-      prefetchShare(nextGroup, nextTile, e.add(firstColumn, shares.start(e, number)),
-                    e.add(firstColumn, shares.start(e, e.add(number, e.index(1)))));
-    }
+    Ahead ahead = lookAhead(tiles, number, numSteps, {group, columnTile}, next);
     Value start = tiles.start(e, number);
     Value numRows = e.sub(tiles.start(e, e.add(number, e.index(1))), start);
     tile.forRows(numRows, [&](int64_t rows) {
@@ -467,19 +487,19 @@ void SddmmEmitter::addTiles(const List &list, Value group, Value columnTile, boo
               return e.loadScalar(input, e.add(from[row], step));
             };
             if (fromWidened)
-              return {left, [this](int64_t vector, Value step) { return loadWidened(vector, step); },
-                      {}};
+              return {left,
+                      [this](int64_t vector, Value step) { return loadWidened(vector, step); },
+                      [](Value) {}};
             return {left,
                     [this, group, columnTile](int64_t vector, Value step) {
                       return loadWeight(group, columnTile, vector, e.add(firstColumn, step));
                     },
-                    {}};
+                    [this, ahead](Value step) { prefetchAhead(ahead, firstColumn, step); }};
           });
-      e.columnTile(groupWidth, tile.columns(), columnTile,
-                   [&](Value column, ArrayRef<Segment> segments) {
-                     storeTile(sums, tokens, e.add(e.mul(group, e.index(groupWidth)), column),
-                               segments);
-                   });
+      e.columnTile(
+          groupWidth, tile.columns(), columnTile, [&](Value column, ArrayRef<Segment> segments) {
+            storeTile(sums, tokens, e.add(e.mul(group, e.index(groupWidth)), column), segments);
+          });
     });
   });
 }
@@ -491,8 +511,8 @@ void SddmmEmitter::storeTile(ValueRange sums, ValueRange tokens, Value column,
     for (Segment segment : segments) {
       Value sum = sums[row * tile.numVectors() + segment.offset / tile.vectorWidth];
       if (segment.width != tile.vectorWidth)
-        sum = vector::ExtractStridedSliceOp::create(
-            b, sum, {segment.offset % tile.vectorWidth}, {segment.width}, {1});
+        sum = vector::ExtractStridedSliceOp::create(b, sum, {segment.offset % tile.vectorWidth},
+                                                    {segment.width}, {1});
       Value at[] = {token, e.add(column, e.index(segment.offset))};
       Value old = e.load(result, at, segment.width);
       Value none = e.splat(e.f32(0), segment.width);

@@ -80,8 +80,7 @@ SmallVector<Value> ProductTile::multiply(int64_t rows, Value numOuter, Value dep
         SmallVector<Value> next(sums);
         for (int64_t chain = 0; chain < unroll; ++chain) {
           Value place = e.add(step, e.index(chain));
-          if (chains > 1 && inputs.ahead)
-            inputs.ahead(place);
+          inputs.ahead(place);
           addStep(MutableArrayRef<Value>(next).slice(chain * numSums, numSums), rows, place,
                   inputs);
         }

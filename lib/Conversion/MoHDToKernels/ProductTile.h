@@ -67,7 +67,7 @@ public:
     std::function<Value(int64_t row, Value step)> left;
     /// The vector (f32) number `vector` of the weights at `step`.
     std::function<Value(int64_t vector, Value step)> right;
-    /// Called once a step of a tile of few rows, to prefetch.
+    /// Called once a step, to prefetch.
     std::function<void(Value step)> ahead;
   };
 

@@ -79,9 +79,8 @@ template <typename TiledOp> static LogicalResult verifyTable(TiledOp op, int64_t
   int64_t numCommon = op.getNumCommon(), numChosen = op.getNumChosen();
   if (numCommon < 0 || numChosen < 0 || numCommon + numChosen < 1 ||
       numCommon + numChosen > numGroups)
-    return op.emitOpError("expects 1 to ")
-           << numGroups << " active groups, got " << numCommon << " common and " << numChosen
-           << " chosen";
+    return op.emitOpError("expects 1 to ") << numGroups << " active groups, got " << numCommon
+                                           << " common and " << numChosen << " chosen";
   if ((numChosen > 0) != bool(op.getTable()))
     return op.emitOpError("expects 'table' exactly if groups are chosen, got ")
            << numChosen << " chosen groups";

@@ -24,8 +24,8 @@ using namespace mlir::mohd;
 
 /// Columns of a weight's panel, whatever the target: a bundle has its weights once for all targets.
 static constexpr int64_t kPanelColumns = 16;
-/// Rows of a tile at most: their addresses and two more fit the general registers of x86-64.
-static constexpr int64_t kMaxRows = 12;
+/// Rows of a tile at most, as many as AVX-512 has registers for.
+static constexpr int64_t kMaxRows = 14;
 /// Vectors in a row of a tile, where registers are wide enough.
 static constexpr int64_t kTileVectors = 2;
 /// Tokens in a block at most: enough to use a weight often.
@@ -84,7 +84,8 @@ Tiling TileProductsPass::getTiling(RankedTensorType weight, int64_t cachedColumn
   int64_t vectors = tiling.panels * vectorsOfPanel;
   tiling.rows = std::clamp<int64_t>((registers - 1 - vectors) / vectors, 1, kMaxRows);
   int64_t fitting = l2Bytes / 2 / (int64_t(sizeof(float)) * cachedColumns);
-  tiling.block = llvm::alignDown(std::clamp<int64_t>(fitting, 4 * tiling.rows, kMaxBlock), tiling.rows);
+  tiling.block =
+      llvm::alignDown(std::clamp<int64_t>(fitting, 4 * tiling.rows, kMaxBlock), tiling.rows);
   return tiling;
 }
 
@@ -142,9 +143,9 @@ Value TileProductsPass::tileLinear(OpBuilder &b, LinearOp op) const {
   RankedTensorType input = op.getInput().getType();
   Value weight = layOutWeight(b, op.getWeight());
   Tiling tiling = getTiling(cast<RankedTensorType>(weight.getType()), input.getDimSize(1), false);
-  Value packed = PackTokensOp::create(
-      b, op.getLoc(), getTokenType(input, input.getDimSize(1), b.getF32Type()), op.getInput(),
-      Value(), Value(), tiling.block, tiling.rows);
+  Value packed =
+      PackTokensOp::create(b, op.getLoc(), getTokenType(input, input.getDimSize(1), b.getF32Type()),
+                           op.getInput(), Value(), Value(), tiling.block, tiling.rows);
   return TiledSpmmOp::create(b, op.getLoc(), op.getType(), packed, weight, Value(), 1, 0,
                              tiling.block, tiling.rows, tiling.panels);
 }
@@ -161,7 +162,8 @@ Value TileProductsPass::tileSpmm(OpBuilder &b, SpmmOp op) const {
       PackTokensOp::create(b, op.getLoc(), getTokenType(input, active, b.getF32Type()),
                            op.getInput(), op.getRouting(), table, tiling.block, tiling.rows);
   return TiledSpmmOp::create(b, op.getLoc(), op.getType(), packed, weight, table,
-                             routing.getNumCommon(), routing.getNumChosen(), tiling.block, tiling.rows, tiling.panels);
+                             routing.getNumCommon(), routing.getNumChosen(), tiling.block,
+                             tiling.rows, tiling.panels);
 }
 
 Value TileProductsPass::tileSddmm(OpBuilder &b, SddmmOp op) const {
@@ -172,6 +174,6 @@ Value TileProductsPass::tileSddmm(OpBuilder &b, SddmmOp op) const {
                             std::min<int64_t>(input.getDimSize(1), 1024), true);
   Value table = listTokens(b, op.getLoc(), op.getRouting(), input, tiling.block);
   return TiledSddmmOp::create(b, op.getLoc(), op.getType(), op.getInput(), weight, table,
-                              routing.getNumCommon(), routing.getNumChosen(), tiling.block, tiling.rows, tiling.panels,
-                              getDepth(op, tiling));
+                              routing.getNumCommon(), routing.getNumChosen(), tiling.block,
+                              tiling.rows, tiling.panels, getDepth(op, tiling));
 }
