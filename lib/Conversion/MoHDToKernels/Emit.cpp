@@ -37,6 +37,7 @@ std::string mlir::mohd::getKernelGrid(Operation *op, int64_t lanes, StringRef to
       .Case([&](TiledSpmmOp op) { return gridOfTiledSpmm(op, lanes, tokens); })
       .Case([&](TiledSddmmOp op) { return gridOfTiledSddmm(op, lanes, tokens); })
       .Case([&](GroupFusionOp op) { return gridOfGroupFusion(op, lanes, tokens); })
+      .Case([&](MixGroupsOp op) { return gridOfMixGroups(op, lanes, tokens); })
       .Case([&](EmbedOp op) { return gridOfEmbed(op, lanes, tokens); })
       .Case([&](RmsNormOp op) { return gridOfRmsNorm(op, lanes, tokens); })
       .Case([&](RopeOp op) { return gridOfRope(op, lanes, tokens); })
@@ -60,7 +61,12 @@ LogicalResult mlir::mohd::emitKernel(KernelEmitter &e, Operation *op, ValueRange
       .Case([&](PackTokensOp op) { emitPackTokens(e, op, operands, results); })
       .Case([&](TiledSpmmOp op) { emitTiledSpmm(e, op, operands, results); })
       .Case([&](TiledSddmmOp op) { emitTiledSddmm(e, op, operands, results); })
-      .Case([&](GroupFusionOp op) { emitGroupFusion(e, op, operands, results); })
+      .Case([&](GroupFusionOp op) {
+        known = op.getKind() != Fusion::Monarch; // that is tiled
+        if (known)
+          emitGroupFusion(e, op, operands, results);
+      })
+      .Case([&](MixGroupsOp op) { emitMixGroups(e, op, operands, results); })
       .Case([&](EmbedOp op) { emitEmbed(e, op, operands, results); })
       .Case([&](RmsNormOp op) { emitRmsNorm(e, op, operands, results); })
       .Case([&](RopeOp op) { emitRope(e, op, operands, results); })

@@ -23,15 +23,21 @@ void mlir::mohd::emitPackWeight(KernelEmitter &e, PackWeightOp op, ValueRange op
                                 ValueRange results) {
   ArrayRef<int64_t> plain = op.getWeight().getType().getShape();
   ArrayRef<int64_t> shape = op.getResult().getType().getShape();
-  int64_t columns = plain.back(), rows = shape[2], panel = shape[3];
-  int64_t vectorWidth = std::min(e.lanes, panel);
+  int64_t rank = plain.size(), rows = shape[2], panel = shape[3];
+  SmallVector<int64_t> permutation = llvm::to_vector(llvm::seq<int64_t>(0, rank));
+  if (op.getPermutation())
+    permutation = llvm::to_vector(*op.getPermutation());
+  // Columns that do not lie side by side are copied one by one.
+  bool isContiguous = permutation.back() == rank - 1;
+  int64_t columns = plain[permutation.back()];
+  int64_t vectorWidth = isContiguous ? std::min(e.lanes, panel) : 1;
   e.loop(e.begin, e.end, 1, [&](Value task) {
     Value group = e.div(task, rows), row = e.rem(task, rows);
-    SmallVector<Value> from = {row, Value()};
-    if (plain.size() == 3)
-      from.insert(from.begin(), group);
     auto copy = [&](Value column, int64_t width) {
-      from.back() = column;
+      Value place[] = {group, row, column};
+      SmallVector<Value> from(rank);
+      for (auto [axis, index] : llvm::zip_equal(permutation, ArrayRef(place).take_back(rank)))
+        from[axis] = index;
       Value to[] = {group, e.div(column, panel), row, e.rem(column, panel)};
       e.copy(operands[0], from, results[0], to, width);
     };

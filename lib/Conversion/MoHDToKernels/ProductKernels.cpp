@@ -390,6 +390,7 @@ public:
   SddmmEmitter(KernelEmitter &e, TiledSddmmOp op, ValueRange operands, Value result)
       : ProductEmitter(e, op, operands[1], op.getTable() ? operands[2] : Value()),
         groupWidth(op.getResult().getType().getDimSize(1) / numGroups), chunk(op.getDepth()),
+        inputWidth(op.getInput().getType().getDimSize(1)), isLocal(op.getLocal()),
         input(e.flatten(operands[0])), result(result) {
     if (isNarrow() && chunk <= kWidenedSteps)
       widened = e.array({kWidenedSteps, tile.columns()});
@@ -416,7 +417,8 @@ private:
   void addTiles(const List &list, Value group, Value columnTile, bool fromWidened);
   void storeTile(ValueRange sums, ValueRange tokens, Value column, ArrayRef<Segment> segments);
 
-  const int64_t groupWidth, chunk;
+  const int64_t groupWidth, chunk, inputWidth;
+  const bool isLocal; // a group contracts its own columns
   const Value input, result;
   Value firstColumn, numSteps, isFirst; // of the chunk of the contraction
 };
@@ -479,7 +481,8 @@ void SddmmEmitter::addTiles(const List &list, Value group, Value columnTile, boo
       SmallVector<Value> tokens, from;
       for (int64_t row = 0; row < rows; ++row) {
         tokens.push_back(e.add(first, place(e.add(start, e.index(row)))));
-        from.push_back(e.add(e.mul(tokens.back(), e.index(depth)), firstColumn));
+        Value column = isLocal ? e.add(firstColumn, e.mul(group, e.index(depth))) : firstColumn;
+        from.push_back(e.add(e.mul(tokens.back(), e.index(inputWidth)), column));
       }
       SmallVector<Value> sums =
           tile.multiply(rows, e.index(1), numSteps, [&](Value) -> ProductTile::Operands {

@@ -163,6 +163,9 @@ void emitTiledSddmm(KernelEmitter &e, TiledSddmmOp op, ValueRange operands, Valu
 std::string gridOfGroupFusion(GroupFusionOp op, int64_t lanes, StringRef tokens);
 void emitGroupFusion(KernelEmitter &e, GroupFusionOp op, ValueRange operands, ValueRange results);
 
+std::string gridOfMixGroups(MixGroupsOp op, int64_t lanes, StringRef tokens);
+void emitMixGroups(KernelEmitter &e, MixGroupsOp op, ValueRange operands, ValueRange results);
+
 std::string gridOfEmbed(EmbedOp op, int64_t lanes, StringRef tokens);
 void emitEmbed(KernelEmitter &e, EmbedOp op, ValueRange operands, ValueRange results);
 std::string gridOfRmsNorm(RmsNormOp op, int64_t lanes, StringRef tokens);

@@ -34,8 +34,19 @@ static LogicalResult verifySizes(Operation *op, ArrayRef<StringRef> names) {
 
 LogicalResult PackWeightOp::verify() {
   RankedTensorType weight = getWeight().getType(), result = getResult().getType();
-  auto expected = RankedTensorType::get(getPanelShape(weight.getShape(), result.getDimSize(3)),
-                                        weight.getElementType());
+  SmallVector<int64_t> shape(weight.getShape());
+  if (std::optional<ArrayRef<int64_t>> permutation = getPermutation()) {
+    SmallVector<int64_t> sorted(*permutation);
+    llvm::sort(sorted);
+    if (shape.size() != 3 || !llvm::equal(sorted, llvm::seq<int64_t>(0, 3))) // pack_weight_c2
+      return emitOpError("expects 'permutation' to hold each of 0..2 once for a weight of rank 3, "
+                         "got [")
+             << *permutation << "] for rank " << int64_t(shape.size());
+    for (auto [extent, axis] : llvm::zip_equal(shape, *permutation))
+      extent = weight.getDimSize(axis);
+  }
+  auto expected =
+      RankedTensorType::get(getPanelShape(shape, result.getDimSize(3)), weight.getElementType());
   if (result != expected) // pack_weight_c1
     return emitOpError("expects a result of type ") << expected << ", got " << result;
   return success();
@@ -113,9 +124,10 @@ SmallVector<unsigned> TiledSddmmOp::getTokenOperands() { return withTable(*this,
 
 LogicalResult TiledSddmmOp::verify() {
   ArrayRef<int64_t> weight = getWeight().getType().getShape(); // [N, panels, E, P]
-  if (getInput().getType().getDimSize(1) != weight[2])         // tiled_sddmm_c1
+  int64_t contracted = weight[2] * (getLocal() ? weight[0] : 1);
+  if (getInput().getType().getDimSize(1) != contracted) // tiled_sddmm_c1
     return emitOpError("expects 'weight' to contract the width ")
-           << getInput().getType().getDimSize(1) << " of 'input', got " << weight[2];
+           << getInput().getType().getDimSize(1) << " of 'input', got " << contracted;
   int64_t columns = getResult().getType().getDimSize(1);
   if (columns % weight[0] != 0 || // tiled_sddmm_c2
       int64_t(llvm::divideCeil(columns / weight[0], weight[3])) != weight[1])
@@ -124,4 +136,29 @@ LogicalResult TiledSddmmOp::verify() {
   if (failed(verifyTable(*this, weight[0]))) // tiled_sddmm_c3
     return failure();
   return verifySizes(*this, {"block", "rows", "panels", "depth"}); // tiled_sddmm_c4
+}
+
+SmallVector<unsigned> MixGroupsOp::getTokenOperands() {
+  SmallVector<unsigned> operands = {0};
+  for (unsigned operand = 2; operand < getNumOperands(); ++operand)
+    operands.push_back(operand);
+  return operands;
+}
+
+LogicalResult MixGroupsOp::verify() {
+  ArrayRef<int64_t> weight = getWeight().getType().getShape(); // [r, panels, s, P]
+  int64_t input = getInput().getType().getDimSize(1), result = getResult().getType().getDimSize(1);
+  int64_t columns = input / weight[0]; // L
+  if (input % weight[0] != 0 || result != weight[2] * columns ||
+      int64_t(llvm::divideCeil(columns, weight[3])) != weight[1]) // mix_groups_c1
+    return emitOpError("expects widths of ")
+           << weight[0] << " and " << weight[2] << " groups of " << weight[1] << " panels, got "
+           << input << " and " << result << " columns";
+  if (getRouting() && getRouting().getType().getNumGroups() != weight[0]) // mix_groups_c2
+    return emitOpError("expects 'weight' to have a block for each of the ")
+           << getRouting().getType().getNumGroups() << " groups of 'routing', got " << weight[0];
+  if (getResidual() && getResidual().getType() != getResult().getType()) // mix_groups_c3
+    return emitOpError("expects 'residual' of type ")
+           << getResult().getType() << ", got " << getResidual().getType();
+  return success();
 }

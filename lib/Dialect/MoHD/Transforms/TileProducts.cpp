@@ -12,6 +12,7 @@
 // Shown by test/Dialect/MoHD/tile-products.mlir.
 #include "mohd/Dialect/MoHD/Transforms/Passes.h"
 
+#include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/MathExtras.h"
 
 namespace mlir::mohd {
@@ -46,24 +47,30 @@ struct TileProductsPass : mohd::impl::TileProductsPassBase<TileProductsPass> {
   void runOnOperation() override {
     SmallVector<Operation *> products;
     getOperation().walk([&](Operation *op) {
-      if (isa<LinearOp, SpmmOp, SddmmOp>(op))
+      auto fusion = dyn_cast<GroupFusionOp>(op);
+      if (isa<LinearOp, SpmmOp, SddmmOp>(op) || (fusion && fusion.getKind() == Fusion::Monarch))
         products.push_back(op);
     });
     for (Operation *op : products) {
       OpBuilder b(op);
-      Value tiled = isa<LinearOp>(op) ? tileLinear(b, cast<LinearOp>(op))
-                    : isa<SpmmOp>(op) ? tileSpmm(b, cast<SpmmOp>(op))
-                                      : tileSddmm(b, cast<SddmmOp>(op));
+      Value tiled = llvm::TypeSwitch<Operation *, Value>(op)
+                        .Case([&](LinearOp linear) { return tileLinear(b, linear); })
+                        .Case([&](SpmmOp spmm) { return tileSpmm(b, spmm); })
+                        .Case([&](SddmmOp sddmm) { return tileSddmm(b, sddmm); })
+                        .Case([&](GroupFusionOp fusion) { return tileFusion(b, fusion); });
       op->getResult(0).replaceAllUsesWith(tiled);
       op->erase();
       ++numTiled;
     }
+    foldResiduals();
   }
 
 private:
+  void foldResiduals();
   Tiling getTiling(RankedTensorType weight, int64_t cachedColumns, bool wholeTiles) const;
   int64_t getDepth(SddmmOp op, const Tiling &tiling) const;
-  Value layOutWeight(OpBuilder &b, Value weight) const;
+  Value layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_t> order = {}) const;
+  Value tileFusion(OpBuilder &b, GroupFusionOp op) const;
   Value tileLinear(OpBuilder &b, LinearOp op) const;
   Value tileSpmm(OpBuilder &b, SpmmOp op) const;
   Value tileSddmm(OpBuilder &b, SddmmOp op) const;
@@ -101,20 +108,30 @@ int64_t TileProductsPass::getDepth(SddmmOp op, const Tiling &tiling) const {
   return std::min(columns, std::max<int64_t>(fitting, kNarrowDepth));
 }
 
-/// The weight in panels.
-Value TileProductsPass::layOutWeight(OpBuilder &b, Value weight) const {
+/// The weight, whose dimensions are first permuted if that is given, in panels.
+Value TileProductsPass::layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_t> order) const {
   auto type = cast<RankedTensorType>(weight.getType());
-  int64_t panel = std::min<int64_t>(llvm::PowerOf2Ceil(type.getShape().back()), kPanelColumns);
-  auto packed = RankedTensorType::get(getPanelShape(type.getShape(), panel), type.getElementType());
+  SmallVector<int64_t> shape(type.getShape());
+  for (auto [position, axis] : llvm::enumerate(order))
+    shape[position] = type.getDimSize(axis);
+  int64_t panel = std::min<int64_t>(llvm::PowerOf2Ceil(shape.back()), kPanelColumns);
+  auto packed = RankedTensorType::get(getPanelShape(shape, panel), type.getElementType());
   auto source = weight.getDefiningOp<WeightOp>();
   if (!source)
-    return PackWeightOp::create(b, weight.getLoc(), packed, weight);
+    return PackWeightOp::create(b, weight.getLoc(), packed, weight,
+                                order.empty() ? DenseI64ArrayAttr()
+                                              : b.getDenseI64ArrayAttr(order));
   SmallVector<int64_t> permutation = llvm::to_vector(llvm::seq<int64_t>(0, type.getRank()));
   if (source.getPermutation())
     permutation = llvm::to_vector(*source.getPermutation());
   SmallVector<int64_t> view(type.getRank());
   for (auto [axis, extent] : llvm::zip_equal(permutation, type.getShape()))
     view[axis] = extent;
+  if (!order.empty()) {
+    SmallVector<int64_t> before = permutation;
+    for (auto [position, axis] : llvm::enumerate(order))
+      permutation[position] = before[axis];
+  }
   if (type.getRank() == 2) { // one group, as an axis of the view behind the others
     view.push_back(1);
     permutation.insert(permutation.begin(), 2);
@@ -175,5 +192,54 @@ Value TileProductsPass::tileSddmm(OpBuilder &b, SddmmOp op) const {
   Value table = listTokens(b, op.getLoc(), op.getRouting(), input, tiling.block);
   return TiledSddmmOp::create(b, op.getLoc(), op.getType(), op.getInput(), weight, table,
                               routing.getNumCommon(), routing.getNumChosen(), tiling.block,
-                              tiling.rows, tiling.panels, getDepth(op, tiling));
+                              tiling.rows, tiling.panels, getDepth(op, tiling), /*local=*/false);
+}
+
+/// A Monarch fusion: the blocks of the first factor, then the second one.
+Value TileProductsPass::tileFusion(OpBuilder &b, GroupFusionOp op) const {
+  RankedTensorType input = op.getInput().getType();
+  Value right = layOutWeight(b, op.getRight(), {0, 2, 1}); // [k, p, q]
+  Value left = layOutWeight(b, op.getLeft(), {2, 1, 0});   // [r, s, l]
+  ArrayRef<int64_t> rightShape = op.getRight().getType().getShape(); // [k, q, p]
+  int64_t numBlocks = rightShape[0];
+  Tiling tiling = getTiling(cast<RankedTensorType>(right.getType()), rightShape[2], true);
+  Value table;
+  int64_t numCommon = numBlocks, numChosen = 0;
+  if (op.getRouting()) {
+    RoutingType routing = op.getRouting().getType();
+    numCommon = routing.getNumCommon();
+    numChosen = routing.getNumChosen();
+    table = listTokens(b, op.getLoc(), op.getRouting(), input, tiling.block);
+  }
+  RankedTensorType middle = getTokenType(input, numBlocks * rightShape[1], b.getF32Type());
+  Value u = TiledSddmmOp::create(b, op.getLoc(), middle, op.getInput(), right, table, numCommon,
+                                 numChosen, tiling.block, tiling.rows, tiling.panels,
+                                 rightShape[2], /*local=*/true);
+  // The middle's blocks are the token's groups if both factors cut it in the same way.
+  bool sameBlocks = op.getLeft().getType().getDimSize(2) == numBlocks;
+  return MixGroupsOp::create(b, op.getLoc(), op.getType(), u, left,
+                             sameBlocks ? op.getRouting() : Value(), Value());
+}
+
+/// Lets the second factor of a fusion add the residual stream, where nothing else uses the fusion's result.
+void TileProductsPass::foldResiduals() {
+  SmallVector<AddOp> sums;
+  getOperation().walk([&](AddOp sum) { sums.push_back(sum); });
+  for (AddOp sum : sums) {
+    auto isFoldable = [&](Value value) {
+      auto mix = value.getDefiningOp<MixGroupsOp>();
+      return mix && !mix.getResidual() && mix->hasOneUse();
+    };
+    bool foldsLhs = isFoldable(sum.getLhs());
+    if (!foldsLhs && !isFoldable(sum.getRhs()))
+      continue;
+    auto mix = (foldsLhs ? sum.getLhs() : sum.getRhs()).getDefiningOp<MixGroupsOp>();
+    OpBuilder b(sum);
+    Value folded =
+        MixGroupsOp::create(b, mix.getLoc(), mix.getType(), mix.getInput(), mix.getWeight(),
+                            mix.getRouting(), foldsLhs ? sum.getRhs() : sum.getLhs());
+    sum.getResult().replaceAllUsesWith(folded);
+    sum.erase();
+    mix.erase();
+  }
 }

@@ -13,7 +13,8 @@ include "mohd/Dialect/MoHD/IR/MoHDOps.td"
 def Mohd_PackWeightOp : Mohd_TokenOp<"pack_weight", "0"> {
   let summary = "lay out a product's weight in panels of columns";
   let description = [{
-    With panels of P columns, for weight [G, R, C] (a weight [R, C] counts as [1, R, C]):
+    With panels of P columns, for weight [G, R, C] after `permutation`, whose dimension i is dimension permutation[i] of the operand (a weight [R, C]
+    counts as [1, R, C], and is not permuted):
 
         result[g, c / P, r, c % P] = weight[g, r, c],   0 where c >= C
 
@@ -22,15 +23,16 @@ def Mohd_PackWeightOp : Mohd_TokenOp<"pack_weight", "0"> {
 
     Constraints:
     - (C1) the result is [G, ceildiv(C, P), R, P] with the weight's element type.
+    - (C2) `permutation` holds each of 0..2 once and goes only with a weight of rank 3.
 
     Example:
     ```mlir
     %p = mohd.pack_weight %w : tensor<16x4x96xbf16> -> tensor<16x6x4x16xbf16>
     ```
   }];
-  let arguments = (ins Mohd_PlainWeight:$weight);
+  let arguments = (ins Mohd_PlainWeight:$weight, OptionalAttr<DenseI64ArrayAttr>:$permutation);
   let results = (outs Mohd_PanelWeight:$result);
-  let assemblyFormat = "$weight attr-dict `:` type($weight) `->` type($result)";
+  let assemblyFormat = "$weight (`permutation` $permutation^)? attr-dict `:` type($weight) `->` type($result)";
   let hasVerifier = 1;
   let extraClassDeclaration = tokenOperandsDecl # [{
     bool resultsHaveTokens() { return false; }
@@ -129,10 +131,10 @@ def Mohd_TiledSddmmOp : Mohd_TokenOp<"tiled_sddmm", ""> {
   let summary = "output-side projection by tiles of the tokens that want a group";
   let description = [{
     What `mohd.sddmm` computes: a tile of `rows` tokens that have group j and `panels` panels of that group's weight stays in registers while `depth` columns
-    of the input are added up.
+    of the input are added up. If it is `local`, group j contracts its own columns of the input only, as the blocks of a `mohd.group_fusion` do.
 
     Constraints:
-    - (C1) `weight` has the width of `input` as its third extent.
+    - (C1) `weight` has the width of `input` as its third extent, or a group's share of it if it is local.
     - (C2) the result's width is the number of groups times a width that needs all panels of a group and no more.
     - (C3) `table` is given exactly if `num_chosen` is not 0, and is [tokens, N - num_common + 1 + num_chosen].
     - (C4) `block`, `rows`, `panels` and `depth` are positive.
@@ -144,15 +146,50 @@ def Mohd_TiledSddmmOp : Mohd_TokenOp<"tiled_sddmm", ""> {
     ```
   }];
   let arguments = (ins Mohd_TokenTensor:$input, Mohd_PanelWeight:$weight, Optional<Mohd_IndexTensor>:$table,
-                       I64Attr:$num_common, I64Attr:$num_chosen, I64Attr:$block, I64Attr:$rows, I64Attr:$panels, I64Attr:$depth);
+                       I64Attr:$num_common, I64Attr:$num_chosen, I64Attr:$block, I64Attr:$rows, I64Attr:$panels, I64Attr:$depth,
+                       UnitAttr:$local);
   let results = (outs Mohd_TokenTensor:$result);
   let assemblyFormat = [{
     $input `,` $weight (`table` `(` $table^ `)`)? `common` $num_common `chosen` $num_chosen `block` $block `rows` $rows `panels` $panels
-    `depth` $depth attr-dict `:` type($input) `,` type($weight) (`table` type($table)^)? `->` type($result)
+    `depth` $depth (`local` $local^)? attr-dict `:` type($input) `,` type($weight) (`table` type($table)^)? `->` type($result)
   }];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
     /// `input`, and the table if it is given.
+    ::llvm::SmallVector<unsigned> getTokenOperands();
+  }];
+}
+
+def Mohd_MixGroupsOp : Mohd_TokenOp<"mix_groups", "", [AttrSizedOperandSegments]> {
+  let summary = "the second factor of a Monarch fusion, and the residual stream";
+  let description = [{
+    For `weight` [r, panels, s, P], the `left` [l, s, r] of a `mohd.group_fusion` permuted to [r, s, l] and cut into panels:
+
+        result[s*L + l] = residual[s*L + l] + sum_r weight[r, l / P, s, l % P] * input[r*L + l]
+
+    in f32, without `residual` 0. If `routing` is given, only the r that are groups of the token are added up: the others are known to be zero.
+
+    Constraints:
+    - (C1) the widths of `input` and of the result are r and s times the same L, which needs all panels of the weight and no more.
+    - (C2) if `routing` is given, r is its number of groups.
+    - (C3) `residual` has the result's type.
+
+    Example:
+    ```mlir
+    %y = mohd.mix_groups %u, %l routing(%r) residual(%x)
+       : tensor<?x64xf32>, tensor<16x1x16x4xf32> routing !mohd.routing<16, 6, 2> residual tensor<?x64xf32> -> tensor<?x64xf32>
+    ```
+  }];
+  let arguments = (ins Mohd_TokenTensor:$input, Mohd_PanelWeight:$weight, Optional<Mohd_RoutingType>:$routing,
+                       Optional<Mohd_TokenTensor>:$residual);
+  let results = (outs Mohd_TokenTensor:$result);
+  let assemblyFormat = [{
+    $input `,` $weight (`routing` `(` $routing^ `)`)? (`residual` `(` $residual^ `)`)? attr-dict
+    `:` type($input) `,` type($weight) (`routing` qualified(type($routing))^)? (`residual` type($residual)^)? `->` type($result)
+  }];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// All operands but the weight.
     ::llvm::SmallVector<unsigned> getTokenOperands();
   }];
 }
