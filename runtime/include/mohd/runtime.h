@@ -114,7 +114,8 @@ typedef struct mohd_load_options {
  * machine, the module still loads, so that it can be looked at, and mohd_context_create() fails.
  * External weight files are opened by base name in the weights directory, never through a symbolic
  * link. At most the sizes of the files plus 16 MiB are allocated.
- * Thread-safe. Blocks on the disk. Runs initialisers of the bundle's code.
+ * Thread-safe. Blocks on the disk. Runs initialisers of the bundle's code. Weights in several
+ * segments are loaded by several threads, which end before this returns unless contexts share them.
  *
  * Returns:
  *   MOHD_OK
