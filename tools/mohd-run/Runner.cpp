@@ -62,6 +62,7 @@ Runner::Runner(const Options &options) : path_(options.bundle) {
   create.struct_size = sizeof(create);
   create.device = options.device.c_str();
   create.threads = options.threads;
+  create.pin_threads = options.pinThreads ? 1 : 0;
   mohd_context_t *context = nullptr;
   check(mohd_context_create(module, &create, &context));
   context_.reset(context);
