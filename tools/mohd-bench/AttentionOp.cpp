@@ -50,7 +50,7 @@ public:
     inputs[1].rotates = inputs[2].rotates = true;
     std::vector<int32_t> positions, sequences;
     for (int64_t token = 0; token < routing.tokens; ++token) {
-      positions.push_back(static_cast<int32_t>(positionOf(token)));
+      positions.push_back(static_cast<int32_t>(placeOf(token)));
       sequences.push_back(static_cast<int32_t>(token / perSequence_));
     }
     inputs.push_back(intInput("position", {routing.tokens}, positions));
@@ -69,7 +69,7 @@ public:
   Work work(const TokenRouting &routing) const override {
     double pairs = 0; // of a token and a position it sees
     for (int64_t token = 0; token < routing.tokens; ++token)
-      pairs += static_cast<double>(positionOf(token) + 1);
+      pairs += static_cast<double>(placeOf(token) + 1);
     double rows = static_cast<double>(point_.sequences * (point_.context + perSequence_));
     double tokens = static_cast<double>(routing.tokens);
     double width = static_cast<double>(queryWidth());
@@ -78,11 +78,11 @@ public:
 
 private:
   int64_t queryWidth() const { return point_.heads * point_.headDim; }
-  int64_t positionOf(int64_t token) const { return point_.context + token % perSequence_; }
+  int64_t placeOf(int64_t token) const { return point_.context + token % perSequence_; }
 
   /// softmax(query . keys) . values of one head.
   void attend(const Given &given, int64_t token, int64_t head, double *out) const {
-    int64_t size = point_.headDim, rows = positionOf(token) + 1;
+    int64_t size = point_.headDim, rows = placeOf(token) + 1;
     int64_t column = head / (point_.heads / point_.kvHeads) * size;
     int64_t first = token / perSequence_ * (point_.context + perSequence_);
     const float *query = given.input("q").as<float>() + token * queryWidth() + head * size;

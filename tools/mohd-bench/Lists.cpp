@@ -89,12 +89,12 @@ std::vector<int64_t> parseIntegers(const std::string &option, const std::string 
       throw refuse(piece, "numbers from " + std::to_string(low) + " to " + std::to_string(high));
     if (range->multiplies && range->first == 0)
       throw refuse(piece, "a range that grows");
-    for (int64_t value = range->first; value <= range->last;) {
+    for (int64_t value = range->first;;) {
       if (values.size() == kMaxValues)
         throw refuse(text, "at most " + std::to_string(kMaxValues) + " values");
       values.push_back(value);
-      if (range->multiplies && value > range->last / range->step)
-        break;
+      if (range->multiplies ? value > range->last / range->step : value > range->last - range->step)
+        break; // the next one may be more than 64 bits hold
       value = range->multiplies ? value * range->step : value + range->step;
     }
   }

@@ -29,12 +29,12 @@ struct Input {
 
 /// What a call is given. Weights are f32 in the op's own layout, already rounded to the storage type.
 struct Given {
-  std::vector<Input> inputs;
-  const std::map<std::string, std::vector<float>> *weights; // by name
-  TokenRouting routing;
+  const std::vector<Input> &inputs;
+  const std::map<std::string, std::vector<float>> &weights; // by name
+  const TokenRouting &routing;
 
   const mohdrun::Tensor &input(const std::string &name) const;
-  const std::vector<float> &weight(const std::string &name) const { return weights->at(name); }
+  const std::vector<float> &weight(const std::string &name) const { return weights.at(name); }
 };
 
 class Op {

@@ -187,6 +187,7 @@ std::vector<Point> makePoints(const std::string &what, const RawOptions &raw) {
   points[0].what = what;
   bool isAttention = what == "op:attention", isModel = contains(modelCases(), what);
   if (isModel) {
+    points[0].isBundle = !raw.bundle.empty();
     points[0].layers = what == "layer" ? 1 : raw.layers;
     expand(points, raw.bundle.empty() ? split(raw.models, ',') : std::vector{raw.bundle},
            [](Point &p, const std::string &v) { p.model = v; });

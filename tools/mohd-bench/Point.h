@@ -11,11 +11,12 @@ namespace mohdbench {
 
 /// Symbols are those of docs/semantics.md. What a case does not use stays as it is.
 struct Point {
-  std::string what;  // "op:spmm", ..., "layer", "prefill" or "decode"
-  std::string model; // preset, model folder or bundle; empty for ops
-  int64_t width = 0; // D
-  int64_t inner = 0; // E
-  Groups groups;     // of ops
+  std::string what;      // "op:spmm", ..., "layer", "prefill" or "decode"
+  bool isBundle = false; // `model` is one
+  std::string model;     // preset, model folder or bundle; empty for ops
+  int64_t width = 0;     // D
+  int64_t inner = 0;     // E
+  Groups groups;         // of ops
   int64_t heads = 0, kvHeads = 0, headDim = 0;
   int64_t layers = 0;    // of a model; 0: as it has
   int64_t context = 0;   // tokens in the cache of each sequence before the call

@@ -84,7 +84,10 @@ const std::vector<Column> &columns() {
                    [](const Row &row) { return row.shareOfFloor(); }),
       numberColumn("over_dense", "over dense", "%.2f",
                    [](const Row &row) { return row.speedup(); }),
-      numberColumn("error", "error", "%.1e", [](const Row &row) { return row.verified.error; }),
+      {"error", "error",
+       [](const Row &row, bool exact) {
+         return number(exact ? "%.9g" : "%.1e", row.verified.error);
+       }},
       textColumn("repetitions", "n",
                  [](const Row &row) { return std::to_string(row.seconds.size()); }),
   };

@@ -14,7 +14,7 @@ namespace mohdbench {
 struct Verified {
   double error = 0;         // relative, Frobenius, of the rows that were compared
   double tolerance = 0;     // what it may be
-  const char *against = ""; // "f64 loops", ...
+  const char *against = ""; // what: "f64 loops", ...
 };
 
 class Subject {
@@ -26,6 +26,9 @@ public:
   /// One call. Successive calls read copies of the weights in turn.
   virtual void run() = 0;
   virtual Work work() const = 0;
+  /// Copies of weights that are read in turn.
+  virtual size_t numCopies() const = 0;
+  virtual double compileSeconds() const = 0;
 };
 
 struct MeasureOptions {
