@@ -78,7 +78,7 @@ def _gather_spmm(x, indices, gates, w):
 def _gather_sddmm(x, indices, gates, w):
     """The same on the output side; w: [N, d_e, E]."""
     n, width, _ = w.shape
-    part = torch.einsum("ti,tkid->tkd", x, w[indices])
+    part = torch.einsum("ti,tkdi->tkd", x, w[indices])
     y = x.new_zeros(len(x), n, width)
     return y.scatter(1, indices[:, :, None].expand(-1, -1, width), part).view(len(x), n * width)
 

@@ -5,11 +5,11 @@
 #include "Failure.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <functional>
+#include <numeric>
 #include <string>
 #include <thread>
 
@@ -20,27 +20,18 @@
 namespace mohdbench {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr size_t kPieces = 8; // of the buffer; one is read at a time
 
-/// Runs `body(thread)` on each thread at once and returns the seconds from the first start to the last end.
-double timeThreads(uint32_t threads, const std::function<void(uint32_t)> &body) {
-  std::vector<Clock::time_point> starts(threads), ends(threads);
-  auto work = [&](uint32_t thread) {
-    starts[thread] = Clock::now();
-    body(thread);
-    ends[thread] = Clock::now();
-  };
+/// Runs `measure(thread)` on each thread at once and returns the sum of what they return.
+double sumThreads(uint32_t threads, const std::function<double(uint32_t)> &measure) {
+  std::vector<double> results(threads);
   std::vector<std::thread> others;
   for (uint32_t i = 1; i < threads; ++i)
-    others.emplace_back(work, i);
-  work(0);
+    others.emplace_back([&, i] { results[i] = measure(i); });
+  results[0] = measure(0);
   for (std::thread &other : others)
     other.join();
-  return std::chrono::duration<double>(*std::max_element(ends.begin(), ends.end()) -
-                                       *std::min_element(starts.begin(), starts.end()))
-      .count();
+  return std::accumulate(results.begin(), results.end(), 0.0);
 }
 
 /// The first line of a file, or an empty string.
@@ -92,22 +83,15 @@ Machine::Machine(size_t bufferBytes, double peakSeconds)
 }
 
 double Machine::samplePeak(uint32_t threads) const {
-  std::vector<double> rates(threads);
-  timeThreads(threads, [&](uint32_t thread) { rates[thread] = measurePeak(peakSeconds_); });
-  double sum = 0;
-  for (double rate : rates)
-    sum += rate;
-  return sum;
+  return sumThreads(threads, [&](uint32_t) { return measurePeak(peakSeconds_); });
 }
 
 double Machine::sampleBandwidth(uint32_t threads) {
   size_t piece = buffer_.get_deleter().size / kPieces, share = piece / threads / 64 * 64;
   const char *start = static_cast<const char *>(buffer_.get()) + next_ * piece;
   next_ = (next_ + 1) % kPieces;
-  std::vector<float> sums(threads); // else nothing would need to be read
-  double seconds = timeThreads(
-      threads, [&](uint32_t thread) { sums[thread] = readAll(start + thread * share, share); });
-  return static_cast<double>(share * threads) / seconds;
+  return sumThreads(
+      threads, [&](uint32_t thread) { return measureBandwidth(start + thread * share, share); });
 }
 
 size_t largestCache() {

@@ -36,11 +36,11 @@ mohdrt::JsonValue describeMachine();
 /// Bytes of the largest cache; 0 if the system does not say.
 size_t largestCache();
 
-/// Useful work of the vector unit for about `seconds`: FLOP/s of one thread.
+/// FLOP/s of one thread that does nothing but multiply-adds for about `seconds`.
 double measurePeak(double seconds);
 
-/// Reads `bytes` bytes and returns something that depends on all of them.
-float readAll(const void *data, size_t bytes);
+/// Bytes per second of one thread that reads all of `data`; 0 if there are none.
+double measureBandwidth(const void *data, size_t bytes);
 
 } // namespace mohdbench
 

@@ -2,8 +2,11 @@
 // The two loops that show a core's limits: independent chains of multiply-adds in registers, and a plain sum over memory.
 // Built with contraction of multiplications and additions.
 #include "Machine.h"
+#include "Statistics.h"
 
+#include <algorithm>
 #include <chrono>
+#include <vector>
 
 namespace mohdbench {
 namespace {
@@ -12,7 +15,8 @@ template <int Lanes> struct VectorOf {
   typedef float Type __attribute__((vector_size(Lanes * sizeof(float))));
 };
 
-constexpr int kSteps = 4096; // between looks at the clock
+constexpr int kSteps = 4096;                   // between looks at the clock
+constexpr size_t kReadBytes = size_t(4) << 20; // the same
 
 /// `kSteps` multiply-adds in each of `Chains` chains: latency times throughput needs 8 to 10 on today's cores.
 template <int Lanes, int Chains>
@@ -95,15 +99,31 @@ double measurePeak(double seconds) {
   using Clock = std::chrono::steady_clock;
   const Loops &loops = nativeLoops();
   volatile float factor = 0.5f, keep = 0;
-  double calls = 0, passed = 0;
-  for (Clock::time_point start = Clock::now(); passed < seconds; ++calls) {
+  std::vector<double> times; // of single calls: some end later, as another thread had the core
+  Clock::time_point begin = Clock::now(), start = begin, end = begin;
+  while (times.empty() || std::chrono::duration<double>(end - begin).count() < seconds) {
+    start = Clock::now();
     keep = loops.chains(factor, 1.0f);
-    passed = std::chrono::duration<double>(Clock::now() - start).count();
+    end = Clock::now();
+    times.push_back(std::chrono::duration<double>(end - start).count());
   }
   (void)keep;
-  return calls * loops.flops / passed;
+  return loops.flops / quantile(std::move(times), 0.5);
 }
 
-float readAll(const void *data, size_t bytes) { return nativeLoops().sum(data, bytes); }
+double measureBandwidth(const void *data, size_t bytes) {
+  using Clock = std::chrono::steady_clock;
+  const Loops &loops = nativeLoops();
+  size_t piece = std::min(bytes, kReadBytes);
+  volatile float keep = 0;
+  std::vector<double> times; // of pieces, for the same reason
+  for (size_t at = 0; at + piece <= bytes && piece > 0; at += piece) {
+    Clock::time_point start = Clock::now();
+    keep = loops.sum(static_cast<const char *>(data) + at, piece);
+    times.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+  }
+  (void)keep;
+  return times.empty() ? 0 : static_cast<double>(piece) / quantile(std::move(times), 0.5);
+}
 
 } // namespace mohdbench
