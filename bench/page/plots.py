@@ -46,8 +46,9 @@ def speedup_plots(results):
             title = f"SpMM {rows[0]['D']}x{rows[0]['E']}, f32, one thread, T={tokens}: speed over dense"
             curves = _speedups(rows, lambda row: share(row["groups"]))
             rhos = sorted({share(row["groups"]) for row in rows})
-            curves.append(Series("1/rho", tuple((rho, 1 / rho) for rho in rhos), dashed=True))
-            found[f"rho-{name}.svg"] = plot(title, "share of active groups rho", "times as fast", curves)
+            between = [rhos[0] + i * (rhos[-1] - rhos[0]) / 20 for i in range(21)]
+            curves.append(Series("1/rho", tuple((rho, 1 / rho) for rho in between), dashed=True))
+            found[f"rho-{name}.svg"] = plot(title, "share of active groups rho", "times as fast", curves, x_ticks=rhos)
     return found
 
 

@@ -82,7 +82,7 @@ def plot(title, x_label, y_label, series, log_x=False, log_y=False, x_ticks=None
     """The SVG text of a plot with a legend; series without points are left out."""
     series = [s for s in series if s.points]
     xs, ys = ([point[i] for s in series for point in s.points] for i in (0, 1))
-    x_axis = _Axis(xs, LEFT, WIDTH - RIGHT, log_x, False)
+    x_axis = _Axis(xs, LEFT, WIDTH - RIGHT, log_x, True)
     y_axis = _Axis(ys, HEIGHT - BOTTOM, TOP, log_y, y_from_zero)
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">',
              f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>', _text(LEFT, 22, title, "start", ' font-weight="bold"'),
