@@ -14,12 +14,13 @@ THREADED := mohd-runtime-tests
 PYTHON = $(shell scripts/setup --print-python)
 RUN_PYTHON = PYTHONPATH=python $(PYTHON)
 
-.PHONY: help setup build sanitized threads demo check lint format docs clean
+.PHONY: help setup build sanitized threads demo check bench lint format docs clean
 .DEFAULT_GOAL := build
 
 help:
 	@echo 'make demo     install, build, compile the example model, generate text, compare its logits with PyTorch'
 	@echo 'make check    install, build, run every test, those of hostile input and of threads with sanitizers too'
+	@echo 'make bench    measure beside other software (25 minutes) and write docs/performance.md anew'
 	@echo 'make build    install and build into $(BUILD)/ (the default)'
 	@echo 'make lint     check the house rules;  make format fixes what can be fixed'
 	@echo 'make docs     write docs/generated/ anew'
@@ -55,6 +56,10 @@ demo: build
 
 check: build sanitized threads
 	@scripts/check --build $(BUILD) --sanitized build-asan --sanitized build-tsan --python $(PYTHON)
+
+bench: build
+	bench/run --build $(BUILD)
+	bench/report
 
 lint:
 	scripts/lint

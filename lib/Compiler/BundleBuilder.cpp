@@ -27,8 +27,7 @@ std::vector<ScheduledWeight> mlir::mohd::getScheduledWeights(ModuleOp module) {
   return weights;
 }
 
-/// Names by which the manifest knows the weights: the source, with a suffix for a second layout of one source.
-static std::vector<std::string> getWeightNames(const std::vector<ScheduledWeight> &weights) {
+std::vector<std::string> mlir::mohd::getWeightNames(const std::vector<ScheduledWeight> &weights) {
   std::vector<std::string> names;
   std::map<std::string, int> seen;
   for (const ScheduledWeight &weight : weights) {

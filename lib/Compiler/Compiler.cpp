@@ -18,6 +18,7 @@
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
+#include "llvm/Support/SourceMgr.h"
 
 #include <set>
 
@@ -40,6 +41,7 @@ public:
         }) {}
 
   Status run();
+  Result<CompiledBundle> runToMemory();
 
 private:
   static const DialectRegistry &getRegistry();
@@ -49,6 +51,10 @@ private:
   Status hashInput(const std::string &path);
   Status runPhase(ModuleOp module, Phase phase, const TargetInfo &target);
   Status compileTarget(const TargetInfo &target);
+  Status parseTargets();
+  Status compileTargets();
+  void describeProducer();
+  Status addWeightData();
   Status writeText(const std::string &text) const;
   Status writeBundleFile();
   Result<OutputFile> writeExternalWeights(const std::string &path, WeightContainer all);
@@ -65,6 +71,8 @@ private:
   std::optional<ModelConfig> config; // of a model, not of an .mlir file
   std::unique_ptr<WeightSource> source;
   OwningOpRef<ModuleOp> module;
+  std::vector<TargetInfo> targets;
+  std::optional<OutputFile> externalFile; // of weights; has no name yet
   Manifest manifest;
   std::vector<SegmentData> segments;
   std::vector<ScheduledWeight> weights;
@@ -192,13 +200,21 @@ Status Compilation::loadMlir() {
         StatusCode::InvalidArgument,
         "expected a model folder or a preset with --random-weights and --weights-dtype, got '" +
             options.input + "'");
-  MOHDRT_TRY(hashInput(options.input));
-  auto text = llvm::MemoryBuffer::getFile(options.input);
-  if (!text)
-    return Status(StatusCode::Io, options.input + ": cannot read: " + text.getError().message());
-  MOHDRT_TRY(checkMlirText((*text)->getBuffer()).withPrefix(options.input));
+  std::unique_ptr<llvm::MemoryBuffer> buffer;
+  if (options.text) {
+    buffer = llvm::MemoryBuffer::getMemBuffer(*options.text, options.input);
+  } else {
+    MOHDRT_TRY(hashInput(options.input));
+    auto file = llvm::MemoryBuffer::getFile(options.input);
+    if (!file)
+      return Status(StatusCode::Io, options.input + ": cannot read: " + file.getError().message());
+    buffer = std::move(*file);
+  }
+  MOHDRT_TRY(checkMlirText(buffer->getBuffer()).withPrefix(options.input));
   DiagnosticLog log(context, warn);
-  module = parseSourceFile<ModuleOp>(options.input, &context);
+  llvm::SourceMgr sources;
+  sources.AddNewSourceBuffer(std::move(buffer), llvm::SMLoc());
+  module = parseSourceFile<ModuleOp>(sources, &context);
   if (!module)
     return withDiagnostics(StatusCode::Malformed,
                            options.input + ": expected a module that verifies", log.errors);
@@ -209,6 +225,10 @@ Status Compilation::loadMlir() {
 }
 
 Status Compilation::load() {
+  if (options.text)
+    return loadMlir();
+  if (options.config)
+    return loadModel(*options.config);
   if (!options.preset.empty()) {
     std::optional<ModelConfig> preset = presetConfig(options.preset);
     if (!preset) {
@@ -339,48 +359,66 @@ void Compilation::addWeightSegment(WeightContainer container, std::string name) 
   };
 }
 
-Status Compilation::writeBundleFile() {
+void Compilation::describeProducer() {
   manifest.producer.name = "mohd-compile";
   manifest.producer.version = kVersion;
   manifest.producer.llvm = LLVM_VERSION_STRING;
   manifest.producer.flags = options.flags;
+}
+
+/// Puts the weights into segments, or into `externalFile`.
+Status Compilation::addWeightData() {
+  if (weights.empty() || weightsAsInputs())
+    return Status();
+  if (!source)
+    return Status(StatusCode::InvalidArgument,
+                  options.input +
+                      ": 'mohd.weight' ops need a model folder, or --weights=none to make them "
+                      "inputs");
   bool external = options.weights == WeightsMode::External;
-  std::optional<OutputFile> externalFile;
-  if (!weights.empty() && !weightsAsInputs()) {
-    if (!source)
-      return Status(
-          StatusCode::InvalidArgument,
-          options.input +
-              ": 'mohd.weight' ops need a model folder, or --weights=none to make them inputs");
-    std::vector<WeightContainer> containers =
-        addWeights(manifest, weights, external, segments.size());
-    if (external) {
-      std::string path = options.output;
-      llvm::StringRef stem(path);
-      stem.consume_back(".mohdb");
-      Result<OutputFile> file = writeExternalWeights(stem.str() + ".mohdw", containers.front());
-      if (!file.ok())
-        return file.status();
-      externalFile.emplace(std::move(*file));
-    } else {
-      for (const WeightContainer &container : containers)
-        addWeightSegment(container, "weights." + std::to_string(&container - containers.data()));
-    }
+  std::vector<WeightContainer> containers =
+      addWeights(manifest, weights, external, segments.size());
+  if (external) {
+    llvm::StringRef stem(options.output);
+    stem.consume_back(".mohdb");
+    Result<OutputFile> file = writeExternalWeights(stem.str() + ".mohdw", containers.front());
+    if (!file.ok())
+      return file.status();
+    externalFile.emplace(std::move(*file));
+    return Status();
   }
+  for (const WeightContainer &container : containers)
+    addWeightSegment(container, "weights." + std::to_string(&container - containers.data()));
+  return Status();
+}
+
+Status Compilation::writeBundleFile() {
+  describeProducer();
+  MOHDRT_TRY(addWeightData());
   if (options.progress)
     options.progress("bundle: " + options.output);
   MOHDRT_TRY(writeBundle(options.output, manifest, segments));
   return externalFile ? externalFile->commit() : Status();
 }
 
-Status Compilation::run() {
-  std::vector<TargetInfo> targets;
+Status Compilation::parseTargets() {
   for (const std::string &spec : options.targets) {
     Result<TargetInfo> target = parseCpuTarget(spec);
     if (!target.ok())
       return target.status();
     targets.push_back(std::move(*target));
   }
+  return Status();
+}
+
+Status Compilation::compileTargets() {
+  for (const TargetInfo &target : targets)
+    MOHDRT_TRY(compileTarget(target));
+  return Status();
+}
+
+Status Compilation::run() {
+  MOHDRT_TRY(parseTargets());
   MOHDRT_TRY(load());
   const TargetInfo &first = targets.front();
   bool wantsMlir = options.emit == Emit::Mlir;
@@ -395,8 +433,7 @@ Status Compilation::run() {
       MOHDRT_TRY(runPhase(*module, Phase::Lower, first));
     return writeText(print(*module));
   }
-  for (const TargetInfo &target : targets)
-    MOHDRT_TRY(compileTarget(target));
+  MOHDRT_TRY(compileTargets());
   if (options.emit == Emit::Llvm)
     return writeText(firstCode.llvmIR);
   if (options.emit == Emit::Asm)
@@ -406,4 +443,27 @@ Status Compilation::run() {
   return writeBundleFile();
 }
 
+Result<CompiledBundle> Compilation::runToMemory() {
+  if (options.weights == WeightsMode::External)
+    return Status(StatusCode::InvalidArgument, "a bundle in memory has no external weights");
+  MOHDRT_TRY(parseTargets());
+  MOHDRT_TRY(load());
+  for (Phase phase : {Phase::Import, Phase::Plan})
+    MOHDRT_TRY(runPhase(*module, phase, targets.front()));
+  MOHDRT_TRY(compileTargets());
+  describeProducer();
+  MOHDRT_TRY(addWeightData());
+  Result<std::string> bytes = serializeBundle(manifest, segments);
+  if (!bytes.ok())
+    return bytes.status();
+  CompiledBundle bundle{std::move(*bytes), {}};
+  for (auto [weight, name] : llvm::zip_equal(weights, getWeightNames(weights)))
+    bundle.weights.push_back({name, weight.source, weight.layout, weight.shape});
+  return bundle;
+}
+
 Status mlir::mohd::compile(const CompileOptions &options) { return Compilation(options).run(); }
+
+Result<CompiledBundle> mlir::mohd::compileToMemory(const CompileOptions &options) {
+  return Compilation(options).runToMemory();
+}

@@ -263,6 +263,12 @@ class Context:
 
         `outputs` may hold arrays to write into, of the right shape and usable as they are.
         """
+        return self.bind(entry, inputs, outputs)()
+
+    def bind(self, entry, inputs, outputs=None):
+        """A function that makes the call `run` would make, on the same arrays each time: all checks that are Python's are done
+        here, so that it costs little more than the call itself. Valid as long as the context.
+        """
         if entry not in self.module.entry_points:
             raise MohdError("NOT_FOUND", f"no entry point '{entry}', there are {', '.join(self.module.entry_points)}")
         info, outputs = self.module.entry_points[entry], outputs or {}
@@ -275,8 +281,15 @@ class Context:
         results = [self._output(info, given, i, outputs) for i in range(len(info.outputs))]
         taken = (_Tensor * len(results))(*(t.describe(a) for t, a in zip(info.outputs, results)))
         self._reserve(info, given)
-        _check(library().mohd_run(self._handle, info.index, given, len(given), taken, len(taken), None))
-        return {tensor.name: array for tensor, array in zip(info.outputs, results)}
+        named = {tensor.name: array for tensor, array in zip(info.outputs, results)}
+        function, sizes = library().mohd_run, (len(given), len(taken))
+
+        def call():
+            _check(function(self._handle, info.index, given, sizes[0], taken, sizes[1], None))
+            return named
+
+        call.arrays = used, results  # what the structs point at stays
+        return call
 
     def _output(self, info, given, i, outputs):
         """The array for output `i`: the caller's, or a new one of the shape that the inputs give."""

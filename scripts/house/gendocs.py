@@ -10,7 +10,7 @@ from . import tablegen
 
 FOLDER = pathlib.PurePosixPath("docs/generated")
 HEADER = "<!-- Written by scripts/gen_docs. -->\n"
-DOCUMENTED_TOOLS = ("mohd-compile", "mohd-run")
+DOCUMENTED_TOOLS = ("mohd-bench", "mohd-compile", "mohd-run")
 
 
 def _tblgen(tree, *arguments):

@@ -37,6 +37,8 @@ mohdtool::Failure bundleFailure(mohdrt::StatusCode code, std::string message,
 class Runner {
 public:
   explicit Runner(const Options &options);
+  /// Of a bundle in memory, on the CPU; `name` is for messages.
+  Runner(const std::string &bytes, const std::string &name, uint32_t threads);
 
   Entry entry(const std::string &name) const;
   /// The manifest, read anew.
@@ -53,6 +55,7 @@ public:
 
 private:
   void check(mohd_status_t status) const;
+  void createContext(const char *device, uint32_t threads, bool pinThreads);
 
   std::string path_;
   std::unique_ptr<mohd_module_t, void (*)(mohd_module_t *)> module_{nullptr, mohd_module_destroy};

@@ -3,6 +3,7 @@
 #ifndef MOHD_COMPILER_COMPILER_H
 #define MOHD_COMPILER_COMPILER_H
 
+#include "mohd/Model/TensorCopy.h"
 #include "mohd/Pipelines/Phases.h"
 #include "mohd/format/dtype.h"
 #include "mohd/format/status.h"
@@ -35,10 +36,14 @@ enum class Emit {
 };
 
 struct CompileOptions {
-  /// A model folder or an .mlir file; empty if `preset` is given.
+  /// A model folder or an .mlir file; empty if `preset` or `config` is given.
   std::string input;
   /// Name of a preset; empty if `input` is given.
   std::string preset;
+  /// The text of an .mlir file; `input` is then its name in messages.
+  std::optional<std::string> text;
+  /// A checked configuration instead of a preset; has no files, as a preset.
+  std::optional<ModelConfig> config;
   /// Where to write; "-" is standard output (not for bundles).
   std::string output;
   /// As parseCpuTarget() reads them.
@@ -62,6 +67,24 @@ struct CompileOptions {
 
 /// Compiles. A failure leaves no output behind; its message names the file and what was expected.
 ::mohdrt::Status compile(const CompileOptions &options);
+
+/// A weight as a bundle's kernels read it.
+struct BundleWeight {
+  std::string name;           // in the manifest: of a weight, or of an input with WeightsMode::None
+  std::string source;         // of the tensor in the model's files
+  TensorLayout layout;        // what copyTensor() makes of that tensor
+  std::vector<int64_t> shape; // then
+};
+
+/// A bundle in memory.
+struct CompiledBundle {
+  std::string bytes;
+  std::vector<BundleWeight> weights;
+};
+
+/// Compiles to a bundle in memory: `options.output` and `options.emit` are not looked at, and
+/// WeightsMode::External is an error. Failures as compile().
+::mohdrt::Result<CompiledBundle> compileToMemory(const CompileOptions &options);
 
 } // namespace mlir::mohd
 

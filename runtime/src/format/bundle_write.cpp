@@ -7,6 +7,7 @@
 #include "mohd/format/output_file.h"
 
 #include <cerrno>
+#include <cstring>
 #include <new>
 
 #include <unistd.h>
@@ -55,7 +56,10 @@ Result<int64_t> layOut(Manifest &manifest, const std::vector<SegmentData> &segme
   }
 }
 
-Status writeSegment(OutputFile &file, const SegmentData &data, SegmentInfo &info) {
+/// Puts bytes at a place of the bundle, wherever that is.
+using PlaceWriter = std::function<Status(int64_t offset, const void *data, size_t size)>;
+
+Status writeSegment(const PlaceWriter &put, const SegmentData &data, SegmentInfo &info) {
   Sha256 hash;
   int64_t written = 0;
   const ByteSink sink = [&](const void *bytes, size_t size) {
@@ -63,7 +67,7 @@ Status writeSegment(OutputFile &file, const SegmentData &data, SegmentInfo &info
       return Status(StatusCode::Internal, "segment '" + info.name + "' is longer than the " +
                                               std::to_string(info.size) + " bytes announced");
     hash.update(bytes, size);
-    Status status = file.writeAt(info.offset + written, bytes, size);
+    Status status = put(info.offset + written, bytes, size);
     written += static_cast<int64_t>(size);
     return status;
   };
@@ -76,7 +80,7 @@ Status writeSegment(OutputFile &file, const SegmentData &data, SegmentInfo &info
   return Status();
 }
 
-Status writeHeaderAndManifest(OutputFile &file, const Manifest &manifest, int64_t fileBytes,
+Status writeHeaderAndManifest(const PlaceWriter &put, const Manifest &manifest, int64_t fileBytes,
                               size_t manifestBytes) {
   Result<std::string> text = writeCanonicalJson(toJson(manifest));
   if (!text.ok())
@@ -90,21 +94,32 @@ Status writeHeaderAndManifest(OutputFile &file, const Manifest &manifest, int64_
   encodeHeader(header, bytes);
   const Sha256Digest digest = hashManifest(bytes, *text);
   std::memcpy(bytes + kHashedHeaderBytes, digest.data(), digest.size());
-  MOHDRT_TRY(file.writeAt(0, bytes, kHeaderBytes));
-  return file.writeAt(kHeaderBytes, text->data(), text->size());
+  MOHDRT_TRY(put(0, bytes, kHeaderBytes));
+  return put(kHeaderBytes, text->data(), text->size());
+}
+
+/// Segments in order, then header and manifest, which hold their hashes.
+Status writeParts(const PlaceWriter &put, Manifest &manifest,
+                  const std::vector<SegmentData> &segments, int64_t fileBytes,
+                  size_t manifestBytes) {
+  for (size_t i = 0; i < segments.size(); ++i)
+    MOHDRT_TRY(writeSegment(put, segments[i], manifest.segments[i]));
+  return writeHeaderAndManifest(put, manifest, fileBytes, manifestBytes);
 }
 
 /// Runs the validator over what was written; the hashes are those just computed.
-Status validateWritten(const OutputFile &file, const std::string &path) {
+Status validateBytes(const ByteSource &source) {
+  ValidateOptions options;
+  options.hashSegments = false;
+  return validateBundle(source, options).status();
+}
+
+Status validateFile(const OutputFile &file, const std::string &path) {
   int copy = ::dup(file.descriptor());
   if (copy < 0)
     return systemError("read back", path, errno);
   Result<std::unique_ptr<FileSource>> source = FileSource::adopt(copy, path);
-  if (!source.ok())
-    return source.status();
-  ValidateOptions options;
-  options.hashSegments = false;
-  return validateBundle(**source, options).status();
+  return source.ok() ? validateBytes(**source) : source.status();
 }
 
 Status write(const std::string &path, Manifest manifest, const std::vector<SegmentData> &segments) {
@@ -117,13 +132,31 @@ Status write(const std::string &path, Manifest manifest, const std::vector<Segme
   Result<OutputFile> file = OutputFile::create(path);
   if (!file.ok())
     return file.status();
-  for (size_t i = 0; i < segments.size(); ++i)
-    MOHDRT_TRY(writeSegment(*file, segments[i], manifest.segments[i]));
-  MOHDRT_TRY(writeHeaderAndManifest(*file, manifest, *fileBytes, manifestBytes));
+  PlaceWriter put = [&](int64_t offset, const void *data, size_t size) {
+    return file->writeAt(offset, data, size);
+  };
+  MOHDRT_TRY(writeParts(put, manifest, segments, *fileBytes, manifestBytes));
   if (::ftruncate(file->descriptor(), *fileBytes) != 0) // an empty last segment after a gap
     return systemError("write", path, errno);
-  MOHDRT_TRY(validateWritten(*file, path));
+  MOHDRT_TRY(validateFile(*file, path));
   return file->commit();
+}
+
+Result<std::string> serialize(Manifest manifest, const std::vector<SegmentData> &segments) {
+  size_t manifestBytes = 0;
+  Result<int64_t> fileBytes = layOut(manifest, segments, &manifestBytes);
+  if (!fileBytes.ok())
+    return fileBytes.status();
+  MOHDRT_TRY(checkManifest(manifest));
+  std::string bytes(static_cast<size_t>(*fileBytes), '\0');
+  PlaceWriter put = [&](int64_t offset, const void *data, size_t size) {
+    if (size != 0) // an empty piece may have no address
+      std::memcpy(bytes.data() + offset, data, size);
+    return Status();
+  };
+  MOHDRT_TRY(writeParts(put, manifest, segments, *fileBytes, manifestBytes));
+  MOHDRT_TRY(validateBytes(MemorySource(bytes.data(), bytes.size())));
+  return bytes;
 }
 
 } // namespace
@@ -143,6 +176,14 @@ Status writeBundle(const std::string &path, Manifest manifest,
                    const std::vector<SegmentData> &segments) {
   try {
     return write(path, std::move(manifest), segments);
+  } catch (const std::bad_alloc &) {
+    return Status(StatusCode::OutOfMemory, "out of memory while writing the bundle");
+  }
+}
+
+Result<std::string> serializeBundle(Manifest manifest, const std::vector<SegmentData> &segments) {
+  try {
+    return serialize(std::move(manifest), segments);
   } catch (const std::bad_alloc &) {
     return Status(StatusCode::OutOfMemory, "out of memory while writing the bundle");
   }

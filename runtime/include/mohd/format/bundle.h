@@ -209,6 +209,9 @@ struct SegmentData {
 Status writeBundle(const std::string &path, Manifest manifest,
                    const std::vector<SegmentData> &segments);
 
+/// The same bundle as bytes in memory.
+Result<std::string> serializeBundle(Manifest manifest, const std::vector<SegmentData> &segments);
+
 /// The validator for a name that becomes a file beside the bundle: [A-Za-z0-9._-]+, not "." or
 /// "..", at most 255 bytes.
 bool isBaseName(std::string_view name) noexcept;

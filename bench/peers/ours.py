@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""This project's compiled ops: an MLIR function with its weight ahead of time, and calls of it on copies of the packed weight."""
+
+import functools
+import pathlib
+import re
+import subprocess
+import tempfile
+
+import numpy as np
+
+import mohd
+from mohd import find
+from mohd.runtime import empty
+from mohd.testing.arrays import to_storage
+
+
+def module_text(problem):
+    """The function `main`; its weight is a `mohd.weight`, which the compiler lays out as its kernels like it."""
+    x, y = (f"tensor<?x{side}xf32>" for side in problem.sides)
+    shape = problem.weight.shape if problem.is_routed else problem.weight.shape[1:]
+    weight = f"tensor<{'x'.join(map(str, shape))}x{problem.dtype}>"
+    if not problem.is_routed:
+        arguments, body = "", f"%y = mohd.linear %x, %w : {x}, {weight} -> {y}"
+    else:
+        n, shared, routed = problem.groups
+        kind, sets = f"!mohd.routing<{n}, {shared}, {routed}>", f"tensor<?x{problem.active}xi32>"
+        gates = f"tensor<?x{problem.active}xf32>"
+        arguments = f', %i: {sets} {{mohd.name = "indices"}}, %g: {gates} {{mohd.name = "gates"}}'
+        body = (f"%r = mohd.make_routing %i, %g : {sets}, {gates} -> {kind}\n"
+                f"  %y = mohd.{problem.op} %x, %r, %w : {x}, {kind}, {weight}")
+    return (f'func.func @main(%x: {x} {{mohd.name = "x"}}{arguments}) -> ({y} {{mohd.name = "y"}}) {{\n'
+            f'  %w = mohd.weight "w" : {weight}\n  {body}\n  return %y : {y}\n}}\n')
+
+
+def _numbers(entry, key):
+    """An array attribute of a weight's entry, or None."""
+    found = re.search(rf"\b{key} = array<i64: ([\d, ]*)>", entry)
+    return found and [int(number) for number in found.group(1).split(",")]
+
+
+def weight_layouts(path):
+    """(expanded shape, permutation) of each weight that the kernels of an .mlir file read, either None; from the scheduled module."""
+    command = [find.compiler(), path, "--compile-to=schedule", "-q"]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    listed = re.search(r"mohd\.weights = \[(.*?)\]", text.split("\n", 1)[0])
+    entries = re.findall(r"\{(.*?)\}", listed.group(1)) if listed else []
+    return [(_numbers(entry, "expanded_shape"), _numbers(entry, "permutation")) for entry in entries]
+
+
+@functools.lru_cache(maxsize=4)
+def _compile(text):
+    """The loaded bundle of a module, and the layouts of its weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, bundle = pathlib.Path(folder, "op.mlir"), pathlib.Path(folder, "op.mohdb")
+        source.write_text(text)
+        mohd.compile(source, bundle, options=["--weights=none", "-q"])
+        return mohd.load(bundle), weight_layouts(source)
+
+
+class Ours:
+    """The compiled op of a problem."""
+
+    def __init__(self, problem):
+        self.problem = problem
+        self.module, self.layouts = _compile(module_text(problem))
+        known = ("x", "indices", "gates")
+        self.names = [t.name for t in self.module.entry_points["main"].inputs if t.name not in known]
+
+    def packed(self):
+        """The weight in each layout that the kernels read."""
+        stored = to_storage(self.problem.weight, self.problem.dtype)
+        if not self.problem.is_routed:
+            stored = stored[0]
+        made = []
+        for expanded, permutation in self.layouts:
+            view = stored.reshape(expanded) if expanded else stored
+            view = view.transpose(permutation) if permutation else view
+            array = empty(view.shape, view.dtype)
+            array[...] = view
+            made.append(array)
+        return made
+
+    def calls(self, count):
+        """`count` calls, each on its own copy of the weight; their result is checked for repeating bit by bit."""
+        problem = self.problem
+        context = self.module.context(problem.threads)
+        inputs = {"x": problem.x}
+        if problem.is_routed:
+            inputs |= {"indices": problem.indices, "gates": problem.gates}
+        out = empty((problem.tokens, problem.sides[1]), np.float32)
+        first, bound = self.packed(), []
+        for i in range(count):
+            copies = first if i == 0 else [self._copy(array) for array in first]
+            bound.append(context.bind("main", inputs | dict(zip(self.names, copies)), {"y": out}))
+        results = []
+        for call in (bound[0], bound[-1]):
+            out.fill(np.nan)
+            call()
+            results.append(out.tobytes())
+        if results[0] != results[1]:
+            raise AssertionError(f"two runs differ: {problem}")
+        return [lambda call=call: call()["y"] for call in bound]
+
+    @staticmethod
+    def _copy(array):
+        copy = empty(array.shape, array.dtype)
+        copy[...] = array
+        return copy
