@@ -26,6 +26,7 @@ Value KernelEmitter::rem(Value lhs, int64_t rhs) {
 
 Value KernelEmitter::ceilDiv(Value lhs, int64_t rhs) { return div(add(lhs, index(rhs - 1)), rhs); }
 Value KernelEmitter::min(Value lhs, Value rhs) { return b.createOrFold<arith::MinUIOp>(lhs, rhs); }
+Value KernelEmitter::max(Value lhs, Value rhs) { return b.createOrFold<arith::MaxUIOp>(lhs, rhs); }
 
 std::string KernelEmitter::gridOf(int64_t parts, int64_t blockSize, StringRef tokens) {
   return (Twine("ceildiv(") + tokens + "," + Twine(blockSize) + ")*" + Twine(parts)).str();
@@ -103,8 +104,8 @@ void KernelEmitter::columns(int64_t columns, int64_t width,
   int64_t whole = columns / width * width;
   if (whole > 0)
     loop(index(0), index(whole), width, [&](Value column) { body(column, width); });
-  if (whole < columns)
-    loop(index(whole), index(columns), 1, [&](Value column) { body(column, 1); });
+  for (Segment segment : segments(columns - whole))
+    body(index(whole + segment.offset), segment.width);
 }
 
 /// `element`, or a vector of it in the shape of the vector type `like`.
@@ -148,7 +149,8 @@ static Value narrowToBits(ImplicitLocOpBuilder &b, Value data) {
 
 Value KernelEmitter::array(ArrayRef<int64_t> shape, Type element) {
   auto type = MemRefType::get(shape, element ? element : b.getF32Type());
-  return memref::AllocaOp::create(b, type);
+  // A vector that straddles two lines of the cache takes two accesses.
+  return memref::AllocaOp::create(b, type, b.getI64IntegerAttr(64));
 }
 
 Value KernelEmitter::load(Value memref, ValueRange indices, int64_t width) {
@@ -187,16 +189,77 @@ Value KernelEmitter::fma(Value lhs, Value rhs, Value acc) {
   return math::FmaOp::create(b, lhs, rhs, acc);
 }
 
-Value KernelEmitter::sum(Value vector) {
-  int64_t width = cast<VectorType>(vector.getType()).getDimSize(0);
-  // Halves are added until one lane is left.
-  for (; width > 1; width /= 2) {
+Value KernelEmitter::larger(Value lhs, Value rhs) {
+  // One instruction on x86; maximumf and maxnumf are several, for their rules on NaN.
+  Value greater = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, lhs, rhs);
+  return arith::SelectOp::create(b, greater, lhs, rhs);
+}
+
+Value KernelEmitter::reduce(Value vector, llvm::function_ref<Value(Value, Value)> combine) {
+  for (int64_t width = cast<VectorType>(vector.getType()).getDimSize(0); width > 1; width /= 2) {
     assert(width % 2 == 0 && "a vector's width is a power of two");
     Value low = vector::ExtractStridedSliceOp::create(b, vector, {0}, {width / 2}, {1});
     Value high = vector::ExtractStridedSliceOp::create(b, vector, {width / 2}, {width / 2}, {1});
-    vector = arith::AddFOp::create(b, low, high);
+    vector = combine(low, high);
   }
   return vector::ExtractOp::create(b, vector, ArrayRef<int64_t>{0});
+}
+
+Value KernelEmitter::sum(Value vector) {
+  return reduce(
+      vector, [&](Value low, Value high) -> Value { return arith::AddFOp::create(b, low, high); });
+}
+
+Value KernelEmitter::sums(ArrayRef<Value> vectors) {
+  SmallVector<Value> level(vectors);
+  // Every vector has groups of `size` lanes that are still to be added up. Each step halves them, and puts the groups of two vectors into
+  // one as long as there are two.
+  for (int64_t size = cast<VectorType>(level[0].getType()).getDimSize(0); size > 1; size /= 2) {
+    SmallVector<Value> next;
+    int64_t width = cast<VectorType>(level[0].getType()).getDimSize(0);
+    int64_t sources = level.size() > 1 ? 2 : 1;
+    SmallVector<int64_t> low, high;
+    for (int64_t group = 0; group < width * sources; group += size)
+      for (int64_t lane = 0; lane < size / 2; ++lane) {
+        low.push_back(group + lane);
+        high.push_back(group + size / 2 + lane);
+      }
+    for (size_t i = 0; i < level.size(); i += sources) {
+      Value first = level[i], second = level[i + sources - 1];
+      next.push_back(arith::AddFOp::create(b, vector::ShuffleOp::create(b, first, second, low),
+                                           vector::ShuffleOp::create(b, first, second, high)));
+    }
+    level = std::move(next);
+  }
+  // More vectors than lanes: what is left is joined.
+  while (level.size() > 1) {
+    SmallVector<Value> next;
+    int64_t width = cast<VectorType>(level[0].getType()).getDimSize(0);
+    for (size_t i = 0; i < level.size(); i += 2)
+      next.push_back(vector::ShuffleOp::create(b, level[i], level[i + 1],
+                                               llvm::to_vector(llvm::seq<int64_t>(0, 2 * width))));
+    level = std::move(next);
+  }
+  return level[0];
+}
+
+SmallVector<Value> KernelEmitter::transpose(ArrayRef<Value> rows) {
+  SmallVector<Value> level(rows);
+  int64_t count = rows.size();
+  SmallVector<int64_t> low, high;
+  for (int64_t lane = 0; lane < count; ++lane) {
+    low.push_back(lane / 2 + lane % 2 * count);
+    high.push_back(count / 2 + low.back());
+  }
+  // Each step interleaves row i with row i + count/2: a rotation of the bits of (row, lane) by one.
+  for (int64_t step = 1; step < count; step *= 2) {
+    SmallVector<Value> next;
+    for (int64_t i = 0; i < count / 2; ++i)
+      for (ArrayRef<int64_t> mask : {ArrayRef(low), ArrayRef(high)})
+        next.push_back(vector::ShuffleOp::create(b, level[i], level[i + count / 2], mask));
+    level = std::move(next);
+  }
+  return level;
 }
 
 SmallVector<Value> KernelEmitter::zeros(ArrayRef<Segment> segments) {
@@ -245,6 +308,38 @@ SmallVector<Value> KernelEmitter::addRows(ValueRange init, int64_t rows,
   for (int64_t row = whole; row < rows; ++row)
     addRow(index(row), acc);
   return acc;
+}
+
+Value KernelEmitter::dots(int64_t numLhs, int64_t numRhs, int64_t length,
+                          llvm::function_ref<Value(int64_t, Value, int64_t)> lhs,
+                          llvm::function_ref<Value(int64_t, Value, int64_t)> rhs) {
+  auto addProducts = [&](Value column, int64_t width, ValueRange acc) {
+    SmallVector<Value> left, next;
+    for (int64_t i = 0; i < numLhs; ++i)
+      left.push_back(lhs(i, column, width));
+    next.resize(acc.size());
+    for (int64_t j = 0; j < numRhs; ++j) {
+      Value right = rhs(j, column, width);
+      for (int64_t i = 0; i < numLhs; ++i)
+        next[i * numRhs + j] = fma(left[i], right, acc[i * numRhs + j]);
+    }
+    return next;
+  };
+  auto zero = [&](int64_t width) {
+    return SmallVector<Value>(numLhs * numRhs, splat(f32(0), width));
+  };
+  Value result;
+  int64_t whole = length / lanes * lanes;
+  if (whole > 0)
+    result =
+        sums(loop(index(0), index(whole), lanes, zero(lanes),
+                  [&](Value i, ValueRange carried) { return addProducts(i, lanes, carried); }));
+  for (Segment segment : segments(length - whole)) {
+    Value part =
+        sums(addProducts(index(whole + segment.offset), segment.width, zero(segment.width)));
+    result = result ? arith::AddFOp::create(b, result, part).getResult() : part;
+  }
+  return result;
 }
 
 Value KernelEmitter::dot(Value lhs, ValueRange lhsIndices, Value rhs, ValueRange rhsIndices,
