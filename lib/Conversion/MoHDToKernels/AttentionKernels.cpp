@@ -598,7 +598,12 @@ void mlir::mohd::emitAttention(KernelEmitter &e, AttentionOp op, ValueRange oper
         arith::CmpIOp::create(e.b, arith::CmpIPredicate::uge, e.sub(end, first), e.index(fewest));
     e.branch(isLong, [&] { tiles->emit(first, end); }, oneByOne);
   };
-  e.tasks(a.shape.tokensOfTask, [&](Value part, Value lower, Value upper) {
+  int64_t blockSize = a.shape.tokensOfTask;
+  Value lastBlock = e.mul(e.sub(e.ceilDiv(e.numTokens, blockSize), e.index(1)), e.index(blockSize));
+  e.tasks(blockSize, [&](Value part, Value lower, Value upper) {
+    // Later tokens of a prompt see more rows: they come first, so that no thread starts on them when the others are done.
+    lower = e.sub(lastBlock, lower);
+    upper = e.min(e.add(lower, e.index(blockSize)), e.numTokens);
     a.column = e.mul(e.div(part, a.shape.tasksOfKey), e.index(a.shape.headDim));
     a.firstHead = e.mul(part, e.index(a.shape.numHeads));
     if (a.sequences)

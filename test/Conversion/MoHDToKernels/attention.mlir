@@ -85,7 +85,7 @@ func.func @attention(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %end
 
 // -----
 
-// Without sequences every token has its own, and is attended alone. The last block ends at the row of the position.
+// Without sequences every token has its own, and is attended alone, the last one first. The last block ends at the row of the position.
 // CHECK-LABEL: func.func @attention_without_sequences(
 // CHECK: %[[TOKENS:.*]] = tile.param %{{.*}}[0]
 // CHECK: %[[KEYS:.*]] = tile.binding %{{.*}}[1]
@@ -93,7 +93,8 @@ func.func @attention(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %end
 // CHECK-NOT: step %c48
 // CHECK: scf.for %[[TASK:.*]] = {{.*}} step %c1 {
 // CHECK: %[[KV_HEAD:.*]] = arith.divui %[[TASK]], %[[TOKENS]]
-// CHECK: %[[TOKEN:.*]] = arith.remui %[[TASK]], %[[TOKENS]]
+// CHECK: %[[BLOCK:.*]] = arith.remui %[[TASK]], %[[TOKENS]]
+// CHECK: %[[TOKEN:.*]] = arith.subi %{{.*}}, %[[BLOCK]]
 // CHECK: %[[POSITION:.*]] = arith.index_cast %{{.*}} : i32 to index
 // CHECK: %[[ROWS:.*]] = arith.addi %[[POSITION]], %c1
 // CHECK: scf.for %[[ROW:.*]] = %c0 to %[[ROWS]] step %c32 {
