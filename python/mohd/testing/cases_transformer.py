@@ -264,6 +264,7 @@ def dense():
     for op, operands in (("add", ("x", "z")), ("silu", ("x",)), ("swiglu", ("x", "z"))):
         for width, element in ((64, "f32"), (64, "bf16"), (64, "f16"), (1, "f32"), (37, "f32"), (7, "bf16")):
             yield elementwise(op, operands, width, element)
+    yield elementwise("swiglu", ("x", "z"), 4133, "f32")  # rows in parts
     for rows, columns in ((1, 1), (7, 31), (64, 64), (37, 1), (1, 37), (128, 96)):
         yield linear(rows, columns, "f32", "f32", "f32")
     for element, weight, result in itertools.product(ELEMENTS, ELEMENTS, ("f32", "bf16")):
