@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mohd import testing
-from mohd.testing import arrays, cases_blocks, entry
+from mohd.testing import arrays, cases_blocks, cases_routing, entry
 
 GROUPS = testing.groups()
 
@@ -37,6 +37,20 @@ def test_magnitude_table(lowering, tmp_path):
         found = entry.run(context, case, inputs, exact)
         routed, full = (np.sqrt(np.mean(np.square(found[name], dtype=np.float64))) for name in ("routed", "full"))
         assert routed / full == pytest.approx(expected, rel=0.03), (gate, scaling)
+
+
+def test_routing_does_not_depend_on_neighbours(tmp_path):
+    cases = [cases_routing.route(shape, "softmax", "softmax_all") for shape in ((16, 6, 2, 20), (37, 3, 9, 3))]
+    context = testing.build(cases, tmp_path).context()
+    for case in cases:
+        rng = np.random.default_rng(7)
+        made = {name: arrays.normal(rng, values.shape) for name, values in case.inputs(7, rng).items()}
+        together = entry.run(context, case, made, dict(zip(case.results, case.expected(**made))))
+        for token in range(7):
+            single = {**made, "n": made["n"][token : token + 1]}
+            alone = entry.run(context, case, single, dict(zip(case.results, case.expected(**single))))
+            for name, values in together.items():
+                assert values[token : token + 1].tobytes() == alone[name].tobytes(), (case.name, token, name)
 
 
 def test_every_op_of_the_dialect_is_covered():

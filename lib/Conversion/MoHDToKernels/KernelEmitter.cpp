@@ -115,8 +115,8 @@ void KernelEmitter::columns(int64_t columns, int64_t width,
   int64_t whole = columns / width * width;
   if (whole > 0)
     loop(index(0), index(whole), width, [&](Value column) { body(column, width); });
-  if (whole < columns)
-    loop(index(whole), index(columns), 1, [&](Value column) { body(column, 1); });
+  for (Segment segment : segments(columns - whole))
+    body(index(whole + segment.offset), segment.width);
 }
 
 /// `element`, or a vector of it in the shape of the vector type `like`.
@@ -224,16 +224,77 @@ Value KernelEmitter::fma(Value lhs, Value rhs, Value acc) {
   return math::FmaOp::create(b, lhs, rhs, acc);
 }
 
-Value KernelEmitter::sum(Value vector) {
-  int64_t width = cast<VectorType>(vector.getType()).getDimSize(0);
-  // Halves are added until one lane is left.
-  for (; width > 1; width /= 2) {
+Value KernelEmitter::larger(Value lhs, Value rhs) {
+  // One instruction on x86; maximumf and maxnumf are several, for their rules on NaN.
+  Value greater = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, lhs, rhs);
+  return arith::SelectOp::create(b, greater, lhs, rhs);
+}
+
+Value KernelEmitter::reduce(Value vector, llvm::function_ref<Value(Value, Value)> combine) {
+  for (int64_t width = cast<VectorType>(vector.getType()).getDimSize(0); width > 1; width /= 2) {
     assert(width % 2 == 0 && "a vector's width is a power of two");
     Value low = vector::ExtractStridedSliceOp::create(b, vector, {0}, {width / 2}, {1});
     Value high = vector::ExtractStridedSliceOp::create(b, vector, {width / 2}, {width / 2}, {1});
-    vector = arith::AddFOp::create(b, low, high);
+    vector = combine(low, high);
   }
   return vector::ExtractOp::create(b, vector, ArrayRef<int64_t>{0});
+}
+
+Value KernelEmitter::sum(Value vector) {
+  return reduce(
+      vector, [&](Value low, Value high) -> Value { return arith::AddFOp::create(b, low, high); });
+}
+
+Value KernelEmitter::sums(ArrayRef<Value> vectors) {
+  SmallVector<Value> level(vectors);
+  // Every vector has groups of `size` lanes that are still to be added up. Each step halves them, and puts the groups of two vectors into
+  // one as long as there are two.
+  for (int64_t size = cast<VectorType>(level[0].getType()).getDimSize(0); size > 1; size /= 2) {
+    SmallVector<Value> next;
+    int64_t width = cast<VectorType>(level[0].getType()).getDimSize(0);
+    int64_t sources = level.size() > 1 ? 2 : 1;
+    SmallVector<int64_t> low, high;
+    for (int64_t group = 0; group < width * sources; group += size)
+      for (int64_t lane = 0; lane < size / 2; ++lane) {
+        low.push_back(group + lane);
+        high.push_back(group + size / 2 + lane);
+      }
+    for (size_t i = 0; i < level.size(); i += sources) {
+      Value first = level[i], second = level[i + sources - 1];
+      next.push_back(arith::AddFOp::create(b, vector::ShuffleOp::create(b, first, second, low),
+                                           vector::ShuffleOp::create(b, first, second, high)));
+    }
+    level = std::move(next);
+  }
+  // More vectors than lanes: what is left is joined.
+  while (level.size() > 1) {
+    SmallVector<Value> next;
+    int64_t width = cast<VectorType>(level[0].getType()).getDimSize(0);
+    for (size_t i = 0; i < level.size(); i += 2)
+      next.push_back(vector::ShuffleOp::create(b, level[i], level[i + 1],
+                                               llvm::to_vector(llvm::seq<int64_t>(0, 2 * width))));
+    level = std::move(next);
+  }
+  return level[0];
+}
+
+SmallVector<Value> KernelEmitter::transpose(ArrayRef<Value> rows) {
+  SmallVector<Value> level(rows);
+  int64_t count = rows.size();
+  SmallVector<int64_t> low, high;
+  for (int64_t lane = 0; lane < count; ++lane) {
+    low.push_back(lane / 2 + lane % 2 * count);
+    high.push_back(count / 2 + low.back());
+  }
+  // Each step interleaves row i with row i + count/2: a rotation of the bits of (row, lane) by one.
+  for (int64_t step = 1; step < count; step *= 2) {
+    SmallVector<Value> next;
+    for (int64_t i = 0; i < count / 2; ++i)
+      for (ArrayRef<int64_t> mask : {ArrayRef(low), ArrayRef(high)})
+        next.push_back(vector::ShuffleOp::create(b, level[i], level[i + count / 2], mask));
+    level = std::move(next);
+  }
+  return level;
 }
 
 SmallVector<Value> KernelEmitter::zeros(ArrayRef<Segment> segments) {
@@ -244,6 +305,76 @@ void KernelEmitter::storeSegments(ValueRange data, Value memref, Value row, Valu
                                   ArrayRef<Segment> segments) {
   for (auto [value, segment] : llvm::zip_equal(data, segments))
     store(value, memref, {row, add(column, index(segment.offset))});
+}
+
+SmallVector<Value> KernelEmitter::addRows(ValueRange init, int64_t rows,
+                                          llvm::function_ref<Value(Value)> scalar, Value matrix,
+                                          ValueRange prefix, Value column,
+                                          ArrayRef<Segment> segments) {
+  int64_t width = segments.size();
+  auto addRow = [&](Value row, MutableArrayRef<Value> acc) {
+    Value factor = scalar(row);
+    SmallVector<Value> indices(prefix);
+    indices.append({row, Value()});
+    for (auto [value, segment] : llvm::zip_equal(acc, segments)) {
+      indices.back() = add(column, index(segment.offset));
+      value = fma(splat(factor, segment.width), load(matrix, indices, segment.width), value);
+    }
+  };
+  // Few segments make a short chain of dependent additions for each row: several rows at once, each
+  // with its own accumulators.
+  int64_t unroll = width >= 4 ? 1 : width >= 2 ? 2 : 4;
+  SmallVector<Value> acc(init);
+  int64_t whole = rows / unroll * unroll;
+  if (whole > 0) {
+    for (int64_t u = 1; u < unroll; ++u)
+      acc.append(zeros(segments));
+    acc = loop(index(0), index(whole), unroll, acc, [&](Value row, ValueRange carried) {
+      SmallVector<Value> next(carried);
+      for (int64_t u = 0; u < unroll; ++u)
+        addRow(add(row, index(u)), MutableArrayRef<Value>(next).slice(u * width, width));
+      return next;
+    });
+    for (int64_t stride = unroll / 2 * width; stride >= width; stride /= 2)
+      for (int64_t i = 0; i < stride; ++i)
+        acc[i] = arith::AddFOp::create(b, acc[i], acc[i + stride]);
+    acc.truncate(width);
+  }
+  for (int64_t row = whole; row < rows; ++row)
+    addRow(index(row), acc);
+  return acc;
+}
+
+Value KernelEmitter::dots(int64_t numLhs, int64_t numRhs, int64_t length,
+                          llvm::function_ref<Value(int64_t, Value, int64_t)> lhs,
+                          llvm::function_ref<Value(int64_t, Value, int64_t)> rhs) {
+  auto addProducts = [&](Value column, int64_t width, ValueRange acc) {
+    SmallVector<Value> left, next;
+    for (int64_t i = 0; i < numLhs; ++i)
+      left.push_back(lhs(i, column, width));
+    next.resize(acc.size());
+    for (int64_t j = 0; j < numRhs; ++j) {
+      Value right = rhs(j, column, width);
+      for (int64_t i = 0; i < numLhs; ++i)
+        next[i * numRhs + j] = fma(left[i], right, acc[i * numRhs + j]);
+    }
+    return next;
+  };
+  auto zero = [&](int64_t width) {
+    return SmallVector<Value>(numLhs * numRhs, splat(f32(0), width));
+  };
+  Value result;
+  int64_t whole = length / lanes * lanes;
+  if (whole > 0)
+    result =
+        sums(loop(index(0), index(whole), lanes, zero(lanes),
+                  [&](Value i, ValueRange carried) { return addProducts(i, lanes, carried); }));
+  for (Segment segment : segments(length - whole)) {
+    Value part =
+        sums(addProducts(index(whole + segment.offset), segment.width, zero(segment.width)));
+    result = result ? arith::AddFOp::create(b, result, part).getResult() : part;
+  }
+  return result;
 }
 
 Value KernelEmitter::dot(Value lhs, ValueRange lhsIndices, Value rhs, ValueRange rhsIndices,

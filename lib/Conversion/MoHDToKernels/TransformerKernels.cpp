@@ -11,6 +11,8 @@ using namespace mlir::mohd;
 
 /// Tokens in a task of the ops that work row by row.
 static constexpr int64_t kRowTokens = 8;
+/// Columns in a task of silu and swiglu, at most.
+static constexpr int64_t kActivationColumns = 2048;
 
 /// Calls body for each token of the tasks of a kernel that works row by row.
 static void forEachToken(KernelEmitter &e, llvm::function_ref<void(Value)> body) {
@@ -82,8 +84,30 @@ void mlir::mohd::emitRmsNorm(KernelEmitter &e, RmsNormOp op, ValueRange operands
 // mohd.add, mohd.silu, mohd.swiglu
 //===----------------------------------------------------------------------===//
 
+namespace {
+/// The tasks of an element-wise op.
+struct ElementwiseTasks {
+  ElementwiseTasks(Operation *op, int64_t lanes)
+      : numColumns(cast<RankedTensorType>(op->getResult(0).getType()).getDimSize(1)) {
+    width = numColumns;
+    if (isa<AddOp>(op))
+      return;
+    // An exponential and a division for each element: a task is about a microsecond, so that threads share the row of a single token.
+    numTokens = 1;
+    numParts = llvm::divideCeil(numColumns, kActivationColumns);
+    width = llvm::alignTo(llvm::divideCeil(numColumns, numParts), lanes);
+    numParts = llvm::divideCeil(numColumns, width);
+  }
+
+  int64_t numColumns;
+  int64_t numTokens = kRowTokens; // tokens of a task
+  int64_t numParts = 1, width;    // parts of a row, columns of one; the last one may be narrower
+};
+} // namespace
+
 std::string mlir::mohd::gridOfElementwise(Operation *op, int64_t lanes, StringRef tokens) {
-  return KernelEmitter::gridOf(1, kRowTokens, tokens);
+  ElementwiseTasks tasks(op, lanes);
+  return KernelEmitter::gridOf(tasks.numParts, tasks.numTokens, tokens);
 }
 
 /// x / (1 + exp(-x)), and 0 for -Inf.
@@ -98,19 +122,35 @@ static Value silu(KernelEmitter &e, Value x, int64_t width) {
 
 void mlir::mohd::emitElementwise(KernelEmitter &e, Operation *op, ValueRange operands,
                                  ValueRange results) {
-  int64_t columns = cast<RankedTensorType>(op->getResult(0).getType()).getDimSize(1);
+  ElementwiseTasks tasks(op, e.lanes);
   auto compute = [&](ArrayRef<Value> data, int64_t width) -> Value {
     if (isa<AddOp>(op))
       return arith::AddFOp::create(e.b, data[0], data[1]);
     Value activated = silu(e, data[0], width);
     return isa<SiluOp>(op) ? activated : arith::MulFOp::create(e.b, activated, data[1]).getResult();
   };
-  forEachToken(e, [&](Value token) {
-    e.columns(columns, e.lanes, [&](Value column, int64_t width) {
+  auto computePart = [&](Value token, Value first, int64_t numColumns) {
+    e.columns(numColumns, e.lanes, [&](Value offset, int64_t width) {
+      Value column = e.add(first, offset);
       SmallVector<Value> data;
       for (Value operand : operands)
         data.push_back(e.load(operand, {token, column}, width));
       e.store(compute(data, width), results[0], {token, column});
+    });
+  };
+  // Tasks that follow each other are parts of the same row: memory is read as it lies.
+  e.loop(e.begin, e.end, 1, [&](Value task) {
+    Value first = e.mul(e.rem(task, tasks.numParts), e.index(tasks.width));
+    Value lower = e.mul(e.div(task, tasks.numParts), e.index(tasks.numTokens));
+    Value upper = e.min(e.add(lower, e.index(tasks.numTokens)), e.numTokens);
+    e.loop(lower, upper, 1, [&](Value token) {
+      int64_t rest = tasks.numColumns % tasks.width;
+      auto wholePart = [&] { computePart(token, first, tasks.width); };
+      if (rest == 0)
+        return wholePart();
+      Value isWhole = arith::CmpIOp::create(e.b, arith::CmpIPredicate::ult, first,
+                                            e.index(tasks.numColumns - rest));
+      e.branch(isWhole, wholePart, [&] { computePart(token, first, rest); });
     });
   });
 }

@@ -103,6 +103,9 @@ def route_shapes():
     scores = itertools.cycle(VALUES["score"])
     for shape, gate in itertools.product(SHAPES[1:], VALUES["gate"]):
         yield route(shape, gate, next(scores), "sqrt_nk_over_mass" if shape[0] > 1 else "none")
+    for shape in ((128, 32, 32, 2), (37, 3, 9, 3), (37, 0, 37, 1)):
+        yield route(shape, "softmax", "softmax_all", "sqrt_nk_over_mass")
+        yield route(shape, "renormalized", "softmax_routed")
     for element, weight in (("bf16", "bf16"), ("f16", "f16"), ("f32", "bf16"), ("bf16", "f32")):
         yield route(SHAPES[0], "softmax", "softmax_all", "none", element, weight)
         yield route(SHAPES[7], "renormalized", "sigmoid", "none", element, weight)

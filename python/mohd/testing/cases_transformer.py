@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Entry points of the unrouted rest of a LLaMA block: embed, rms_norm, linear, add, silu, swiglu, rope, cache, attention."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -165,6 +166,41 @@ def kv_cache_append(width, layer, with_sequence, element, row):
         special=with_bad_token(inputs, "rows"), mutable=("cache",))
 
 
+def prompts(layer, inputs_at):
+    """`special` of attention: tokens of a sequence together, and rows of the cache that only the tokens behind them may notice."""
+
+    def prompt(*parts):
+        """Inputs for parts (sequence, positions), one after the other."""
+        sequence = np.concatenate([np.full(len(positions), sequence) for sequence, positions in parts])
+        position = np.concatenate([positions for _, positions in parts])
+        where = {"sequence": sequence.astype(np.int32), "position": position.astype(np.int32)}
+        return functools.partial(inputs_at, where, 3, position.max() + 4)
+
+    def bad_rows(rng):
+        made = prompt((0, np.arange(70)), (2, np.arange(5, 75)), (1, np.arange(60)))(rng)
+        made["k"][layer, 0, 20] = np.nan
+        made["v"][layer, 0, 33] = np.nan
+        made["v"][layer, 2, 20] = np.inf
+        made["v"][layer, 2, 51] = -np.inf
+        made["k"][layer, 1, 37] = np.inf
+        made["q"][77] = np.nan
+        return made
+
+    def no_scores(rng):
+        made = prompt((1, np.arange(60)), (0, np.arange(3)))(rng)
+        made["q"] = np.abs(made["q"])
+        made["k"][layer, 1, :50] = -np.inf  # so the last tokens have scores, but not in the first block
+        made["k"][layer, 0, 0] = -np.inf
+        return made
+
+    return {
+        "prompt_7": prompt((1, np.arange(7))), "prompt_33": prompt((0, np.arange(33))),
+        "continued": prompt((2, np.arange(90, 160))), "one_late": prompt((0, np.array([100]))),
+        "three_prompts": prompt((0, np.arange(40)), (2, np.arange(9, 39)), (1, np.array([63]))),
+        "backwards": prompt((1, np.arange(99, -1, -1))), "far_apart": prompt((1, np.arange(0, 400, 9))),
+        "interleaved": prompt(*((t % 3, np.array([t // 3])) for t in range(80))), "bad_rows": bad_rows, "no_scores": no_scores}
+
+
 def attention(heads, kv_heads, head_dim, layer, with_sequence, element="f32", cache_element="f32"):
     """mohd.attention; rows that no token may see are NaN."""
     width, kv_width = heads * head_dim, kv_heads * head_dim
@@ -175,19 +211,22 @@ def attention(heads, kv_heads, head_dim, layer, with_sequence, element="f32", ca
         arguments["sequence"] = "tensor<?xi32>"
         operands, types = operands + " in %sequence", types + ", tensor<?xi32>"
 
-    def inputs(tokens, rng):
-        sequences, length = cache_sizes(tokens, with_sequence)
-        made = {"q": normal(rng, (tokens, width), element)}
-        where = places(rng, tokens, sequences, length, with_sequence)
+    def inputs_at(where, sequences, length, rng):
+        tokens = len(where["position"])
         sequence = where.get("sequence", np.arange(tokens))
         last = np.full(sequences, -1)
         np.maximum.at(last, sequence, where["position"])
         unseen = np.arange(length) > last[:, None]
+        made = {"q": normal(rng, (tokens, width), element)}
         for name in "kv":
             made[name] = normal(rng, (2, sequences, length, kv_width), cache_element)
             made[name][1 - layer] = np.nan
             made[name][layer][unseen] = np.nan
         return {**made, **where}
+
+    def inputs(tokens, rng):
+        sequences, length = cache_sizes(tokens, with_sequence)
+        return inputs_at(places(rng, tokens, sequences, length, with_sequence), sequences, length, rng)
 
     def peaked(rng):
         """Logits far beyond the range of exp."""
@@ -202,6 +241,8 @@ def attention(heads, kv_heads, head_dim, layer, with_sequence, element="f32", ca
     special = with_bad_token(inputs, "q")
     if element == "f32":
         special["peaked"] = peaked
+    if with_sequence:
+        special.update(prompts(layer, inputs_at))
     return Entry(
         f"attention_{heads}_{kv_heads}_{head_dim}_{layer}_{'in' if with_sequence else 'own'}_{element}_{cache_element}", arguments,
         body, {"y": query}, inputs, expected, length=head_dim * 8 + 64, special=special)
@@ -223,6 +264,7 @@ def dense():
     for op, operands in (("add", ("x", "z")), ("silu", ("x",)), ("swiglu", ("x", "z"))):
         for width, element in ((64, "f32"), (64, "bf16"), (64, "f16"), (1, "f32"), (37, "f32"), (7, "bf16")):
             yield elementwise(op, operands, width, element)
+    yield elementwise("swiglu", ("x", "z"), 4133, "f32")  # rows in parts
     for rows, columns in ((1, 1), (7, 31), (64, 64), (37, 1), (1, 37), (128, 96)):
         yield linear(rows, columns, "f32", "f32", "f32")
     for element, weight, result in itertools.product(ELEMENTS, ELEMENTS, ("f32", "bf16")):
@@ -245,7 +287,8 @@ def sequences():
     for element, row in (("bf16", "f32"), ("f16", "f32"), ("f32", "bf16"), ("bf16", "bf16")):
         yield kv_cache_append(16, 1, True, element, row)
         yield attention(2, 2, 8, 1, True, row, element)
-    for heads, kv_heads, head_dim in ((1, 1, 2), (3, 1, 5), (6, 3, 7), (4, 4, 16), (8, 2, 32)):
+    for heads, kv_heads, head_dim in ((1, 1, 2), (3, 1, 5), (2, 1, 6), (6, 3, 7), (4, 4, 16), (4, 1, 20), (8, 2, 32), (8, 1, 64), (32, 1, 8),
+                                      (2, 1, 520)):
         yield attention(heads, kv_heads, head_dim, 0, True)
 
 

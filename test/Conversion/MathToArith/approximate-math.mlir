@@ -12,6 +12,24 @@ func.func @half_precision(%x: vector<8xbf16>) -> vector<8xbf16> {
   return %0 : vector<8xbf16>
 }
 
+// The exponential clamps its argument so that a NaN stays, rounds by an addition, and takes the exponent from the low bits.
+// CHECK-LABEL: func.func @exponential(
+// CHECK-SAME: %[[X:.*]]: vector<8xf32>
+// CHECK: %[[BELOW:.*]] = arith.cmpf ogt, %{{.*}}, %[[X]]
+// CHECK: %[[RAISED:.*]] = arith.select %[[BELOW]], %{{.*}}, %[[X]]
+// CHECK: %[[ABOVE:.*]] = arith.cmpf ogt, %[[RAISED]]
+// CHECK: arith.select %[[ABOVE]], %{{.*}}, %[[RAISED]]
+// CHECK: %[[SHIFTED:.*]] = llvm.intr.fmuladd
+// CHECK: %[[BITS:.*]] = arith.bitcast %[[SHIFTED]]
+// CHECK: arith.shli %[[BITS]]
+// CHECK-COUNT-8: llvm.intr.fmuladd
+// CHECK: %[[RESULT:.*]] = arith.addf
+// CHECK: return %[[RESULT]]
+func.func @exponential(%x: vector<8xf32>) -> vector<8xf32> {
+  %0 = math.exp %x : vector<8xf32>
+  return %0 : vector<8xf32>
+}
+
 // The reduction of an f32 sine needs f64.
 // CHECK-LABEL: func.func @f32_sine_and_cosine(
 // CHECK-NOT: math.

@@ -1,16 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // RUN: mohd-opt %s --mohd-emit-kernels="lanes=8" --canonicalize --cse | FileCheck %s
 
-// The arrays of a token are made once, outside of the loop over tasks. A new best group needs a strictly larger logit.
+// Four tokens share what is loaded of two centroids; fewer are done one by one, with eight centroids at a time. Every logit is one chain of
+// additions, so that it does not depend on the tile.
 // CHECK-LABEL: func.func @route(
-// CHECK-COUNT-2: memref.alloca() : memref<16xf32>
-// CHECK: memref.alloca() : memref<16xi1>
+// CHECK: %[[N:.*]] = tile.binding %{{.*}}[0]
+// CHECK: %[[PHI:.*]] = tile.binding %{{.*}}[1]
+// CHECK: %[[INDICES:.*]] = tile.binding %{{.*}}[2]
+// CHECK: %[[GATES:.*]] = tile.binding %{{.*}}[3]
+// CHECK: %[[LOGITS:.*]] = memref.alloca() {{.*}}: memref<4x16xf32>
+// CHECK: memref.alloca() {{.*}}: memref<16xf32>
+// CHECK: memref.alloca() {{.*}}: memref<16xi32>
+// CHECK: %[[ACTIVE:.*]] = memref.alloca() {{.*}}: memref<9xi32>
 // CHECK: scf.for
 // CHECK-NOT: memref.alloca
+// CHECK: scf.if
+// CHECK: scf.for %{{.*}} = %c0 to %c16 step %c2 {
+// CHECK: scf.for %{{.*}} = %c0 to %c64 step %c8 iter_args
+// CHECK-COUNT-4: vector.load %[[N]]
+// CHECK: vector.load %[[PHI]]
+// CHECK-COUNT-4: vector.fma
+// CHECK: vector.load %[[PHI]]
+// CHECK-COUNT-4: vector.fma
+// CHECK: vector.store %{{.*}}, %[[LOGITS]]
+// CHECK: } else {
+// CHECK: scf.for %{{.*}} = %c0 to %c16 step %c8 {
+// CHECK: scf.for %{{.*}} = %c0 to %c64 step %c8 iter_args
+// CHECK: vector.load %[[N]]
+// CHECK-COUNT-8: vector.load %[[PHI]]
+// CHECK: vector.store %{{.*}}, %[[LOGITS]]
+// A NaN makes all logits equal. A group is before another one if its logit is larger, or equal and its index lower.
 // CHECK: math.exp %{{.*}} : vector<8xf32>
 // CHECK: arith.cmpf uno
+// CHECK: scf.if
+// CHECK: vector.store %{{.*}}, %[[LOGITS]]
+// CHECK: arith.cmpf oeq
 // CHECK: arith.cmpf ogt
-// CHECK-NOT: memref.alloca
+// CHECK: arith.cmpf ogt
+// CHECK: arith.cmpi slt
+// Active groups are collected without a branch.
+// CHECK: scf.for {{.*}} -> (index) {
+// CHECK-NOT: scf.if
+// CHECK: memref.store %{{.*}}, %[[ACTIVE]]
+// CHECK: vector.store %{{.*}}, %[[INDICES]]
+// CHECK: vector.store %{{.*}}, %[[GATES]]
 // CHECK: return
 func.func @route(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %end: i64) {
   %tokens = tile.param %params[0]
@@ -37,9 +70,9 @@ func.func @route(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %end: i6
 // CHECK: scf.for
 // CHECK-NOT: math.exp
 // CHECK-NOT: arith.cmpf
-// CHECK: memref.store %{{.*}}, %[[INDICES]]
-// CHECK: memref.store %{{.*}}, %[[GATES]]
-// CHECK-NOT: vector.store
+// CHECK: vector.store %{{.*}}, %[[INDICES]]
+// CHECK: vector.store %{{.*}}, %[[GATES]]
+// CHECK-NOT: memref<?x16xf32>
 // CHECK: return
 func.func @route_without_centroids(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %end: i64) {
   %tokens = tile.param %params[0]

@@ -123,3 +123,29 @@ func.func @swiglu(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %end: i
   bufferization.materialize_in_destination %res in restrict writable %b2 : (tensor<?x16xf16>, memref<?x16xf16>) -> ()
   return
 }
+
+// -----
+
+// A wide row is three tasks, the last one narrower, and tails are done with smaller vectors.
+// CHECK-LABEL: func.func @silu_in_parts(
+// CHECK: scf.for %[[TASK:.*]] = {{.*}} {
+// CHECK: %[[PART:.*]] = arith.remui %[[TASK]], %c3
+// CHECK: %[[FIRST:.*]] = arith.muli %[[PART]], %c1384
+// CHECK: arith.divui %[[TASK]], %c3
+// CHECK: arith.cmpi ult, %[[FIRST]], %c2768
+// CHECK: scf.if
+// CHECK: scf.for %{{.*}} = %c0 to %c1384 step %c8 {
+// CHECK: } else {
+// CHECK: scf.for %{{.*}} = %c0 to %c1360 step %c8 {
+// CHECK: vector.load {{.*}}, vector<4xf32>
+// CHECK: vector.load {{.*}}, vector<1xf32>
+// CHECK: return
+func.func @silu_in_parts(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %end: i64) {
+  %T = tile.param %params[0]
+  %b0 = tile.binding %bindings[0] (%T) : memref<?x4133xf32>
+  %t0 = bufferization.to_tensor %b0 restrict : memref<?x4133xf32> to tensor<?x4133xf32>
+  %b1 = tile.binding %bindings[1] (%T) : memref<?x4133xf32>
+  %res = mohd.silu %t0 : tensor<?x4133xf32>
+  bufferization.materialize_in_destination %res in restrict writable %b1 : (tensor<?x4133xf32>, memref<?x4133xf32>) -> ()
+  return
+}

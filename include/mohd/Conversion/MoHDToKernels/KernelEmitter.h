@@ -81,9 +81,8 @@ public:
   /// may be narrower than `tileWidth`, hence body may be called twice, for the two cases.
   void columnTile(int64_t columns, int64_t tileWidth, Value tile,
                   llvm::function_ref<void(Value, ArrayRef<Segment>)> body);
-  /// Calls body(column, width) for [0, columns) in steps of `width` lanes, then once for each
-  /// left-over column with width 1; `columns` is static, so the left-over part is empty when it
-  /// divides.
+  /// Calls body(column, width) for [0, columns) in steps of `width` lanes, then for the left-over
+  /// columns with smaller powers of two.
   void columns(int64_t columns, int64_t width, llvm::function_ref<void(Value, int64_t)> body);
 
   /// A buffer of the kernel's own on the stack, of f32 if no element type is given; to be made outside of loops.
@@ -109,8 +108,16 @@ public:
   Value splat(Value scalar, int64_t width);
   /// lhs * rhs + acc.
   Value fma(Value lhs, Value rhs, Value acc);
+  /// The larger of two numbers (scalars or vectors); `rhs` where `lhs` is a NaN.
+  Value larger(Value lhs, Value rhs);
+  /// combine(lower half, upper half) of a vector (a power of two), until one lane is left.
+  Value reduce(Value vector, llvm::function_ref<Value(Value, Value)> combine);
   /// Sum of a vector's lanes (a power of two), in a fixed order.
   Value sum(Value vector);
+  /// The sums of several vectors of one width as a vector, each as `sum` would add it up. Both numbers are powers of two.
+  Value sums(ArrayRef<Value> vectors);
+  /// Columns of a square of as many vectors as lanes (a power of two).
+  SmallVector<Value> transpose(ArrayRef<Value> rows);
 
   /// True (i1) if `group` is among the active groups of `token`.
   Value isActive(Value indices, Value token, Value group, RoutingType routing);
@@ -119,6 +126,12 @@ public:
   /// Stores a vector for each segment, from memref[row, column] on.
   void storeSegments(ValueRange data, Value memref, Value row, Value column,
                      ArrayRef<Segment> segments);
+  /// lhs(i) . rhs(j) for all i < numLhs and j < numRhs, both powers of two, as element i * numRhs + j of a vector. lhs(i, column, width) loads
+  /// part of a vector of `length` elements, and so does rhs. A product does not depend on how many are computed together: it is one chain
+  /// of additions of vectors, whose lanes are added at the end.
+  Value dots(int64_t numLhs, int64_t numRhs, int64_t length,
+             llvm::function_ref<Value(int64_t, Value, int64_t)> lhs,
+             llvm::function_ref<Value(int64_t, Value, int64_t)> rhs);
   /// Dot product (f32) of `length` consecutive elements of two memrefs from the given indices on.
   Value dot(Value lhs, ValueRange lhsIndices, Value rhs, ValueRange rhsIndices, int64_t length);
 };
@@ -135,8 +148,8 @@ LogicalResult emitKernel(KernelEmitter &emitter, Operation *op, ValueRange opera
                          ValueRange results);
 
 //===----------------------------------------------------------------------===//
-// One pair of functions for each op, in RouteKernel.cpp, PackKernels.cpp, ProductKernels.cpp,
-// FusionKernel.cpp, TransformerKernels.cpp, AttentionKernels.cpp: the grid and the body
+// One pair of functions for each op, in RouteKernel.cpp, PackKernels.cpp, ProductKernels.cpp, FusionKernel.cpp,
+// TransformerKernels.cpp, SequenceKernels.cpp, AttentionKernels.cpp: the grid and the body
 //===----------------------------------------------------------------------===//
 
 std::string gridOfRoute(RouteOp op, int64_t lanes, StringRef tokens);
