@@ -307,44 +307,6 @@ void KernelEmitter::storeSegments(ValueRange data, Value memref, Value row, Valu
     store(value, memref, {row, add(column, index(segment.offset))});
 }
 
-SmallVector<Value> KernelEmitter::addRows(ValueRange init, int64_t rows,
-                                          llvm::function_ref<Value(Value)> scalar, Value matrix,
-                                          ValueRange prefix, Value column,
-                                          ArrayRef<Segment> segments) {
-  int64_t width = segments.size();
-  auto addRow = [&](Value row, MutableArrayRef<Value> acc) {
-    Value factor = scalar(row);
-    SmallVector<Value> indices(prefix);
-    indices.append({row, Value()});
-    for (auto [value, segment] : llvm::zip_equal(acc, segments)) {
-      indices.back() = add(column, index(segment.offset));
-      value = fma(splat(factor, segment.width), load(matrix, indices, segment.width), value);
-    }
-  };
-  // Few segments make a short chain of dependent additions for each row: several rows at once, each
-  // with its own accumulators.
-  int64_t unroll = width >= 4 ? 1 : width >= 2 ? 2 : 4;
-  SmallVector<Value> acc(init);
-  int64_t whole = rows / unroll * unroll;
-  if (whole > 0) {
-    for (int64_t u = 1; u < unroll; ++u)
-      acc.append(zeros(segments));
-    acc = loop(index(0), index(whole), unroll, acc, [&](Value row, ValueRange carried) {
-      SmallVector<Value> next(carried);
-      for (int64_t u = 0; u < unroll; ++u)
-        addRow(add(row, index(u)), MutableArrayRef<Value>(next).slice(u * width, width));
-      return next;
-    });
-    for (int64_t stride = unroll / 2 * width; stride >= width; stride /= 2)
-      for (int64_t i = 0; i < stride; ++i)
-        acc[i] = arith::AddFOp::create(b, acc[i], acc[i + stride]);
-    acc.truncate(width);
-  }
-  for (int64_t row = whole; row < rows; ++row)
-    addRow(index(row), acc);
-  return acc;
-}
-
 Value KernelEmitter::dots(int64_t numLhs, int64_t numRhs, int64_t length,
                           llvm::function_ref<Value(int64_t, Value, int64_t)> lhs,
                           llvm::function_ref<Value(int64_t, Value, int64_t)> rhs) {
