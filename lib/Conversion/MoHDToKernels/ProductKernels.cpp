@@ -21,6 +21,8 @@ static constexpr int64_t kSums = 32768;
 static constexpr int64_t kWidenedSteps = 256;
 /// How many steps ahead of its use a weight of a long panel is asked for: behind the end of a panel the next one begins.
 static constexpr int64_t kStepsAhead = 128;
+/// One step a step, as the rate of a prefetch.
+static constexpr int64_t kRate = 1 << 16;
 
 namespace {
 
@@ -55,17 +57,18 @@ protected:
   Value place(Value i) { return memref::LoadOp::create(b, places, i); }
   Value panelOf(Value columnTile, int64_t vector) const;
   Value loadWeight(Value group, Value columnTile, int64_t vector, Value step);
-  /// A column tile of a group's weight.
-  struct Panels {
-    Value group, columnTile;
-  };
-  /// What to prefetch: step (start + step) * rate of some panels, the rate in 1/65536.
+  /// What to prefetch while a tile is computed: at a step of it, step (start + step) * rate of some panels, the rate in 1/65536.
   struct Ahead {
-    Panels panels;
-    Value start, rate;
+    Value group, panel;  // the first panel
+    Value start, rate;   // steps of the contraction
+    int64_t numPanels;   // from `panel` on
   };
-  Ahead lookAhead(const EvenCut &tiles, Value number, Value depth, const Panels &near,
-                  const Panels &far);
+  Ahead lookAhead(Value group, Value columnTile) const;
+  /// Piece `piece` of `numPieces` that `numTiles` tiles ask for together, and what share of its `numSteps` steps tile `number` has.
+  struct Share {
+    Value piece, start, rate;
+  };
+  Share shareOut(Value numPieces, Value numTiles, Value number, Value numSteps);
   void prefetchAhead(const Ahead &ahead, Value firstStep, Value step);
   Value compare(arith::CmpIPredicate predicate, Value lhs, Value rhs) {
     return arith::CmpIOp::create(b, predicate, lhs, rhs);
@@ -136,31 +139,33 @@ Value ProductEmitter::loadWeight(Value group, Value columnTile, int64_t vector, 
   return e.load(weight, {group, panelOf(columnTile, vector), step, column}, tile.vectorWidth);
 }
 
-/// What tile `number` of `tiles` asks for while it takes steps [0, depth) of a column tile's panels: if it is the only one, what itself needs kStepsAhead steps
-/// later (`near`; of short panels what follows), else its share of what follows (`far`).
-ProductEmitter::Ahead ProductEmitter::lookAhead(const EvenCut &tiles, Value number, Value depth,
-                                                const Panels &near, const Panels &far) {
-  constexpr int64_t one = 1 << 16; // the rate is a fixed-point number
-  Value isOnly = compare(arith::CmpIPredicate::eq, tiles.count, e.index(1));
-  Value isLong = compare(arith::CmpIPredicate::uge, depth, e.index(2 * kStepsAhead));
-  Value isNear = arith::AndIOp::create(b, isOnly, isLong);
-  Ahead ahead;
-  ahead.panels = {select(isNear, near.group, far.group),
-                  select(isNear, near.columnTile, far.columnTile)};
-  ahead.start = select(isNear, e.index(kStepsAhead), e.mul(number, depth));
-  ahead.rate = arith::CeilDivUIOp::create(b, e.index(one), tiles.count);
-  return ahead;
+/// What a tile of few tokens, which reads the panels of a column tile alone, asks for: what it needs itself some steps later or, if panels are short, the next column tile.
+ProductEmitter::Ahead ProductEmitter::lookAhead(Value group, Value columnTile) const {
+  bool isLong = depth >= 2 * kStepsAhead;
+  Value at = isLong ? columnTile
+                    : e.min(e.add(columnTile, e.index(1)), e.index(numColumnTiles() - 1));
+  return {group, e.mul(at, e.index(tile.numPanels)), e.index(isLong ? kStepsAhead : 0),
+          e.index(kRate), tile.numPanels};
+}
+
+ProductEmitter::Share ProductEmitter::shareOut(Value numPieces, Value numTiles, Value number,
+                                               Value numSteps) {
+  auto ceilDiv = [&](Value lhs, Value rhs) -> Value {
+    return b.createOrFold<arith::CeilDivUIOp>(lhs, rhs);
+  };
+  Value piece = b.createOrFold<arith::DivUIOp>(e.mul(number, numPieces), numTiles);
+  Value firstTile = ceilDiv(e.mul(piece, numTiles), numPieces);
+  Value endTile = ceilDiv(e.mul(e.add(piece, e.index(1)), numTiles), numPieces);
+  Value count = e.max(e.sub(endTile, firstTile), e.index(1));
+  return {piece, e.mul(e.sub(number, firstTile), numSteps), ceilDiv(e.index(kRate), count)};
 }
 
 /// Asks for what `ahead` says at a step.
 void ProductEmitter::prefetchAhead(const Ahead &ahead, Value firstStep, Value step) {
   Value scaled = e.mul(e.add(ahead.start, step), ahead.rate);
-  Value at = e.add(firstStep, arith::ShRUIOp::create(b, scaled, e.index(16)));
-  for (int64_t panel = 0; panel < tile.numPanels; ++panel)
-    e.prefetch(weight,
-               {ahead.panels.group,
-                panelOf(ahead.panels.columnTile, panel * tile.panelWidth / tile.vectorWidth), at,
-                e.index(0)});
+  Value at = e.add(firstStep, arith::DivUIOp::create(b, scaled, e.index(kRate)));
+  for (int64_t panel = 0; panel < ahead.numPanels; ++panel)
+    e.prefetch(weight, {ahead.group, e.add(ahead.panel, e.index(panel)), at, e.index(0)});
 }
 
 /// Widens steps [firstStep, +numSteps) of a column tile's panels into `widened`.
@@ -193,19 +198,23 @@ public:
       : ProductEmitter(e, op, operands[1], op.getTable() ? operands[2] : Value()),
         columns(op.getResult().getType().getDimSize(1)),
         capacity(std::max(kSums, block * tile.columns())), packed(e.flatten(operands[0])),
-        result(result), sums(e.array({capacity})) {
+        result(result), sums(e.array({capacity})),
+        active(e.array({numGroups}, e.b.getIndexType())), done(e.array({}, e.b.getIndexType())) {
     if (isNarrow())
       widened = e.array({kWidenedSteps, tile.columns()});
   }
 
   void emit() {
     forBlocks(numColumnTiles(), [&](Value lower, Value upper) {
-      // As many column tiles as the buffer has room for.
+      // Few tokens: as many column tiles as the buffer has room for, so that a group's weights are read from front to back.
       Value room = b.createOrFold<arith::DivUIOp>(e.index(capacity),
                                                   e.mul(blockSize, e.index(tile.columns())));
-      e.loop(lower, upper, room, [&](Value columnTile) {
+      isFew = compare(arith::CmpIPredicate::ule, blockSize, e.index(tile.maxRows));
+      Value step = select(isFew, room, e.index(1));
+      findActive();
+      e.loop(lower, upper, step, [&](Value columnTile) {
         chunkStart = columnTile;
-        chunkSize = e.min(room, e.sub(upper, columnTile));
+        chunkSize = e.min(step, e.sub(upper, columnTile));
         addGroups();
       });
     });
@@ -219,13 +228,17 @@ private:
     Value place, width; // in `packed`: the first tile, and the columns of a token in a tile
   };
 
+  int64_t numItems() const {
+    return (numCommon > 0 ? 1 : 0) + (numChosen > 0 ? numGroups - numCommon : 0);
+  }
+  void findActive();
   void addGroups();
   Item getItem(Value number);
   void addItem(const Item &item);
   void addTiles(const Item &item, Value columnTile, Value group, Value numGroups, Value firstStep,
                 Value numSteps, bool fromWidened);
   void addWidened(const Item &item, Value columnTile);
-  Panels getNext(const Item &item, Value columnTile);
+  Ahead lookAhead(Value group, Value columnTile, Value unit);
   void storeSums();
   Value sumPlace(Value columnTile, Value token) {
     return e.mul(e.add(e.mul(columnTile, blockSize), token), e.index(tile.columns()));
@@ -234,6 +247,10 @@ private:
   const int64_t columns, capacity;
   const Value packed, result;
   const Value sums; // [column tile of the chunk, token of the block, column of the tile], f32
+  const Value active;          // [groups]: those that some token of the block has
+  const Value done;            // units of the chunk that are computed: a tile with one group
+  Value numActive, numUnits;   // groups in `active`, units of a column tile
+  Value isFew;                 // whether each list of the block is one tile
   Value chunkStart, chunkSize; // column tiles
 };
 
@@ -244,9 +261,50 @@ void SpmmEmitter::addGroups() {
   Value numSums = e.mul(e.mul(chunkSize, blockSize), e.index(tile.columns()));
   e.loop(e.index(0), numSums, tile.vectorWidth,
          [&](Value i) { e.store(e.splat(e.f32(0), tile.vectorWidth), sums, i); });
-  int64_t numItems = (numCommon > 0 ? 1 : 0) + (numChosen > 0 ? numGroups - numCommon : 0);
-  e.loop(e.index(0), e.index(numItems), 1, [&](Value number) { addItem(getItem(number)); });
+  memref::StoreOp::create(b, e.index(0), done);
+  e.loop(e.index(0), e.index(numItems()), 1, [&](Value number) { addItem(getItem(number)); });
   storeSums();
+}
+
+/// Finds which groups the block's tokens have, and how many units a column tile takes.
+void SpmmEmitter::findActive() {
+  for (int64_t group = 0; group < numCommon; ++group)
+    memref::StoreOp::create(b, e.index(group), active, e.index(group));
+  numActive = e.index(numCommon);
+  numUnits = e.mul(cutTiles(e, blockSize, tile.maxRows).count, e.index(numCommon));
+  if (numChosen == 0)
+    return;
+  TableView view = viewTable();
+  SmallVector<Value> counts = e.loop(
+      e.index(0), e.index(numGroups - numCommon), 1, ValueRange{numActive, numUnits},
+      [&](Value group, ValueRange carried) {
+        Value size = e.sub(view.offset(e.add(group, e.index(1))), view.offset(group));
+        // A place behind the last one is written again.
+        memref::StoreOp::create(b, e.add(group, e.index(numCommon)), active, carried[0]);
+        return SmallVector<Value>{
+            e.add(carried[0], e.min(size, e.index(1))),
+            e.add(carried[1], cutTiles(e, size, tile.maxRows).count)};
+      });
+  numActive = counts[0];
+  numUnits = counts[1];
+}
+
+/// What a unit asks for: while a column tile is computed, in even shares the panels of the next one.
+SpmmEmitter::Ahead SpmmEmitter::lookAhead(Value group, Value columnTile, Value unit) {
+  Ahead near = ProductEmitter::lookAhead(group, columnTile);
+  Value scaled = e.mul(unit, numActive);
+  Value number = b.createOrFold<arith::DivUIOp>(scaled, numUnits),
+        rest = b.createOrFold<arith::RemUIOp>(scaled, numUnits);
+  Value next = e.min(e.add(columnTile, e.index(1)), e.index(numColumnTiles() - 1));
+  Ahead far;
+  far.group = memref::LoadOp::create(b, active, number);
+  far.panel = e.mul(next, e.index(tile.numPanels));
+  // start * rate = rest / numUnits * depth
+  far.rate = b.createOrFold<arith::DivUIOp>(e.mul(numActive, e.index(kRate)), numUnits);
+  far.start = b.createOrFold<arith::DivUIOp>(e.mul(rest, e.index(depth)), numActive);
+  return {select(isFew, near.group, far.group), select(isFew, near.panel, far.panel),
+          select(isFew, near.start, far.start), select(isFew, near.rate, far.rate),
+          tile.numPanels};
 }
 
 SpmmEmitter::Item SpmmEmitter::getItem(Value number) {
@@ -303,8 +361,9 @@ void SpmmEmitter::addTiles(const Item &item, Value columnTile, Value group, Valu
   Value weightTile = e.add(chunkStart, columnTile);
   Value skipped = fromWidened ? e.add(e.mul(group, e.index(depth)), firstStep) : e.index(0);
   EvenCut tiles = cutTiles(e, item.list.numTokens, tile.maxRows);
-  Panels next = getNext(item, columnTile);
   e.loop(e.index(0), tiles.count, 1, [&](Value number) {
+    Value unit = memref::LoadOp::create(b, done);
+    memref::StoreOp::create(b, e.add(unit, numGroups), done);
     Value start = tiles.start(e, number);
     Value numRows = e.sub(tiles.start(e, e.add(number, e.index(1))), start);
     Value tilePlace = e.add(e.add(item.place, e.mul(start, item.width)), e.mul(skipped, numRows));
@@ -321,9 +380,7 @@ void SpmmEmitter::addTiles(const Item &item, Value columnTile, Value group, Valu
                       [this](int64_t vector, Value step) { return loadWidened(vector, step); },
                       [](Value) {}};
             Value at = e.add(group, outer);
-            Panels far = {e.min(e.add(next.group, outer), e.index(this->numGroups - 1)),
-                          next.columnTile};
-            Ahead ahead = lookAhead(tiles, number, e.index(depth), {at, weightTile}, far);
+            Ahead ahead = lookAhead(at, weightTile, e.add(unit, outer));
             return {left,
                     [this, at, weightTile](int64_t vector, Value step) {
                       return loadWeight(at, weightTile, vector, step);
@@ -340,15 +397,6 @@ void SpmmEmitter::addTiles(const Item &item, Value columnTile, Value group, Valu
       }
     });
   });
-}
-
-/// What an item's tiles need after `columnTile`: the same groups' next column tile in the chunk, or the next group's first one.
-SpmmEmitter::Panels SpmmEmitter::getNext(const Item &item, Value columnTile) {
-  Value next = e.add(columnTile, e.index(1));
-  Value isLast = compare(arith::CmpIPredicate::eq, next, chunkSize);
-  Value group = e.min(e.add(item.firstGroup, item.numGroups), e.index(numGroups - 1));
-  return {select(isLast, group, item.firstGroup),
-          e.add(chunkStart, select(isLast, e.index(0), next))};
 }
 
 /// Stores the sums of the chunk in the result.
@@ -411,10 +459,17 @@ public:
   }
 
 private:
-  void addTask(Value task);
-  Panels getNext(Value group, Value columnTile);
+  /// A task: a column tile of a group.
+  struct Task {
+    Value number, isCommon, group, columnTile;
+  };
+  int64_t numCommonTasks() const { return numCommon * numColumnTiles(); }
+  int64_t numTasks() const { return numGroups * numColumnTiles(); }
+  Task getTask(Value number);
+  void addTask(Value number);
+  Ahead lookAhead(const Task &task, const EvenCut &tiles, Value number);
   void clear(Value group, Value columnTile);
-  void addTiles(const List &list, Value group, Value columnTile, bool fromWidened);
+  void addTiles(const List &list, const Task &task, bool fromWidened);
   void storeTile(ValueRange sums, ValueRange tokens, Value column, ArrayRef<Segment> segments);
 
   const int64_t groupWidth, chunk, inputWidth;
@@ -425,38 +480,57 @@ private:
 
 } // namespace
 
-void SddmmEmitter::addTask(Value task) {
-  Value group = e.div(task, numColumnTiles()), columnTile = e.rem(task, numColumnTiles());
-  Value isCommon = compare(arith::CmpIPredicate::ult, group, e.index(numCommon));
+/// The tasks of common groups are spread evenly among those of the others, which have fewer tokens: task c of them is the last of the block's tasks
+/// [c, c + 1) * numTasks / numCommonTasks.
+SddmmEmitter::Task SddmmEmitter::getTask(Value number) {
+  Value numBefore = e.div(e.mul(number, e.index(numCommonTasks())), numTasks());
+  Value numAfter =
+      e.div(e.mul(e.add(number, e.index(1)), e.index(numCommonTasks())), numTasks());
+  Value isCommon = compare(arith::CmpIPredicate::ne, numBefore, numAfter);
+  Value rank = select(isCommon, numBefore,
+                      e.add(e.sub(number, numBefore), e.index(numCommonTasks())));
+  return {number, isCommon, e.div(rank, numColumnTiles()), e.rem(rank, numColumnTiles())};
+}
+
+void SddmmEmitter::addTask(Value number) {
+  Task task = getTask(number);
   auto multiply = [&] {
-    List list = listTokens(isCommon, e.sub(group, e.index(numCommon)));
-    fillPlaces(list, isCommon);
-    auto direct = [&] { addTiles(list, group, columnTile, /*fromWidened=*/false); };
+    List list = listTokens(task.isCommon, e.sub(task.group, e.index(numCommon)));
+    fillPlaces(list, task.isCommon);
+    auto direct = [&] { addTiles(list, task, /*fromWidened=*/false); };
     if (!widened)
       return direct();
     auto wide = [&] {
-      widenPanels(group, columnTile, firstColumn, numSteps);
-      addTiles(list, group, columnTile, /*fromWidened=*/true);
+      widenPanels(task.group, task.columnTile, firstColumn, numSteps);
+      addTiles(list, task, /*fromWidened=*/true);
     };
     Value several = compare(arith::CmpIPredicate::ugt, list.numTokens, e.index(tile.maxRows));
     e.branch(several, wide, direct);
   };
   if (numCommon == numGroups)
     return multiply();
-  Value clears = arith::AndIOp::create(
-      b, isFirst, compare(arith::CmpIPredicate::uge, group, e.index(numCommon)));
-  e.branch(clears, [&] { clear(group, columnTile); });
+  Value isOther = compare(arith::CmpIPredicate::uge, task.group, e.index(numCommon));
+  e.branch(arith::AndIOp::create(b, isFirst, isOther), [&] { clear(task.group, task.columnTile); });
   if (numChosen == 0)
-    return e.branch(isCommon, multiply);
+    return e.branch(task.isCommon, multiply);
   multiply();
 }
 
-/// The task that follows that of a group's column tile.
-SddmmEmitter::Panels SddmmEmitter::getNext(Value group, Value columnTile) {
-  Value next = e.add(columnTile, e.index(1));
-  Value isLast = compare(arith::CmpIPredicate::eq, next, e.index(numColumnTiles()));
-  return {select(isLast, e.min(e.add(group, e.index(1)), e.index(numGroups - 1)), group),
-          select(isLast, e.index(0), next)};
+/// What a tile asks for: that of a list of one tile what it needs itself; else a share of what follows, a common group's task of all tasks up to the next
+/// common one, any other of the next.
+SddmmEmitter::Ahead SddmmEmitter::lookAhead(const Task &task, const EvenCut &tiles, Value number) {
+  Ahead near = ProductEmitter::lookAhead(task.group, task.columnTile);
+  int64_t numOthers = numTasks() - numCommonTasks();
+  int64_t period = llvm::divideCeil(numOthers, std::max<int64_t>(numCommonTasks(), 1));
+  Value numPieces = select(task.isCommon, e.index(std::max<int64_t>(period, 1)), e.index(1));
+  Share share = shareOut(numPieces, tiles.count, number, numSteps);
+  Value after = e.add(e.add(task.number, e.index(1)), share.piece);
+  Task next = getTask(e.min(after, e.index(numTasks() - 1)));
+  Value panel = e.mul(next.columnTile, e.index(tile.numPanels));
+  Value isOnly = compare(arith::CmpIPredicate::eq, tiles.count, e.index(1));
+  return {select(isOnly, near.group, next.group), select(isOnly, near.panel, panel),
+          select(isOnly, near.start, share.start), select(isOnly, near.rate, share.rate),
+          tile.numPanels};
 }
 
 /// Clears the columns of a task for all tokens of the block.
@@ -470,11 +544,11 @@ void SddmmEmitter::clear(Value group, Value columnTile) {
                });
 }
 
-void SddmmEmitter::addTiles(const List &list, Value group, Value columnTile, bool fromWidened) {
+void SddmmEmitter::addTiles(const List &list, const Task &task, bool fromWidened) {
+  Value group = task.group, columnTile = task.columnTile;
   EvenCut tiles = cutTiles(e, list.numTokens, tile.maxRows);
-  Panels next = getNext(group, columnTile);
   e.loop(e.index(0), tiles.count, 1, [&](Value number) {
-    Ahead ahead = lookAhead(tiles, number, numSteps, {group, columnTile}, next);
+    Ahead ahead = lookAhead(task, tiles, number);
     Value start = tiles.start(e, number);
     Value numRows = e.sub(tiles.start(e, e.add(number, e.index(1))), start);
     tile.forRows(numRows, [&](int64_t rows) {
