@@ -9,15 +9,17 @@ SAMPLING ?= --temperature 0.6 --top-p 0.9 --seed 3
 # What reads hostile input; none of it needs MLIR, so it builds with sanitizers in a minute.
 SANITIZED := mohd-format-tests mohd-runtime-tests MohdModelTests MohdRunTests \
   FuzzBundleTests FuzzConfigTests FuzzExprTests FuzzJsonTests FuzzSafetensorsTests
+# What has threads, for ThreadSanitizer.
+THREADED := mohd-runtime-tests
 PYTHON = $(shell scripts/setup --print-python)
 RUN_PYTHON = PYTHONPATH=python $(PYTHON)
 
-.PHONY: help setup build sanitized demo check bench lint format docs clean
+.PHONY: help setup build sanitized threads demo check bench lint format docs clean
 .DEFAULT_GOAL := build
 
 help:
 	@echo 'make demo     install, build, compile the example model, generate text, compare its logits with PyTorch'
-	@echo 'make check    install, build, run every test, those of hostile input with sanitizers too'
+	@echo 'make check    install, build, run every test, those of hostile input and of threads with sanitizers too'
 	@echo 'make bench    measure beside other software (25 minutes) and write docs/performance.md anew'
 	@echo 'make build    install and build into $(BUILD)/ (the default)'
 	@echo 'make lint     check the house rules;  make format fixes what can be fixed'
@@ -40,14 +42,20 @@ build-asan/build.ninja: CMakePresets.json | setup
 sanitized: setup build-asan/build.ninja
 	ninja -C build-asan $(SANITIZED)
 
+build-tsan/build.ninja: CMakePresets.json | setup
+	cmake --preset tsan
+
+threads: setup build-tsan/build.ninja
+	ninja -C build-tsan $(THREADED)
+
 demo: build
 	$(BUILD)/bin/mohd-compile $(EXAMPLE) --target=cpu:native -o $(BUILD)/demo.mohdb
 	$(BUILD)/bin/mohd-run $(BUILD)/demo.mohdb --prompt '$(PROMPT)' --echo --max-new-tokens $(TOKENS) $(SAMPLING)
 	@echo python -m mohd.compare $(EXAMPLE) --text examples/sample.txt
 	@$(RUN_PYTHON) -m mohd.compare $(EXAMPLE) --text examples/sample.txt
 
-check: build sanitized
-	@scripts/check --build $(BUILD) --sanitized build-asan --python $(PYTHON)
+check: build sanitized threads
+	@scripts/check --build $(BUILD) --sanitized build-asan --sanitized build-tsan --python $(PYTHON)
 
 bench: build
 	bench/run --build $(BUILD)
@@ -63,4 +71,4 @@ docs: build
 	scripts/gen_docs
 
 clean:
-	rm -rf $(BUILD) build-asan
+	rm -rf $(BUILD) build-asan build-tsan

@@ -21,7 +21,8 @@ std::vector<ScheduledWeight> mlir::mohd::getScheduledWeights(ModuleOp module) {
     weight.source = entry.getAs<StringAttr>("source").str();
     weight.shape = type.getShape().vec();
     weight.layout = weightLayout(type, entry.getAs<DenseI64ArrayAttr>("expanded_shape"),
-                                 entry.getAs<DenseI64ArrayAttr>("permutation"));
+                                 entry.getAs<DenseI64ArrayAttr>("permutation"),
+                                 entry.getAs<IntegerAttr>("panels"));
   }
   return weights;
 }
@@ -135,34 +136,52 @@ void mlir::mohd::addTarget(Manifest &manifest, ModuleOp module, const TargetInfo
   }
 }
 
-int64_t mlir::mohd::addWeights(Manifest &manifest, const std::vector<ScheduledWeight> &weights,
-                               bool external, int64_t container) {
+/// The size from which on a segment takes no further weight: enough segments for the CPUs of a large machine, none of them tiny.
+static int64_t getSegmentSize(const std::vector<ScheduledWeight> &weights) {
+  constexpr int64_t kSegments = 16, kSmallest = 256 << 10;
+  int64_t total = 0;
+  for (const ScheduledWeight &weight : weights)
+    total += tensorBytes(weight.layout.type, weight.shape.data(), weight.shape.size()).value_or(0);
+  return std::max(total / kSegments, kSmallest);
+}
+
+std::vector<WeightContainer> mlir::mohd::addWeights(Manifest &manifest,
+                                                    const std::vector<ScheduledWeight> &weights,
+                                                    bool external, int64_t segment) {
   std::vector<std::string> names = getWeightNames(weights);
-  int64_t end = 0;
+  std::vector<WeightContainer> containers;
+  const int64_t segmentSize = getSegmentSize(weights);
   for (auto [weight, name] : llvm::zip_equal(weights, names)) {
+    if (containers.empty() || (!external && containers.back().size >= segmentSize))
+      containers.push_back({manifest.weights.size(), 0, 0});
+    WeightContainer &container = containers.back();
     WeightInfo &info = manifest.weights.emplace_back();
     info.name = name;
     info.dtype = weight.layout.type;
     info.shape = weight.shape;
     info.external = external;
-    info.container = container;
-    info.offset = llvm::alignTo(end, kBufferAlign);
+    info.container = external ? 0 : segment + int64_t(containers.size()) - 1;
+    info.offset = llvm::alignTo(container.size, kBufferAlign);
     info.size = tensorBytes(info.dtype, info.shape.data(), info.shape.size()).value_or(0);
-    end = info.offset + info.size;
+    container.size = info.offset + info.size;
+    ++container.count;
   }
-  return end;
+  return containers;
 }
 
 Status mlir::mohd::produceWeights(const Manifest &manifest,
                                   const std::vector<ScheduledWeight> &weights,
-                                  const WeightSource &source, const ByteSink &sink) {
+                                  WeightContainer container, const WeightSource &source,
+                                  const ByteSink &sink) {
   static const char zeros[kBufferAlign] = {};
   int64_t written = 0;
   std::vector<char> buffer;
-  for (auto [weight, info] : llvm::zip_equal(weights, manifest.weights)) {
+  for (size_t i = container.first; i < container.first + container.count; ++i) {
+    const WeightInfo &info = manifest.weights[i];
     MOHDRT_TRY(sink(zeros, info.offset - written));
     buffer.resize(info.size);
-    MOHDRT_TRY(source.readTensor(weight.source, weight.layout, buffer.data(), buffer.size()));
+    MOHDRT_TRY(
+        source.readTensor(weights[i].source, weights[i].layout, buffer.data(), buffer.size()));
     MOHDRT_TRY(sink(buffer.data(), buffer.size()));
     written = info.offset + info.size;
   }

@@ -35,14 +35,22 @@ Status addEntryPoints(::mohdrt::Manifest &manifest, ModuleOp module,
 void addTarget(::mohdrt::Manifest &manifest, ModuleOp module, const TargetInfo &target,
                int64_t segment, bool weightsAsInputs);
 
-/// Describes the weights as laid out one after the other from offset 0 of a container, 64-byte aligned; returns the container's size.
-int64_t addWeights(::mohdrt::Manifest &manifest, const std::vector<ScheduledWeight> &weights,
-                   bool external, int64_t container);
+/// Weights that lie in one container: those from `first` on, `size` bytes.
+struct WeightContainer {
+  size_t first = 0, count = 0;
+  int64_t size = 0;
+};
 
-/// Hands the bytes of that container to `sink`, a weight at a time.
+/// Describes the weights as laid out one after the other, 64-byte aligned: all in the external file 0, or in segments from `segment` on
+/// (a runtime checks several segments at once, as it cannot with the bytes of one). Returns the containers.
+std::vector<WeightContainer> addWeights(::mohdrt::Manifest &manifest,
+                                        const std::vector<ScheduledWeight> &weights, bool external,
+                                        int64_t segment);
+
+/// Hands the bytes of a container to `sink`, a weight at a time.
 Status produceWeights(const ::mohdrt::Manifest &manifest,
-                      const std::vector<ScheduledWeight> &weights, const WeightSource &source,
-                      const ::mohdrt::ByteSink &sink);
+                      const std::vector<ScheduledWeight> &weights, WeightContainer container,
+                      const WeightSource &source, const ::mohdrt::ByteSink &sink);
 
 } // namespace mlir::mohd
 

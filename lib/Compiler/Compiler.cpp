@@ -57,7 +57,8 @@ private:
   Status addWeightData();
   Status writeText(const std::string &text) const;
   Status writeBundleFile();
-  Result<OutputFile> writeExternalWeights(const std::string &path, int64_t size);
+  Result<OutputFile> writeExternalWeights(const std::string &path, WeightContainer all);
+  void addWeightSegment(WeightContainer container, std::string name);
   Status dump(const std::string &name, const std::string &text) const;
   std::string keepReproducer(ModuleOp module) const;
 
@@ -280,7 +281,8 @@ Status Compilation::runPhase(ModuleOp target, Phase phase, const TargetInfo &inf
   // For the reproducer; an .mlir file is its own.
   OwningOpRef<ModuleOp> before = config ? target.clone() : nullptr;
   PassManager passes(&context);
-  entry.build(passes, {options.reference, info.vectorLanes, info.convertsF16});
+  entry.build(passes, {options.reference, info.vectorLanes, info.vectorRegisters, info.l2Bytes,
+                       info.convertsF16});
   if (succeeded(passes.run(target)))
     return dump(std::to_string(unsigned(phase)) + "-" + entry.name.str() + "-" + info.arch +
                     ".mlir",
@@ -334,17 +336,27 @@ Status Compilation::writeText(const std::string &text) const {
 }
 
 /// Writes the weights beside the bundle; the caller gives the file its name once the bundle is there.
-Result<OutputFile> Compilation::writeExternalWeights(const std::string &path, int64_t size) {
+Result<OutputFile> Compilation::writeExternalWeights(const std::string &path, WeightContainer all) {
   Result<OutputFile> file = OutputFile::create(path);
   if (!file.ok())
     return file;
   Sha256 hash;
-  MOHDRT_TRY(produceWeights(manifest, weights, *source, [&](const void *data, size_t bytes) {
+  MOHDRT_TRY(produceWeights(manifest, weights, all, *source, [&](const void *data, size_t bytes) {
     hash.update(data, bytes);
     return file->append(data, bytes);
   }));
-  manifest.files.push_back({llvm::sys::path::filename(path).str(), size, hash.finish()});
+  manifest.files.push_back({llvm::sys::path::filename(path).str(), all.size, hash.finish()});
   return file;
+}
+
+void Compilation::addWeightSegment(WeightContainer container, std::string name) {
+  SegmentData &segment = segments.emplace_back();
+  segment.name = std::move(name);
+  segment.size = container.size;
+  segment.align = kWeightsSegmentAlign;
+  segment.produce = [this, container](const ByteSink &sink) {
+    return produceWeights(manifest, weights, container, *source, sink);
+  };
 }
 
 void Compilation::describeProducer() {
@@ -364,24 +376,19 @@ Status Compilation::addWeightData() {
                       ": 'mohd.weight' ops need a model folder, or --weights=none to make them "
                       "inputs");
   bool external = options.weights == WeightsMode::External;
-  int64_t size = addWeights(manifest, weights, external, external ? 0 : segments.size());
+  std::vector<WeightContainer> containers =
+      addWeights(manifest, weights, external, segments.size());
   if (external) {
     llvm::StringRef stem(options.output);
     stem.consume_back(".mohdb");
-    Result<OutputFile> file = writeExternalWeights(stem.str() + ".mohdw", size);
+    Result<OutputFile> file = writeExternalWeights(stem.str() + ".mohdw", containers.front());
     if (!file.ok())
       return file.status();
     externalFile.emplace(std::move(*file));
     return Status();
   }
-  SegmentData segment;
-  segment.name = "weights";
-  segment.size = size;
-  segment.align = kWeightsSegmentAlign;
-  segment.produce = [this](const ByteSink &sink) {
-    return produceWeights(manifest, weights, *source, sink);
-  };
-  segments.push_back(std::move(segment));
+  for (const WeightContainer &container : containers)
+    addWeightSegment(container, "weights." + std::to_string(&container - containers.data()));
   return Status();
 }
 

@@ -145,7 +145,7 @@ private:
       return list.empty() ? DenseI64ArrayAttr() : builder.getDenseI64ArrayAttr(list);
     };
     return WeightOp::create(builder, loc, RankedTensorType::get(shape, weightElement), source,
-                            attribute(expanded), attribute(permutation));
+                            attribute(expanded), attribute(permutation), IntegerAttr());
   }
 
   //===--------------------------------------------------------------------===//
@@ -329,7 +329,7 @@ OwningOpRef<ModuleOp> importModel(MLIRContext &context, const ModelConfig &confi
 }
 
 TensorLayout weightLayout(RankedTensorType type, DenseI64ArrayAttr expandedShape,
-                          DenseI64ArrayAttr permutation) {
+                          DenseI64ArrayAttr permutation, IntegerAttr panels) {
   Type element = type.getElementType();
   TensorLayout layout;
   layout.type = element.isBF16() ? DType::BF16 : element.isF16() ? DType::F16 : DType::F32;
@@ -337,6 +337,8 @@ TensorLayout weightLayout(RankedTensorType type, DenseI64ArrayAttr expandedShape
     layout.expanded = expandedShape.asArrayRef().vec();
   if (permutation)
     layout.permutation = permutation.asArrayRef().vec();
+  if (panels)
+    layout.panel = panels.getInt();
   return layout;
 }
 

@@ -206,10 +206,75 @@ void narrow(DType type, const float *source, void *target, int64_t count) {
   }
 }
 
+/// `layout`, which cuts whole panels from the result's last axis, as an expansion and a permutation.
+static TensorLayout splitPanels(const std::vector<int64_t> &view, TensorLayout layout) {
+  std::vector<int64_t> permutation = layout.permutation;
+  for (size_t i = 0; permutation.size() < view.size(); ++i)
+    permutation.push_back(static_cast<int64_t>(i));
+  const int64_t cut = permutation.back(); // becomes axes `cut` and `cut` + 1
+  layout.expanded = view;
+  layout.expanded[static_cast<size_t>(cut)] /= layout.panel;
+  layout.expanded.insert(layout.expanded.begin() + cut + 1, layout.panel);
+  for (int64_t &axis : permutation)
+    axis += axis > cut ? 1 : 0;
+  permutation.insert(permutation.end() - 2, cut); // [.., panels, R, P]
+  permutation.back() = cut + 1;
+  layout.permutation = std::move(permutation);
+  layout.panel = 0;
+  return layout;
+}
+
+/// Cuts the last axis of `plain` [G, R, C] into panels, with zeros behind column C.
+static void padPanels(const std::vector<char> &plain, const int64_t (&extents)[3], int64_t panel,
+                      int64_t elementSize, char *target) {
+  const auto [groups, rows, columns] = extents;
+  const int64_t panels = (columns + panel - 1) / panel;
+  const char *from = plain.data();
+  for (int64_t group = 0; group < groups; ++group)
+    for (int64_t row = 0; row < rows; ++row)
+      for (int64_t column = 0; column < columns; column += panel) {
+        const int64_t width = std::min(panel, columns - column);
+        char *to =
+            target + (((group * panels + column / panel) * rows + row) * panel) * elementSize;
+        std::memcpy(to, from, static_cast<size_t>(width * elementSize));
+        std::memset(to + width * elementSize, 0,
+                    static_cast<size_t>((panel - width) * elementSize));
+        from += width * elementSize;
+      }
+}
+
+/// copyTensor for a layout with panels; `count` is the tensor's number of elements.
+static Status copyPanels(const std::vector<int64_t> &shape, const TensorLayout &layout,
+                         int64_t count, const ElementReader &read, void *target,
+                         size_t targetBytes) {
+  const std::vector<int64_t> &view = layout.expanded.empty() ? shape : layout.expanded;
+  if (view.size() != 3 || layout.panel < 1)
+    return Status(StatusCode::Internal, "only a view of rank 3 has panels");
+  int64_t extents[3];
+  for (size_t i = 0; i < 3; ++i)
+    extents[i] = view[layout.permutation.empty() ? i : static_cast<size_t>(layout.permutation[i])];
+  if (extents[2] % layout.panel == 0)
+    return copyTensor(shape, splitPanels(view, layout), read, target, targetBytes);
+  const int64_t elementSize = ::mohdrt::dtypeSize(layout.type);
+  const int64_t padded = (extents[2] + layout.panel - 1) / layout.panel * layout.panel;
+  int64_t paddedBytes;
+  if (__builtin_mul_overflow(extents[0] * extents[1] * elementSize, padded, &paddedBytes) ||
+      static_cast<size_t>(paddedBytes) != targetBytes)
+    return Status(StatusCode::Internal, "target does not have the padded tensor's size");
+  TensorLayout whole = layout;
+  whole.panel = 0;
+  std::vector<char> plain(static_cast<size_t>(count * elementSize));
+  MOHDRT_TRY(copyTensor(shape, whole, read, plain.data(), plain.size()));
+  padPanels(plain, extents, layout.panel, elementSize, static_cast<char *>(target));
+  return Status();
+}
+
 Status copyTensor(const std::vector<int64_t> &shape, const TensorLayout &layout,
                   const ElementReader &read, void *target, size_t targetBytes) {
   int64_t count = 0;
   MOHDRT_TRY(checkLayout(shape, layout, count));
+  if (layout.panel != 0)
+    return copyPanels(shape, layout, count, read, target, targetBytes);
   if (static_cast<size_t>(count * ::mohdrt::dtypeSize(layout.type)) != targetBytes)
     return Status(StatusCode::Internal, "target does not have the tensor's size");
   if (count == 0)

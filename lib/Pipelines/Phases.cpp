@@ -30,6 +30,11 @@ static void buildPlan(OpPassManager &passes, const PhaseOptions &options) {
 }
 
 static void buildSchedule(OpPassManager &passes, const PhaseOptions &options) {
+  if (!options.reference) {
+    passes.addNestedPass<func::FuncOp>(
+        createTileProductsPass({options.lanes, options.registers, options.l2Bytes}));
+    passes.addPass(createCSEPass()); // one list and one packing for projections of the same tokens
+  }
   passes.addPass(createOutlineDispatchesPass({options.reference, options.lanes}));
   if (options.reference)
     buildReferencePipeline(passes);
@@ -66,6 +71,10 @@ struct PhasePipelineOptions : PassPipelineOptions<PhasePipelineOptions> {
                          llvm::cl::desc("Lower every op by its reference lowering")};
   Option<int64_t> lanes{*this, "lanes", llvm::cl::init(8),
                         llvm::cl::desc("f32 lanes of the target's vectors")};
+  Option<int64_t> registers{*this, "registers", llvm::cl::init(16),
+                            llvm::cl::desc("Vector registers of the target")};
+  Option<int64_t> l2Bytes{*this, "l2-bytes", llvm::cl::init(256 << 10),
+                          llvm::cl::desc("Bytes of the target's second-level data cache")};
   Option<bool> convertsF16{
       *this, "converts-f16", llvm::cl::init(true),
       llvm::cl::desc("The target has instructions for conversions between f16 and f32")};
@@ -77,6 +86,7 @@ void mlir::mohd::registerPhasePipelines() {
     PassPipelineRegistration<PhasePipelineOptions>(
         ("mohd-pipeline-" + info.name).str(), info.summary,
         [build = info.build](OpPassManager &passes, const PhasePipelineOptions &options) {
-          build(passes, {options.reference, options.lanes, options.convertsF16});
+          build(passes, {options.reference, options.lanes, options.registers, options.l2Bytes,
+                         options.convertsF16});
         });
 }

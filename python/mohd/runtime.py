@@ -58,7 +58,7 @@ class _Tensor(ctypes.Structure):
 
 class _ContextOptions(ctypes.Structure):
     _fields_ = [("struct_size", ctypes.c_size_t), ("device", ctypes.c_char_p), ("threads", ctypes.c_uint32),
-                ("allocator", ctypes.c_void_p)]
+                ("allocator", ctypes.c_void_p), ("pin_threads", ctypes.c_int32)]
 
 
 _u32, _size, _handle, _text = ctypes.c_uint32, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_char_p
@@ -226,18 +226,22 @@ class Module:
         text = library().mohd_module_manifest(self._handle, size)
         return json.loads(ctypes.string_at(text, size.value))
 
-    def context(self, threads=0):
-        """A new context; `threads` 0: MOHD_THREADS, or the CPUs this process may use."""
-        return Context(self, threads)
+    def context(self, threads=0, pin_threads=None):
+        """A new context; `threads` 0: MOHD_THREADS, or the CPUs this process may use.
+
+        `pin_threads` pins the pool's workers, each to a CPU; None: if MOHD_PIN_THREADS is 1.
+        """
+        return Context(self, threads, pin_threads)
 
 
 class Context:
     """A place to run a module: threads and workspace. One thread at a time may use it."""
 
-    def __init__(self, module, threads=0):
+    def __init__(self, module, threads=0, pin_threads=None):
         self.module, self._handle, self._reserved = module, None, 0
         handle = ctypes.c_void_p()
-        _check(library().mohd_context_create(module._handle, _new(_ContextOptions, threads=threads), handle))
+        options = _new(_ContextOptions, threads=threads, pin_threads={None: 0, True: 1, False: -1}[pin_threads])
+        _check(library().mohd_context_create(module._handle, options, handle))
         self._handle = handle
 
     def __del__(self):

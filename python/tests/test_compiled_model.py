@@ -113,6 +113,13 @@ def test_results_do_not_depend_on_threads(small):
     assert (results[0] == results[1]).all() and (results[0] == results[2]).all()
 
 
+def test_pinned_threads(small):
+    module, _ = small
+    assert module.context(1, pin_threads=True).threads == module.context(1, pin_threads=False).threads == 1
+    with pytest.raises(mohd.MohdError, match="at least 1024 CPUs to pin 1024 threads to"):
+        module.context(1024, pin_threads=True)
+
+
 @pytest.mark.parametrize("name,values", [("tokens", [29]), ("tokens", [-1]), ("position", [65]), ("sequence", [1]), ("rows", [1])])
 def test_index_outside_its_range_is_refused(small, name, values):
     module, _ = small

@@ -4,6 +4,7 @@
 #include "errors.h"
 #include "module.h"
 
+#include <cstddef>
 #include <cstring>
 
 using namespace mohdrt;
@@ -24,13 +25,14 @@ Status requirePointer(const void *pointer, const char *name) {
   return pointer ? Status() : invalidArgument(std::string(name) + " must not be NULL");
 }
 
-/// `options` may be null; a struct smaller than this version's is an error.
-template <typename T> Status checkStruct(const T *options, const char *name) {
-  if (!options || options->struct_size >= sizeof(T))
+/// `options` may be null; a struct smaller than its first version, of `smallest` bytes, is an error.
+template <typename T>
+Status checkStruct(const T *options, const char *name, size_t smallest = sizeof(T)) {
+  if (!options || options->struct_size >= smallest)
     return Status();
   return invalidArgument(std::string(name) + ": struct_size " +
                          std::to_string(options->struct_size) + ", expected at least " +
-                         std::to_string(sizeof(T)));
+                         std::to_string(smallest));
 }
 
 Result<LoadOptions> readLoadOptions(const mohd_load_options_t *options) {
@@ -99,7 +101,8 @@ Status describeOne(const std::vector<TensorSpec> &tensors, const char *what, uin
 }
 
 Result<ContextOptions> readContextOptions(const mohd_context_options_t *options) {
-  MOHDRT_TRY(checkStruct(options, "mohd_context_options_t"));
+  MOHDRT_TRY(checkStruct(options, "mohd_context_options_t",
+                         offsetof(mohd_context_options_t, pin_threads)));
   ContextOptions result;
   if (!options)
     return result;
@@ -114,6 +117,8 @@ Result<ContextOptions> readContextOptions(const mohd_context_options_t *options)
     result.allocator = *options->allocator;
   }
   result.threads = options->threads;
+  if (options->struct_size >= offsetof(mohd_context_options_t, pin_threads) + sizeof(int32_t))
+    result.pinThreads = options->pin_threads;
   return result;
 }
 

@@ -5,29 +5,13 @@
 
 #include "cpu_count.h"
 #include "errors.h"
+#include "float_environment.h"
 
 #include <algorithm>
 #include <cstdlib>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 namespace mohdrt {
 namespace {
-
-/// Gives kernels the default floating-point environment on the caller's thread, as workers have it:
-/// with another rounding mode or flushed denormals, values would depend on who does a task.
-class DefaultFloatEnvironment {
-public:
-#if defined(__x86_64__)
-  DefaultFloatEnvironment() : saved_(_mm_getcsr()) { _mm_setcsr(0x1f80); }
-  ~DefaultFloatEnvironment() { _mm_setcsr(saved_); }
-
-private:
-  unsigned saved_;
-#endif
-};
 
 std::string dispatchName(const CompiledDispatch &dispatch, const char *what) {
   return std::string(what) + " of kernel '" + dispatch.kernel->name + "'";
@@ -40,7 +24,18 @@ Result<Context *> Context::create(Module &module, const ContextOptions &options)
   Result<uint32_t> threads = resolveThreadCount(options.threads);
   if (!threads.ok())
     return threads.status();
-  return new Context(module, options, *threads);
+  Result<bool> pins = resolvePinning(options.pinThreads);
+  if (!pins.ok())
+    return pins.status();
+  Result<std::vector<int>> cpus = std::vector<int>();
+  if (*pins)
+    cpus = cpusForPinning(*threads);
+  if (!cpus.ok())
+    return cpus.status();
+  auto *context = new Context(module, options, *threads);
+  if (*pins)
+    context->pool_->pinWorkers(std::move(*cpus));
+  return context;
 }
 
 Context::Context(Module &module, const ContextOptions &options, uint32_t threads)
@@ -241,7 +236,7 @@ Status Context::run(uint32_t index, const TensorList &inputs, const TensorList &
 
 void Context::dispatchAll(const CompiledProgram &program, const EntryPlan &plan,
                           const TensorList &inputs, const TensorList &outputs, uint8_t *workspace) {
-  DefaultFloatEnvironment environment;
+  DefaultFloatEnvironment environment; // as workers have it
   ThreadPool::Lease lease(*pool_, threads_);
   const int64_t *params = plan.params.data(), *offsets = plan.offsets.data();
   for (size_t i = 0; i < program.dispatches.size(); ++i) {

@@ -24,6 +24,7 @@ struct EntryPlan {
 
 struct ContextOptions {
   uint32_t threads = 0;
+  int32_t pinThreads = 0;
   std::optional<mohd_allocator_t> allocator;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Affinity mask, cgroup quota and MOHD_THREADS.
+// Affinity mask, cgroup quota, MOHD_THREADS and MOHD_PIN_THREADS.
 #include "cpu_count.h"
 
 #include "mohd/format/json.h"
@@ -14,22 +14,6 @@
 
 namespace mohdrt {
 namespace {
-
-uint32_t affinityCpuCount() {
-  for (int capacity = 1024; capacity <= 1 << 20; capacity *= 2) {
-    cpu_set_t *set = CPU_ALLOC(capacity);
-    if (!set)
-      break;
-    const size_t size = CPU_ALLOC_SIZE(capacity);
-    const bool ok = ::sched_getaffinity(0, size, set) == 0;
-    const bool tooSmall = !ok && errno == EINVAL;
-    const int count = ok ? CPU_COUNT_S(size, set) : 0;
-    CPU_FREE(set);
-    if (!tooSmall)
-      return count > 0 ? static_cast<uint32_t>(count) : 1;
-  }
-  return 1;
-}
 
 /// Returns quota / period in CPUs rounded up; 0 when there is no limit.
 uint32_t quotaInCpus(long long quota, long long period) {
@@ -73,6 +57,24 @@ uint32_t lowestQuota(const std::string &root, std::string path, QuotaOf quotaOf)
 
 } // namespace
 
+std::vector<int> affinityCpus(pid_t thread) {
+  std::vector<int> cpus;
+  bool tooSmall = true;
+  for (int capacity = 1024; tooSmall && capacity <= 1 << 20; capacity *= 2) {
+    cpu_set_t *set = CPU_ALLOC(capacity);
+    if (!set)
+      break;
+    const size_t size = CPU_ALLOC_SIZE(capacity);
+    const bool ok = ::sched_getaffinity(thread, size, set) == 0;
+    tooSmall = !ok && errno == EINVAL;
+    for (int cpu = 0; ok && cpu < capacity; ++cpu)
+      if (CPU_ISSET_S(cpu, size, set))
+        cpus.push_back(cpu);
+    CPU_FREE(set);
+  }
+  return cpus;
+}
+
 uint32_t cgroupCpuQuota(const std::string &root, const std::string &self) {
   std::ifstream file(self);
   uint32_t lowest = 0;
@@ -96,7 +98,8 @@ uint32_t cgroupCpuQuota(const std::string &root, const std::string &self) {
 }
 
 uint32_t usableCpuCount() {
-  const uint32_t cpus = std::min(affinityCpuCount(), kMaxThreads);
+  const size_t inMask = std::max<size_t>(1, affinityCpus(0).size());
+  const uint32_t cpus = static_cast<uint32_t>(std::min<size_t>(inMask, kMaxThreads));
   const uint32_t quota = cgroupCpuQuota("/sys/fs/cgroup", "/proc/self/cgroup");
   return quota == 0 ? cpus : std::max(1u, std::min(cpus, quota));
 }
@@ -118,6 +121,33 @@ Result<uint32_t> resolveThreadCount(uint32_t requested) {
                                                    std::to_string(kMaxThreads) + ", got '" +
                                                    escapeForMessage(text, 40) + "'");
   return static_cast<uint32_t>(value);
+}
+
+Result<bool> resolvePinning(int32_t requested) {
+  if (requested < -1 || requested > 1)
+    return Status(StatusCode::InvalidArgument,
+                  "expected pin_threads to be -1, 0 or 1, got " + std::to_string(requested));
+  if (requested != 0)
+    return requested == 1;
+  const char *variable = std::getenv("MOHD_PIN_THREADS");
+  const std::string text = variable ? variable : "";
+  if (text != "" && text != "0" && text != "1")
+    return Status(StatusCode::InvalidArgument, "expected MOHD_PIN_THREADS to be 0 or 1, got '" +
+                                                   escapeForMessage(text, 40) + "'");
+  return text == "1";
+}
+
+Result<std::vector<int>> cpusForPinning(uint32_t threads) {
+  // The main thread's mask: the caller's own may have been narrowed to where it is pinned.
+  std::vector<int> cpus = affinityCpus(::getpid());
+  if (cpus.size() < threads)
+    return Status(StatusCode::InvalidArgument,
+                  "expected at least " + std::to_string(threads) + " CPUs to pin " +
+                      std::to_string(threads) + " threads to, got " + std::to_string(cpus.size()));
+  const auto callers = std::find(cpus.begin(), cpus.end(), ::sched_getcpu());
+  if (callers != cpus.end())
+    std::rotate(callers, callers + 1, cpus.end());
+  return cpus;
 }
 
 } // namespace mohdrt

@@ -2,9 +2,11 @@
 // The worker threads that all contexts of a process share.
 //
 // A run publishes each dispatch in a slot of its own and works on it itself; idle workers join.
-// They spin for a moment between dispatches and sleep on a futex after that. When several runs are
-// under way, only as many workers help as there are threads left over by the callers, so that N
-// contexts on N CPUs do not fight. Nothing here allocates after the pool has grown to its size.
+// Whoever waits spins at first, yields between looks after a while, and then sleeps on a futex.
+// Tasks are taken in ranges that shrink towards the end of a dispatch, so that tasks of unlike cost
+// end together. When several runs are under way, only as many workers help as there are threads
+// left over by the callers, so that N contexts on N CPUs do not fight. Nothing here allocates after
+// the pool has grown to its size.
 #ifndef MOHD_SRC_THREAD_POOL_H
 #define MOHD_SRC_THREAD_POOL_H
 
@@ -35,12 +37,17 @@ struct Slot;
 
 class ThreadPool {
 public:
-  /// Largest grid; leaves room for every thread to overshoot the end without overflow.
+  /// Largest grid; keeps the arithmetic on tasks far from overflow.
   static constexpr int64_t kMaxGrid = int64_t(1) << 48;
 
   /// Returns the process's pool with at least `threads` - 1 workers (fewer if the system refuses
   /// more). It lives as long as somebody holds it.
   static std::shared_ptr<ThreadPool> acquire(uint32_t threads);
+
+  /// Pins each worker to a CPU of its own out of `cpus`, now and as the pool grows, for the rest of
+  /// the pool's life; workers that there is no CPU for stay free, and so do all callers, whom the
+  /// last CPU is left to. Only the first call counts.
+  void pinWorkers(std::vector<int> cpus);
 
   ~ThreadPool();
   ThreadPool(const ThreadPool &) = delete;
@@ -62,27 +69,35 @@ public:
     uint32_t threads_;
   };
 
+  class SpinWait; // how anybody here waits, before going to sleep
+
 private:
   ThreadPool();
   void grow(uint32_t threads);
+  void pinFrom(size_t firstWorker);
   static void *workerMain(void *pool);
   void work();
+  Slot *takeSlot();
   bool helpSomebody();
   bool help(Slot &slot);
-  void publish(Slot &slot);
-  bool spinForJob(uint32_t seen);
-  void sleepForJob(uint32_t seen);
+  bool hasRoomFor(int helpers) const { return helpers <= threads_.load() - runs_.load(); }
+  void publish(Slot &slot, int64_t helpers);
+  bool spinForJob(uint32_t seen, SpinWait &wait);
+  bool sleepForJob(uint32_t seen);
 
   std::unique_ptr<Slot[]> slots_;
   std::mutex growing_;
   std::vector<pthread_t> workers_;
+  std::vector<int> cpus_; // to pin workers to; empty: they are not
   const pid_t owner_;
-  std::atomic<int> threads_{1};  // workers and one caller
-  std::atomic<int> runs_{0};     // leases
-  std::atomic<int> helpers_{0};  // workers in a job
-  std::atomic<int> sleepers_{0}; // workers at or near the futex
+  // Each line of the cache for what changes at one rate: a job's start touches the first one only.
+  alignas(64) std::atomic<uint32_t> epoch_{0}; // changes with every published job; a futex
+  alignas(64) std::atomic<int> threads_{1};    // workers and one caller
+  std::atomic<int> runs_{0};                   // leases
+  std::atomic<int> slotsUsed_{0};              // slots past these were never taken
+  std::atomic<int> sleepers_{0};               // workers at or near the futex
   std::atomic<bool> stop_{false};
-  std::atomic<uint32_t> epoch_{0}; // changes with every published job; the futex
+  alignas(64) std::atomic<int> helpers_{0}; // workers in a job
 };
 
 } // namespace mohdrt

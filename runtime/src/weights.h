@@ -5,6 +5,7 @@
 
 #include "mohd/format/bundle.h"
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -32,11 +33,17 @@ public:
 
 private:
   struct Range; // the bytes of one segment or file, and the weights in it
-  Status loadExternal(const ExternalFile &file, Range range, const WeightOptions &options);
-  Status loadRange(const ByteSource &source, const FileSource *file, const Range &range,
-                   const WeightOptions &options);
-  Status mapRange(const FileSource &file, const Range &range, bool checkHash);
-  Status readRange(const ByteSource &source, const Range &range, bool checkHash);
+  static Result<std::unique_ptr<FileSource>> openExternal(const ExternalFile &file,
+                                                          const WeightOptions &options);
+  /// Gives a range its memory and its weights their places in it.
+  Status findPlace(Range &range, bool map);
+  Status mapRange(Range &range);
+  Status allocate(int64_t size, Range &range);
+  /// Reads and hashes the ranges, several at once; the first failure in their order is returned.
+  Status fillAll(const std::vector<Range> &ranges, bool checkHashes) const;
+  static uint32_t threadsFor(int64_t bytes, size_t ranges);
+  Status fill(const Range &range, bool checkHash) const;
+  Status readAndCopy(const Range &range, bool checkHash) const;
 
   std::vector<void *> data_; // one for each weight
   std::vector<void *> allocations_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Thread counts: cgroup quotas of both versions, MOHD_THREADS.
+// Thread counts: cgroup quotas of both versions, MOHD_THREADS; and MOHD_PIN_THREADS.
 #include "cpu_count.h"
 
 #include "TestBundle.h"
@@ -18,7 +18,10 @@ protected:
     write("self", self);
     return cgroupCpuQuota(folder.file("cgroup"), folder.file("self"));
   }
-  void TearDown() override { ::unsetenv("MOHD_THREADS"); }
+  void TearDown() override {
+    ::unsetenv("MOHD_THREADS");
+    ::unsetenv("MOHD_PIN_THREADS");
+  }
 
   TempFolder folder;
 };
@@ -61,6 +64,35 @@ TEST_F(CpuCount, Variable) {
   }
   ::setenv("MOHD_THREADS", "", 1);
   EXPECT_EQ(*resolveThreadCount(0), usableCpuCount());
+}
+
+TEST_F(CpuCount, PinningIsOnlyOnRequest) {
+  EXPECT_FALSE(*resolvePinning(0));
+  EXPECT_TRUE(*resolvePinning(1));
+  ::setenv("MOHD_PIN_THREADS", "1", 1);
+  EXPECT_TRUE(*resolvePinning(0));
+  EXPECT_FALSE(*resolvePinning(-1)) << "the caller's wish beats the variable";
+  for (const char *off : {"", "0"}) {
+    ::setenv("MOHD_PIN_THREADS", off, 1);
+    EXPECT_FALSE(*resolvePinning(0)) << off;
+  }
+  for (const char *bad : {"2", "yes", "1 "}) {
+    ::setenv("MOHD_PIN_THREADS", bad, 1);
+    EXPECT_EQ(resolvePinning(0).status().code(), StatusCode::InvalidArgument) << bad;
+  }
+  for (int32_t bad : {2, -2, INT32_MAX})
+    EXPECT_EQ(resolvePinning(bad).status().code(), StatusCode::InvalidArgument) << bad;
+}
+
+TEST_F(CpuCount, CpusToPinTo) {
+  const std::vector<int> all = affinityCpus(0);
+  ASSERT_FALSE(all.empty());
+  std::vector<int> cpus = *cpusForPinning(static_cast<uint32_t>(all.size()));
+  std::sort(cpus.begin(), cpus.end());
+  EXPECT_EQ(cpus, all);
+  const Status tooFew = cpusForPinning(static_cast<uint32_t>(all.size()) + 1).status();
+  EXPECT_EQ(tooFew.code(), StatusCode::InvalidArgument);
+  EXPECT_NE(tooFew.message().find("CPUs to pin"), std::string::npos);
 }
 
 } // namespace

@@ -230,6 +230,71 @@ TEST_F(ExternalWeights, BundleInMemoryNeedsTheFolder) {
   EXPECT_EQ(loadBytes(bytes, &module, 0, folder.file("").c_str()), MOHD_OK) << mohd_last_error();
 }
 
+/// A bundle with the weight of "scale" in the last of six segments of three megabytes.
+std::string manySegments() {
+  Manifest manifest = makeManifest();
+  std::vector<SegmentData> segments = makeSegments(kernelCode());
+  const int64_t floats = 3 << 18;
+  for (int i = 0; i < 5; ++i) {
+    std::string bytes;
+    for (int64_t j = 0; j < floats; ++j)
+      bytes += floatBytes(float(i * 7 + j % 1000));
+    manifest.weights.push_back({"filler" + std::to_string(i),
+                                DType::F32,
+                                {floats},
+                                false,
+                                int64_t(segments.size()),
+                                0,
+                                floats * 4});
+    segments.push_back(SegmentData::fromBytes("weights" + std::to_string(i), std::move(bytes),
+                                              kWeightsSegmentAlign));
+  }
+  manifest.weights[0].container = int64_t(segments.size());
+  manifest.weights[0].offset = 192;
+  segments.push_back(SegmentData::fromBytes(
+      "last", std::string(192, 'x') + floatBytes(5) + std::string(3 << 20, 'y'),
+      kWeightsSegmentAlign));
+  segments.erase(segments.begin() + 1); // the one that held the weight
+  for (WeightInfo &weight : manifest.weights)
+    --weight.container;
+  return bundleBytes(manifest, segments);
+}
+
+// Several threads load several segments; of several failures the first segment's is told.
+TEST(Weights, InManySegments) {
+  TempFolder folder;
+  const std::string bytes = manySegments();
+  std::string damaged = bytes;
+  damaged[damaged.size() - 9] ^= 1;          // in "last"
+  damaged[damaged.size() - (10 << 20)] ^= 1; // in "weights2"
+  writeText(folder.file("a.mohdb"), bytes);
+  writeText(folder.file("damaged.mohdb"), damaged);
+  for (const char *threads : {"1", "2", "16", "nonsense"})
+    for (uint32_t flags : {0, int(MOHD_LOAD_MMAP)}) {
+      ::setenv("MOHD_THREADS", threads, 1);
+      ModuleHandle module;
+      EXPECT_EQ(loadFile(folder.file("damaged.mohdb"), &module, flags), MOHD_ERROR_MALFORMED);
+      EXPECT_TRUE(lastErrorHas("segment 'weights2' does not match its sha256"));
+      EXPECT_EQ(loadFile(folder.file("a.mohdb"), &module, flags), MOHD_OK) << mohd_last_error();
+      ::unsetenv("MOHD_THREADS");
+      EXPECT_EQ(runScale(contextOrFail(module.get()).get(), {3}), std::vector<float>{15});
+    }
+  ModuleHandle module = loadOrFail(bytes);
+  EXPECT_EQ(runScale(contextOrFail(module.get()).get(), {3}), std::vector<float>{15});
+}
+
+// A file that is cut short is refused before its weights are looked at, hashes or none.
+TEST(Weights, FileCutShort) {
+  TempFolder folder;
+  const std::string bytes = manySegments();
+  for (uint32_t flags : {0, int(MOHD_LOAD_MMAP), int(MOHD_LOAD_MMAP | MOHD_LOAD_SKIP_HASHES)})
+    for (size_t size : {bytes.size() - 1, bytes.size() / 2, size_t(100), size_t(0)}) {
+      writeText(folder.file("a.mohdb"), bytes.substr(0, size));
+      ModuleHandle module;
+      EXPECT_EQ(loadFile(folder.file("a.mohdb"), &module, flags), MOHD_ERROR_MALFORMED) << size;
+    }
+}
+
 TEST(LastError, BelongsToTheThread) {
   ModuleHandle module;
   EXPECT_EQ(loadBytes("short", &module), MOHD_ERROR_MALFORMED);

@@ -241,7 +241,7 @@ TEST_F(Run, WorkspaceFromTheCallersAllocator) {
   CountingAllocator counter;
   const mohd_allocator_t allocator = {sizeof(allocator), &counter, CountingAllocator::allocate,
                                       CountingAllocator::deallocate};
-  mohd_context_options_t options = {sizeof(options), nullptr, 1, &allocator};
+  mohd_context_options_t options = {sizeof(options), nullptr, 1, &allocator, 0};
   mohd_context_t *own = nullptr;
   ASSERT_EQ(mohd_context_create(module.get(), &options, &own), MOHD_OK);
   ASSERT_EQ(mohd_context_reserve(own, 1000), MOHD_OK);
@@ -258,15 +258,36 @@ TEST_F(Run, WorkspaceFromTheCallersAllocator) {
 
 TEST_F(Run, ContextOptions) {
   mohd_context_t *own = nullptr;
-  mohd_context_options_t options = {sizeof(options), "cuda", 1, nullptr};
+  mohd_context_options_t options = {sizeof(options), "cuda", 1, nullptr, 0};
   EXPECT_EQ(mohd_context_create(module.get(), &options, &own), MOHD_ERROR_UNSUPPORTED);
   EXPECT_TRUE(lastErrorHas("unknown device 'cuda'"));
-  options = {4, nullptr, 1, nullptr};
+  options = {4, nullptr, 1, nullptr, 0};
   EXPECT_EQ(mohd_context_create(module.get(), &options, &own), MOHD_ERROR_INVALID_ARGUMENT);
-  options = {sizeof(options), nullptr, 1025, nullptr};
+  options = {sizeof(options), nullptr, 1025, nullptr, 0};
   EXPECT_EQ(mohd_context_create(module.get(), &options, &own), MOHD_ERROR_INVALID_ARGUMENT);
   EXPECT_TRUE(lastErrorHas("at most 1024 threads"));
   EXPECT_EQ(own, nullptr);
+}
+
+TEST_F(Run, PinnedThreads) {
+  mohd_context_t *own = nullptr;
+  mohd_context_options_t options = {sizeof(options), nullptr, 1024, nullptr, 1};
+  EXPECT_EQ(mohd_context_create(module.get(), &options, &own), MOHD_ERROR_INVALID_ARGUMENT);
+  EXPECT_TRUE(lastErrorHas("expected at least 1024 CPUs to pin 1024 threads to"));
+  options.threads = 1;
+  options.pin_threads = 5;
+  EXPECT_EQ(mohd_context_create(module.get(), &options, &own), MOHD_ERROR_INVALID_ARGUMENT);
+  EXPECT_TRUE(lastErrorHas("expected pin_threads to be -1, 0 or 1, got 5"));
+  // A caller compiled before the field was there: what lies behind its struct is not read.
+  options.struct_size = offsetof(mohd_context_options_t, pin_threads);
+  EXPECT_EQ(mohd_context_create(module.get(), &options, &own), MOHD_OK) << mohd_last_error();
+  mohd_context_destroy(own);
+  options.struct_size -= 1;
+  EXPECT_EQ(mohd_context_create(module.get(), &options, &own), MOHD_ERROR_INVALID_ARGUMENT);
+  options = {sizeof(options), nullptr, 1, nullptr, 1};
+  ASSERT_EQ(mohd_context_create(module.get(), &options, &own), MOHD_OK) << mohd_last_error();
+  EXPECT_EQ(runScale(own, {1, 2}), (std::vector<float>{2, 4}));
+  mohd_context_destroy(own);
 }
 
 // Sizes that only a call's dims reveal to be wrong.

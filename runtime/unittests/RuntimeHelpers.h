@@ -81,7 +81,7 @@ inline ModuleHandle loadOrFail(const std::string &bytes, uint32_t flags = 0) {
 }
 
 inline ContextHandle contextOrFail(mohd_module_t *module, uint32_t threads = 2) {
-  mohd_context_options_t options = {sizeof(options), "cpu", threads, nullptr};
+  mohd_context_options_t options = {sizeof(options), "cpu", threads, nullptr, 0};
   mohd_context_t *context = nullptr;
   EXPECT_EQ(mohd_context_create(module, &options, &context), MOHD_OK) << mohd_last_error();
   return ContextHandle(context);

@@ -59,6 +59,27 @@ def test_programs_are_found_by_name(tmp_path):
     assert [path.name for path in check.test_programs(tmp_path)] == ["FormatTest", "runtime_tests"]
 
 
+def programs_in(folder, *names):
+    """A build folder with programs of these names."""
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_text("")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def test_each_sanitized_build_has_suites_of_its_own(tmp_path):
+    build = programs_in(tmp_path / "build", "PoolTest")
+    others = [programs_in(tmp_path / "build-asan", "PoolTest", "BundleTest"), programs_in(tmp_path / "build-tsan", "PoolTest"),
+              programs_in(tmp_path / "build-empty")]
+    suites = [suite for suite in check.find_suites(build, others, "python") if suite.name.startswith(("gtest", "sanitized"))]
+    assert [suite.name for suite in suites] == [
+        "gtest PoolTest", "sanitized build-asan BundleTest", "sanitized build-asan PoolTest", "sanitized build-tsan PoolTest",
+        "sanitized build-empty"]
+    assert len({suite.report for suite in suites}) == len(suites)
+    assert suites[-1].command == ["false"]  # a build that has nothing to run has failed
+
+
 def run_setup(*arguments, **environment):
     return subprocess.run([SCRIPTS / "setup", *arguments], env={**os.environ, **environment}, capture_output=True, text=True)
 

@@ -59,9 +59,10 @@ void warn(const std::string &message) { std::fprintf(stderr, "warning: %s\n", me
 void note(const std::string &message) { std::fprintf(stderr, "note: %s\n", message.c_str()); }
 
 void warnAboutUnknownVariables() {
-  // MOHD_THREADS is the runtime's; the others belong to the build and the Python package.
-  static const char *const known[] = {"MOHD_THREADS", "MOHD_PYTHON",  "MOHD_CHECK_ROUNDTRIP",
-                                      "MOHD_RUNTIME", "MOHD_COMPILE", "MOHD_BUILD"};
+  // The first two are the runtime's; the others belong to the build and the Python package.
+  static const char *const known[] = {
+      "MOHD_THREADS", "MOHD_PIN_THREADS", "MOHD_PYTHON", "MOHD_CHECK_ROUNDTRIP",
+      "MOHD_RUNTIME", "MOHD_COMPILE",     "MOHD_BUILD"};
   for (char **variable = environ; *variable; ++variable) {
     if (std::strncmp(*variable, "MOHD_", 5) != 0)
       continue;

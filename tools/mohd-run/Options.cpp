@@ -92,6 +92,8 @@ void declareGeneral(CLI::App &app, Options &options, RawOptions &raw) {
   app.add_option("--threads", options.threads, "Threads (default: MOHD_THREADS, else all CPUs)")
       ->type_name("N")
       ->check(CLI::Range(1, 1024));
+  app.add_flag("--pin-threads", options.pinThreads,
+               "Pin each worker thread to a CPU (default: if MOHD_PIN_THREADS is 1)");
   app.add_flag("--mmap", options.mapWeights, "Map the weights instead of reading them");
   app.add_flag("--skip-hashes", raw.skipHashes, "Do not compare the bundle with its sha256");
   app.add_flag("--json", options.json, "Print nothing but an error to stderr, as a JSON object");

@@ -58,21 +58,22 @@ Runner::Runner(const Options &options) : path_(options.bundle) {
   mohd_module_t *module = nullptr;
   check(mohd_module_load_file(path_.c_str(), &load, &module));
   module_.reset(module);
-  createContext(options.device.c_str(), options.threads);
+  createContext(options.device.c_str(), options.threads, options.pinThreads);
 }
 
 Runner::Runner(const std::string &bytes, const std::string &name, uint32_t threads) : path_(name) {
   mohd_module_t *module = nullptr;
   check(mohd_module_load_memory(bytes.data(), bytes.size(), nullptr, &module));
   module_.reset(module);
-  createContext("cpu", threads);
+  createContext("cpu", threads, false); // unless MOHD_PIN_THREADS is 1
 }
 
-void Runner::createContext(const char *device, uint32_t threads) {
+void Runner::createContext(const char *device, uint32_t threads, bool pinThreads) {
   mohd_context_options_t create = {};
   create.struct_size = sizeof(create);
   create.device = device;
   create.threads = threads;
+  create.pin_threads = pinThreads ? 1 : 0;
   mohd_context_t *context = nullptr;
   check(mohd_context_create(module_.get(), &create, &context));
   context_.reset(context);

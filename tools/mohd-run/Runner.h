@@ -55,7 +55,7 @@ public:
 
 private:
   void check(mohd_status_t status) const;
-  void createContext(const char *device, uint32_t threads);
+  void createContext(const char *device, uint32_t threads, bool pinThreads);
 
   std::string path_;
   std::unique_ptr<mohd_module_t, void (*)(mohd_module_t *)> module_{nullptr, mohd_module_destroy};

@@ -34,7 +34,7 @@ OwningOpRef<ModuleOp> importModel(MLIRContext &context, const ModelConfig &confi
 /// How a WeightSource must deliver the tensor of a `mohd.weight` with this result type and these attributes; null for one
 /// that is not given.
 TensorLayout weightLayout(RankedTensorType type, DenseI64ArrayAttr expandedShape,
-                          DenseI64ArrayAttr permutation);
+                          DenseI64ArrayAttr permutation, IntegerAttr panels = {});
 
 } // namespace mlir::mohd
 

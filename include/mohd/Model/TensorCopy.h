@@ -26,19 +26,21 @@ void narrow(DType type, const float *source, void *target, int64_t count);
 /// How a tensor is to lie in memory. With `expanded` its dimensions are seen as these (same
 /// elements in the same order), e.g. [E, D] as [E, N, d_e]; with `permutation` axis i of the result
 /// is axis permutation[i] of that view, so (1, 2, 0) gives [N, d_e, E]. Either may be empty: no
-/// change. The result is row-major.
+/// change. With `panel` P the last axis of that, of rank 3, is cut into panels: [G, R, C] becomes [G, ceildiv(C, P), R, P],
+/// with zeros in the place of missing columns. The result is row-major.
 struct TensorLayout {
   DType type = DType::F32;
   std::vector<int64_t> expanded;
   std::vector<int64_t> permutation;
+  int64_t panel = 0; // none
 };
 
 /// Delivers source elements [first, first + count) as f32 into `target`.
 using ElementReader = std::function<Status(int64_t first, int64_t count, float *target)>;
 
 /// Fills `target` with a tensor of `shape`, read piece by piece, in the given layout. `target`
-/// holds numElements * ::mohdrt::dtypeSize(layout.type) bytes, which is checked against
-/// `targetBytes`. Uses at most 16 MiB besides. Fails if the layout does not fit the shape, or with
+/// holds as many elements of layout.type as the layout has, which is checked against
+/// `targetBytes`. Uses at most 16 MiB besides, and the tensor's size more if its last panel is not whole. Fails if the layout does not fit the shape, or with
 /// the reader's first error.
 Status copyTensor(const std::vector<int64_t> &shape, const TensorLayout &layout,
                   const ElementReader &read, void *target, size_t targetBytes);

@@ -21,8 +21,11 @@ enum class Phase { Import, Plan, Schedule, Lower };
 struct PhaseOptions {
   /// Lower every op by its reference lowering (plain dense loops) instead of the fast kernels.
   bool reference = false;
-  /// f32 lanes of the target's vectors.
+  /// f32 lanes of the target's vectors, and how many vectors its registers hold.
   int64_t lanes = 8;
+  int64_t registers = 16;
+  /// Bytes of the target's second-level data cache.
+  int64_t l2Bytes = 256 << 10;
   /// The target has instructions for conversions between f16 and f32.
   bool convertsF16 = true;
 };

@@ -31,12 +31,15 @@ std::string mlir::mohd::getKernelGrid(Operation *op, int64_t lanes, StringRef to
       .Case([&](ScaleOp op) { return gridOfScale(op, lanes, tokens); })
       .Case([&](BalanceLossOp op) { return gridOfBalanceLoss(op, lanes, tokens); })
       .Case([&](GateOp op) { return gridOfGate(op, lanes, tokens); })
-      .Case([&](SpmmOp op) { return gridOfSpmm(op, lanes, tokens); })
-      .Case([&](SddmmOp op) { return gridOfSddmm(op, lanes, tokens); })
+      .Case([&](PackWeightOp op) { return gridOfPackWeight(op, lanes, tokens); })
+      .Case([&](GroupTokensOp op) { return gridOfGroupTokens(op, lanes, tokens); })
+      .Case([&](PackTokensOp op) { return gridOfPackTokens(op, lanes, tokens); })
+      .Case([&](TiledSpmmOp op) { return gridOfTiledSpmm(op, lanes, tokens); })
+      .Case([&](TiledSddmmOp op) { return gridOfTiledSddmm(op, lanes, tokens); })
       .Case([&](GroupFusionOp op) { return gridOfGroupFusion(op, lanes, tokens); })
+      .Case([&](MixGroupsOp op) { return gridOfMixGroups(op, lanes, tokens); })
       .Case([&](EmbedOp op) { return gridOfEmbed(op, lanes, tokens); })
       .Case([&](RmsNormOp op) { return gridOfRmsNorm(op, lanes, tokens); })
-      .Case([&](LinearOp op) { return gridOfLinear(op, lanes, tokens); })
       .Case([&](RopeOp op) { return gridOfRope(op, lanes, tokens); })
       .Case([&](KvCacheAppendOp op) { return gridOfKvCacheAppend(op, lanes, tokens); })
       .Case([&](AttentionOp op) { return gridOfAttention(op, lanes, tokens); })
@@ -53,12 +56,19 @@ LogicalResult mlir::mohd::emitKernel(KernelEmitter &e, Operation *op, ValueRange
       .Case([&](ScaleOp op) { emitScale(e, op, operands, results); })
       .Case([&](BalanceLossOp op) { emitBalanceLoss(e, op, operands, results); })
       .Case([&](GateOp op) { emitGate(e, op, operands, results); })
-      .Case([&](SpmmOp op) { emitSpmm(e, op, operands, results); })
-      .Case([&](SddmmOp op) { emitSddmm(e, op, operands, results); })
-      .Case([&](GroupFusionOp op) { emitGroupFusion(e, op, operands, results); })
+      .Case([&](PackWeightOp op) { emitPackWeight(e, op, operands, results); })
+      .Case([&](GroupTokensOp op) { emitGroupTokens(e, op, operands, results); })
+      .Case([&](PackTokensOp op) { emitPackTokens(e, op, operands, results); })
+      .Case([&](TiledSpmmOp op) { emitTiledSpmm(e, op, operands, results); })
+      .Case([&](TiledSddmmOp op) { emitTiledSddmm(e, op, operands, results); })
+      .Case([&](GroupFusionOp op) {
+        known = op.getKind() != Fusion::Monarch; // that is tiled
+        if (known)
+          emitGroupFusion(e, op, operands, results);
+      })
+      .Case([&](MixGroupsOp op) { emitMixGroups(e, op, operands, results); })
       .Case([&](EmbedOp op) { emitEmbed(e, op, operands, results); })
       .Case([&](RmsNormOp op) { emitRmsNorm(e, op, operands, results); })
-      .Case([&](LinearOp op) { emitLinear(e, op, operands, results); })
       .Case([&](RopeOp op) { emitRope(e, op, operands, results); })
       .Case([&](KvCacheAppendOp op) { emitKvCacheAppend(e, op, operands, results); })
       .Case([&](AttentionOp op) { emitAttention(e, op, operands, results); })
@@ -193,7 +203,8 @@ private:
     int64_t bytes = 0;
     kernel.walk([&](memref::AllocaOp buffer) {
       MemRefType type = buffer.getType();
-      bytes += type.getNumElements() * ((type.getElementTypeBitWidth() + 7) / 8);
+      unsigned bits = type.getElementType().isIndex() ? 64 : type.getElementTypeBitWidth();
+      bytes += type.getNumElements() * ((bits + 7) / 8);
     });
     if (bytes > maxBytes)
       return op->emitOpError("expects a kernel to need at most ")

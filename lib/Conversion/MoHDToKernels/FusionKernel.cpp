@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// The kernel of mohd.group_fusion.
+// Kernels of group fusion: mohd.group_fusion in its block-diagonal form, and mohd.mix_groups, the
+// second factor of the Monarch form (the first is a mohd.tiled_sddmm).
 //
-// Monarch with `right` [k, q, p] and `left` [l, s, r] falls apart into l independent products:
-// column l of the middle, u[r*L + l] for all r, needs one row of `right` for each r and feeds the
-// results y[s*L + l]. A task does some of these l for a block of tokens, with u for one l in an
-// array of r numbers. A task of the block-diagonal form does some rows of one block for a block of
-// tokens.
+// A task of the block-diagonal form does some rows of one block for a block of tokens. A task of mix_groups is a panel of columns
+// for a block of tokens: the panel's weights, [r, s, P], stay in the cache, a token's sums for some s in registers.
 #include "mohd/Conversion/MoHDToKernels/KernelEmitter.h"
 
 using namespace mlir;
@@ -13,15 +11,13 @@ using namespace mlir::mohd;
 
 /// Tokens in a task.
 static constexpr int64_t kFusionTokens = 16;
-/// Rows in a task: of l (monarch), of one block (block_diagonal). A cache line of results.
+/// Rows of one block in a task of block_diagonal: a cache line of results.
 static constexpr int64_t kFusionRows = 16;
 
 std::string mlir::mohd::gridOfGroupFusion(GroupFusionOp op, int64_t lanes, StringRef tokens) {
   auto partsOf = [](int64_t rows) { return llvm::divideCeil(rows, kFusionRows); };
   int64_t parts = 1;
-  if (op.getKind() == Fusion::Monarch)
-    parts = partsOf(op.getLeft().getType().getDimSize(0));
-  else if (op.getKind() == Fusion::BlockDiagonal)
+  if (op.getKind() == Fusion::BlockDiagonal)
     parts = op.getRight().getType().getDimSize(0) * partsOf(op.getRight().getType().getDimSize(1));
   return KernelEmitter::gridOf(parts, kFusionTokens, tokens);
 }
@@ -39,12 +35,11 @@ struct FusionBuffers {
       return first;
     };
     right = take(op.getRight());
-    left = take(op.getLeft());
     bias = take(op.getBias());
     if (op.getRouting())
       indices = operands[0];
   }
-  Value input, right, left, bias, indices;
+  Value input, right, bias, indices;
 };
 
 /// Calls body(row) for rows [part * kFusionRows, ...) of `rows`.
@@ -60,42 +55,6 @@ Value multiplyRow(KernelEmitter &e, const FusionBuffers &buffers, Value token, V
   int64_t width = cast<MemRefType>(buffers.right.getType()).getDimSize(2);
   return e.dot(buffers.right, {block, row, e.index(0)}, buffers.input,
                {token, e.mul(block, e.index(width))}, width);
-}
-
-void emitMonarch(KernelEmitter &e, GroupFusionOp op, const FusionBuffers &buffers, Value result) {
-  int64_t rows = op.getRight().getType().getDimSize(1); // q
-  int64_t l = op.getLeft().getType().getDimSize(0),
-          s = op.getLeft().getType().getDimSize(1); // [l, s, r]
-  int64_t r = op.getLeft().getType().getDimSize(2);
-  Value middle = e.array({r});
-  Value zero = e.index(0);
-  // Row `place` = r*L + l of the middle comes from block place / q. If q = L that block is r: only
-  // active ones are needed.
-  bool skipsInactive = buffers.indices && rows == l;
-  auto fillMiddle = [&](Value token, Value column) {
-    if (!skipsInactive)
-      return e.loop(zero, e.index(r), 1, [&](Value i) {
-        Value place = e.add(e.mul(i, e.index(l)), column);
-        e.store(multiplyRow(e, buffers, token, e.div(place, rows), e.rem(place, rows)), middle, i);
-      });
-    e.loop(zero, e.index(r), 1, [&](Value i) { e.store(e.f32(0), middle, i); });
-    int64_t numActive = op.getRouting().getType().getNumActive();
-    e.loop(zero, e.index(numActive), 1, [&](Value slot) {
-      Value block = e.loadIndex(buffers.indices, {token, slot});
-      e.store(multiplyRow(e, buffers, token, block, column), middle, block);
-    });
-  };
-  e.tasks(kFusionTokens, [&](Value part, Value lower, Value upper) {
-    forEachRow(e, part, l, [&](Value column) {
-      e.loop(lower, upper, 1, [&](Value token) {
-        fillMiddle(token, column);
-        e.loop(zero, e.index(s), 1, [&](Value i) {
-          Value sum = e.dot(buffers.left, {column, i, zero}, middle, zero, r);
-          e.store(sum, result, {token, e.add(e.mul(i, e.index(l)), column)});
-        });
-      });
-    });
-  });
 }
 
 void emitBlockDiagonal(KernelEmitter &e, GroupFusionOp op, const FusionBuffers &buffers,
@@ -136,7 +95,7 @@ void mlir::mohd::emitGroupFusion(KernelEmitter &e, GroupFusionOp op, ValueRange 
   FusionBuffers buffers(op, operands);
   switch (op.getKind()) {
   case Fusion::Monarch:
-    return emitMonarch(e, op, buffers, results[0]);
+    return; // no kernel: the caller refuses it
   case Fusion::BlockDiagonal:
     return emitBlockDiagonal(e, op, buffers, results[0]);
   case Fusion::None:
@@ -148,4 +107,82 @@ void mlir::mohd::emitGroupFusion(KernelEmitter &e, GroupFusionOp op, ValueRange 
       });
     });
   }
+}
+
+//===----------------------------------------------------------------------===//
+// mohd.mix_groups
+//===----------------------------------------------------------------------===//
+
+/// Sums of a token that are in registers at once.
+static constexpr int64_t kMixSums = 16;
+
+std::string mlir::mohd::gridOfMixGroups(MixGroupsOp op, int64_t lanes, StringRef tokens) {
+  return KernelEmitter::gridOf(op.getWeight().getType().getDimSize(1), kFusionTokens, tokens);
+}
+
+namespace {
+
+/// Writes the kernel of mohd.mix_groups.
+class MixEmitter {
+public:
+  MixEmitter(KernelEmitter &e, MixGroupsOp op, ValueRange operands, Value result)
+      : e(e), numBlocks(op.getWeight().getType().getDimSize(0)),
+        numResults(op.getWeight().getType().getDimSize(2)),
+        panel(op.getWeight().getType().getDimSize(3)),
+        columns(op.getInput().getType().getDimSize(1) / numBlocks),
+        numActive(op.getRouting() ? op.getRouting().getType().getNumActive() : numBlocks),
+        input(operands[0]), weight(operands[1]),
+        indices(op.getRouting() && numActive < numBlocks ? operands[2] : Value()),
+        residual(op.getResidual() ? operands.back() : Value()), result(result) {}
+
+  void emit() {
+    e.tasks(kFusionTokens, [&](Value part, Value lower, Value upper) {
+      e.columnTile(columns, panel, part, [&](Value column, ArrayRef<Segment> segments) {
+        e.loop(lower, upper, 1, [&](Value token) {
+          for (Segment segment : segments)
+            for (int64_t first = 0; first < numResults; first += kMixSums)
+              mix(token, part, column, segment, first, std::min(kMixSums, numResults - first));
+        });
+      });
+    });
+  }
+
+private:
+  void mix(Value token, Value part, Value column, Segment segment, int64_t first, int64_t count);
+  Value place(Value block, Value column, Segment segment) {
+    return e.add(e.mul(block, e.index(columns)), e.add(column, e.index(segment.offset)));
+  }
+
+  KernelEmitter &e;
+  const int64_t numBlocks, numResults, panel, columns, numActive; // r, s, P, L, active blocks
+  const Value input, weight, indices, residual, result;
+};
+
+} // namespace
+
+/// Results [first, +count) of a token in the columns of `segment`.
+void MixEmitter::mix(Value token, Value part, Value column, Segment segment, int64_t first,
+                     int64_t count) {
+  SmallVector<Value> sums;
+  for (int64_t i = 0; i < count; ++i)
+    sums.push_back(residual ? e.load(residual, {token, place(e.index(first + i), column, segment)},
+                                     segment.width)
+                            : e.splat(e.f32(0), segment.width));
+  sums = e.loop(e.index(0), e.index(numActive), 1, sums, [&](Value slot, ValueRange carried) {
+    Value block = indices ? e.loadIndex(indices, {token, slot}) : slot;
+    Value factor = e.load(input, {token, place(block, column, segment)}, segment.width);
+    SmallVector<Value> next;
+    for (auto [i, sum] : llvm::enumerate(carried)) {
+      Value at[] = {block, part, e.index(first + i), e.index(segment.offset)};
+      next.push_back(e.fma(e.load(weight, at, segment.width), factor, sum));
+    }
+    return next;
+  });
+  for (auto [i, sum] : llvm::enumerate(sums))
+    e.store(sum, result, {token, place(e.index(first + i), column, segment)});
+}
+
+void mlir::mohd::emitMixGroups(KernelEmitter &e, MixGroupsOp op, ValueRange operands,
+                               ValueRange results) {
+  MixEmitter(e, op, operands, results[0]).emit();
 }

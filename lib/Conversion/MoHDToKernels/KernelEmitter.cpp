@@ -26,6 +26,7 @@ Value KernelEmitter::rem(Value lhs, int64_t rhs) {
 
 Value KernelEmitter::ceilDiv(Value lhs, int64_t rhs) { return div(add(lhs, index(rhs - 1)), rhs); }
 Value KernelEmitter::min(Value lhs, Value rhs) { return b.createOrFold<arith::MinUIOp>(lhs, rhs); }
+Value KernelEmitter::max(Value lhs, Value rhs) { return b.createOrFold<arith::MaxUIOp>(lhs, rhs); }
 
 std::string KernelEmitter::gridOf(int64_t parts, int64_t blockSize, StringRef tokens) {
   return (Twine("ceildiv(") + tokens + "," + Twine(blockSize) + ")*" + Twine(parts)).str();
@@ -38,6 +39,17 @@ void KernelEmitter::tasks(int64_t blockSize, llvm::function_ref<void(Value, Valu
     Value lower = mul(b.createOrFold<arith::RemUIOp>(task, numBlocks), index(blockSize));
     body(part, lower, min(add(lower, index(blockSize)), numTokens));
   });
+}
+
+void KernelEmitter::loop(Value lower, Value upper, Value step,
+                         llvm::function_ref<void(Value)> body) {
+  scf::ForOp::create(b, lower, upper, step, ValueRange(),
+                     [&](OpBuilder &inner, Location, Value i, ValueRange) {
+                       OpBuilder::InsertionGuard guard(b);
+                       b.setInsertionPoint(inner.getInsertionBlock(), inner.getInsertionPoint());
+                       body(i);
+                       scf::YieldOp::create(b);
+                     });
 }
 
 void KernelEmitter::loop(Value lower, Value upper, int64_t step,
@@ -148,7 +160,21 @@ static Value narrowToBits(ImplicitLocOpBuilder &b, Value data) {
 
 Value KernelEmitter::array(ArrayRef<int64_t> shape, Type element) {
   auto type = MemRefType::get(shape, element ? element : b.getF32Type());
-  return memref::AllocaOp::create(b, type);
+  // No vector in a row of whole ones crosses a cache line.
+  return memref::AllocaOp::create(b, type, b.getI64IntegerAttr(64));
+}
+
+Value KernelEmitter::flatten(Value memref) {
+  auto type = cast<MemRefType>(memref.getType());
+  if (type.getRank() == 1)
+    return memref;
+  ReassociationIndices all = llvm::to_vector(llvm::seq<int64_t>(0, type.getRank()));
+  return memref::CollapseShapeOp::create(b, memref, ArrayRef<ReassociationIndices>(all));
+}
+
+void KernelEmitter::prefetch(Value memref, ValueRange indices) {
+  memref::PrefetchOp::create(b, memref, indices, /*isWrite=*/false, /*localityHint=*/3,
+                             /*isDataCache=*/true);
 }
 
 Value KernelEmitter::load(Value memref, ValueRange indices, int64_t width) {
@@ -175,6 +201,17 @@ void KernelEmitter::store(Value data, Value memref, ValueRange indices) {
     vector::StoreOp::create(b, data, memref, indices);
   else
     memref::StoreOp::create(b, data, memref, indices);
+}
+
+void KernelEmitter::storeIndex(Value value, Value memref, ValueRange indices) {
+  Value narrow = arith::IndexCastOp::create(b, b.getI32Type(), value);
+  memref::StoreOp::create(b, narrow, memref, indices);
+}
+
+void KernelEmitter::copy(Value from, ValueRange fromIndices, Value to, ValueRange toIndices,
+                         int64_t width) {
+  auto type = VectorType::get({width}, cast<MemRefType>(from.getType()).getElementType());
+  vector::StoreOp::create(b, vector::LoadOp::create(b, type, from, fromIndices), to, toIndices);
 }
 
 Value KernelEmitter::splat(Value scalar, int64_t width) {
@@ -207,44 +244,6 @@ void KernelEmitter::storeSegments(ValueRange data, Value memref, Value row, Valu
                                   ArrayRef<Segment> segments) {
   for (auto [value, segment] : llvm::zip_equal(data, segments))
     store(value, memref, {row, add(column, index(segment.offset))});
-}
-
-SmallVector<Value> KernelEmitter::addRows(ValueRange init, int64_t rows,
-                                          llvm::function_ref<Value(Value)> scalar, Value matrix,
-                                          ValueRange prefix, Value column,
-                                          ArrayRef<Segment> segments) {
-  int64_t width = segments.size();
-  auto addRow = [&](Value row, MutableArrayRef<Value> acc) {
-    Value factor = scalar(row);
-    SmallVector<Value> indices(prefix);
-    indices.append({row, Value()});
-    for (auto [value, segment] : llvm::zip_equal(acc, segments)) {
-      indices.back() = add(column, index(segment.offset));
-      value = fma(splat(factor, segment.width), load(matrix, indices, segment.width), value);
-    }
-  };
-  // Few segments make a short chain of dependent additions for each row: several rows at once, each
-  // with its own accumulators.
-  int64_t unroll = width >= 4 ? 1 : width >= 2 ? 2 : 4;
-  SmallVector<Value> acc(init);
-  int64_t whole = rows / unroll * unroll;
-  if (whole > 0) {
-    for (int64_t u = 1; u < unroll; ++u)
-      acc.append(zeros(segments));
-    acc = loop(index(0), index(whole), unroll, acc, [&](Value row, ValueRange carried) {
-      SmallVector<Value> next(carried);
-      for (int64_t u = 0; u < unroll; ++u)
-        addRow(add(row, index(u)), MutableArrayRef<Value>(next).slice(u * width, width));
-      return next;
-    });
-    for (int64_t stride = unroll / 2 * width; stride >= width; stride /= 2)
-      for (int64_t i = 0; i < stride; ++i)
-        acc[i] = arith::AddFOp::create(b, acc[i], acc[i + stride]);
-    acc.truncate(width);
-  }
-  for (int64_t row = whole; row < rows; ++row)
-    addRow(index(row), acc);
-  return acc;
 }
 
 Value KernelEmitter::dot(Value lhs, ValueRange lhsIndices, Value rhs, ValueRange rhsIndices,

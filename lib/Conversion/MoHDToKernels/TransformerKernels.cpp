@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Kernels of the unrouted parts of a block: embed, rms_norm, linear and the element-wise ops.
-//
-// T tokens. A task of linear is a tile of columns for a block of tokens: a single token keeps the whole tile in registers and so reads each
-// weight once; four tokens at a time keep part of it, and the tile's weights stay in the cache for the block. Tasks of the others
-// are blocks of tokens.
+// Kernels that work row by row: embed, rms_norm and the element-wise ops. Tasks are blocks of tokens.
 #include "mohd/Conversion/MoHDToKernels/KernelEmitter.h"
 
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -15,10 +11,6 @@ using namespace mlir::mohd;
 
 /// Tokens in a task of the ops that work row by row.
 static constexpr int64_t kRowTokens = 8;
-/// Tokens in a task of linear: enough to use a weight often, few enough to give every thread work.
-static constexpr int64_t kLinearTokens = 32;
-/// Tokens of linear that share the weights in registers.
-static constexpr int64_t kSharingTokens = 4;
 
 /// Calls body for each token of the tasks of a kernel that works row by row.
 static void forEachToken(KernelEmitter &e, llvm::function_ref<void(Value)> body) {
@@ -83,69 +75,6 @@ void mlir::mohd::emitRmsNorm(KernelEmitter &e, RmsNormOp op, ValueRange operands
       scaled = arith::MulFOp::create(e.b, scaled, e.load(weight, column, vectorWidth));
       e.store(scaled, results[0], {token, column});
     });
-  });
-}
-
-//===----------------------------------------------------------------------===//
-// mohd.linear
-//===----------------------------------------------------------------------===//
-
-std::string mlir::mohd::gridOfLinear(LinearOp op, int64_t lanes, StringRef tokens) {
-  int64_t columns = op.getType().getDimSize(1);
-  return KernelEmitter::gridOf(llvm::divideCeil(columns, getTileWidth(columns, lanes)),
-                               kLinearTokens, tokens);
-}
-
-/// Products of `numTokens` tokens from `token` on with `segments` of the weight from `column` on. Every element of the result is one chain of
-/// additions in the order of the weight's rows, so that it does not depend on the token's neighbours.
-static void multiplyTokens(KernelEmitter &e, Value input, Value weight, Value result, Value token,
-                           int64_t numTokens, Value column, ArrayRef<Segment> segments) {
-  SmallVector<Value> tokens, init;
-  for (int64_t i = 0; i < numTokens; ++i) {
-    tokens.push_back(e.add(token, e.index(i)));
-    llvm::append_range(init, e.zeros(segments));
-  }
-  int64_t rows = cast<MemRefType>(weight.getType()).getDimSize(0);
-  SmallVector<Value> sums =
-      e.loop(e.index(0), e.index(rows), 1, init, [&](Value row, ValueRange carried) {
-        SmallVector<Value> weights, next;
-        for (Segment segment : segments)
-          weights.push_back(
-              e.load(weight, {row, e.add(column, e.index(segment.offset))}, segment.width));
-        for (auto [i, each] : llvm::enumerate(tokens)) {
-          Value factor = e.loadScalar(input, {each, row});
-          for (auto [j, segment] : llvm::enumerate(segments))
-            next.push_back(e.fma(e.splat(factor, segment.width), weights[j],
-                                 carried[i * segments.size() + j]));
-        }
-        return next;
-      });
-  for (auto [i, each] : llvm::enumerate(tokens))
-    e.storeSegments(ArrayRef(sums).slice(i * segments.size(), segments.size()), result, each,
-                    column, segments);
-}
-
-void mlir::mohd::emitLinear(KernelEmitter &e, LinearOp op, ValueRange operands,
-                            ValueRange results) {
-  int64_t columns = op.getType().getDimSize(1);
-  // Vectors of the weight that four tokens share: enough chains of additions to hide their latency, all in registers (AVX-512 has 32).
-  size_t sharedVectors = e.lanes >= 16 ? 4 : 2;
-  auto multiply = [&](Value token, int64_t numTokens, Value column, ArrayRef<Segment> segments) {
-    multiplyTokens(e, operands[0], operands[1], results[0], token, numTokens, column, segments);
-  };
-  e.tasks(kLinearTokens, [&](Value tile, Value lower, Value upper) {
-    Value numSharing = e.mul(e.div(e.sub(upper, lower), kSharingTokens), e.index(kSharingTokens));
-    Value sharingEnd = e.add(lower, numSharing);
-    e.columnTile(columns, getTileWidth(columns, e.lanes), tile,
-                 [&](Value column, ArrayRef<Segment> segments) {
-                   for (ArrayRef<Segment> rest = segments; !rest.empty();
-                        rest = rest.drop_front(std::min(sharedVectors, rest.size())))
-                     e.loop(lower, sharingEnd, kSharingTokens, [&](Value token) {
-                       multiply(token, kSharingTokens, column, rest.take_front(sharedVectors));
-                     });
-                   e.loop(sharingEnd, upper, 1,
-                          [&](Value token) { multiply(token, 1, column, segments); });
-                 });
   });
 }
 

@@ -9,7 +9,8 @@
  * - A null pointer where none is allowed is MOHD_ERROR_INVALID_ARGUMENT.
  * - Strings are UTF-8 and end with a zero byte.
  *
- * Variables: MOHD_THREADS, the number of threads of a context that does not ask for one itself.
+ * Variables, for contexts whose options leave it to them: MOHD_THREADS, the number of threads, and
+ * MOHD_PIN_THREADS, 1 to pin workers to CPUs.
  */
 #ifndef MOHD_RUNTIME_H
 #define MOHD_RUNTIME_H
@@ -113,7 +114,8 @@ typedef struct mohd_load_options {
  * machine, the module still loads, so that it can be looked at, and mohd_context_create() fails.
  * External weight files are opened by base name in the weights directory, never through a symbolic
  * link. At most the sizes of the files plus 16 MiB are allocated.
- * Thread-safe. Blocks on the disk. Runs initialisers of the bundle's code.
+ * Thread-safe. Blocks on the disk. Runs initialisers of the bundle's code. Weights in several
+ * segments are loaded by several threads, which end before this returns unless contexts share them.
  *
  * Returns:
  *   MOHD_OK
@@ -250,17 +252,25 @@ typedef struct mohd_context_options {
   uint32_t threads;   /* 0: MOHD_THREADS, else the CPUs this process may use (affinity
                          and cgroup quota); at most 1024 */
   const mohd_allocator_t *allocator; /* NULL: the library's own; copied */
+  int32_t pin_threads; /* 1: pin each worker to a CPU of its own, -1: do not ask for it,
+                          0: MOHD_PIN_THREADS decides. Added later: a struct that ends before it
+                          is read as 0. */
 } mohd_context_options_t;
 
 /* Makes a context for `module`, which it keeps a reference to. `options` may be NULL.
  *
  * On success `*out_context` is owned by the caller; free it with mohd_context_destroy(). On failure
  * it is NULL. All contexts of a process share one pool of worker threads.
+ *
+ * Pinned workers are each on a CPU of the process's affinity mask, and stay there until the last
+ * context has gone, also for contexts that did not ask for it. The caller's threads belong to the
+ * caller and are not pinned; the CPU this call is made on is left to them.
  * Thread-safe. Starts threads if the pool has too few.
  *
  * Returns:
  *   MOHD_OK
- *   MOHD_ERROR_INVALID_ARGUMENT   bad options, or MOHD_THREADS is no number from 1 to 1024
+ *   MOHD_ERROR_INVALID_ARGUMENT   bad options; MOHD_THREADS is no number from 1 to 1024, or
+ *                                 MOHD_PIN_THREADS neither 0 nor 1; fewer CPUs than threads to pin
  *   MOHD_ERROR_UNSUPPORTED        a device this library does not know
  *   MOHD_ERROR_INCOMPATIBLE       no code for this machine; the message names the missing features
  *   MOHD_ERROR_OUT_OF_MEMORY

@@ -2,6 +2,7 @@
 // CPU features: by cpuid and xgetbv on x86-64, from the kernel's auxiliary vector on AArch64.
 #include "mohd/format/cpu_features.h"
 
+#include <algorithm>
 #include <cstdint>
 
 #if defined(__x86_64__)
@@ -113,9 +114,17 @@ const Feature *find(const Feature (&features)[size], std::string_view name) {
 #if defined(__x86_64__)
 constexpr auto &kHostFeatures = kX86Features;
 
-uint64_t enabledOsState() {
+/// What cpuid says, asked once: in a virtual machine each time costs microseconds.
+struct CpuidLeaf {
+  CpuidLeaf(uint32_t leaf, uint32_t subleaf) {
+    if (!__get_cpuid_count(leaf, subleaf, &regs[0], &regs[1], &regs[2], &regs[3]))
+      std::fill(regs, regs + 4, 0);
+  }
   uint32_t regs[4];
-  if (!__get_cpuid(1, &regs[0], &regs[1], &regs[2], &regs[3]) || !(regs[2] & (1u << 27)))
+};
+
+uint64_t enabledOsState(const CpuidLeaf &first) {
+  if (!(first.regs[Ecx] & (1u << 27)))
     return 0; // no OSXSAVE: xgetbv would fault
   uint32_t low, high;
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
@@ -123,11 +132,13 @@ uint64_t enabledOsState() {
 }
 
 bool hostHas(const X86Feature &feature) {
-  uint32_t regs[4];
-  if (!__get_cpuid_count(feature.leaf, feature.subleaf, &regs[0], &regs[1], &regs[2], &regs[3]))
-    return false;
-  return (regs[feature.reg] >> feature.bit & 1) &&
-         (feature.state == Base || (enabledOsState() & feature.state) == feature.state);
+  static const CpuidLeaf first(1, 0), seventh(7, 0), seventhMore(7, 1), extended(0x80000001, 0);
+  static const uint64_t osState = enabledOsState(first);
+  const CpuidLeaf &leaf = feature.leaf == 1      ? first
+                          : feature.leaf != 7    ? extended
+                          : feature.subleaf == 0 ? seventh
+                                                 : seventhMore;
+  return (leaf.regs[feature.reg] >> feature.bit & 1) && (osState & feature.state) == feature.state;
 }
 #else
 constexpr auto &kHostFeatures = kArmFeatures;

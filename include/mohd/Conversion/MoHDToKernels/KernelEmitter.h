@@ -57,6 +57,7 @@ public:
   Value rem(Value lhs, int64_t rhs);
   Value ceilDiv(Value lhs, int64_t rhs);
   Value min(Value lhs, Value rhs);
+  Value max(Value lhs, Value rhs);
 
   /// Number of tasks when the tokens are cut into blocks of `blockSize` and the rest of the work
   /// into `parts`.
@@ -66,6 +67,7 @@ public:
   void tasks(int64_t blockSize, llvm::function_ref<void(Value, Value, Value)> body);
 
   /// for (i = lower; i < upper; i += step) body(i).
+  void loop(Value lower, Value upper, Value step, llvm::function_ref<void(Value)> body);
   void loop(Value lower, Value upper, int64_t step, llvm::function_ref<void(Value)> body);
   /// The same, carrying values: body returns the next ones; returns the last ones.
   SmallVector<Value> loop(Value lower, Value upper, int64_t step, ValueRange init,
@@ -86,6 +88,10 @@ public:
 
   /// A buffer of the kernel's own on the stack, of f32 if no element type is given; to be made outside of loops.
   Value array(ArrayRef<int64_t> shape, Type element = {});
+  /// All elements of a memref that has the identity layout, in one dimension.
+  Value flatten(Value memref);
+  /// Asks for the cache line at `indices`, which may lie anywhere, to be read soon.
+  void prefetch(Value memref, ValueRange indices);
   /// Loads `width` consecutive elements at `indices` and widens them to f32: vector<width x f32>.
   Value load(Value memref, ValueRange indices, int64_t width);
   /// Loads one element and widens it to f32.
@@ -95,6 +101,10 @@ public:
   /// Narrows f32 data (scalar or vector) to the memref's element type (i16: bf16), to nearest even,
   /// and stores it.
   void store(Value data, Value memref, ValueRange indices);
+  /// Stores a value of type index as an i32 element.
+  void storeIndex(Value value, Value memref, ValueRange indices);
+  /// Copies `width` consecutive elements between memrefs of one element type.
+  void copy(Value from, ValueRange fromIndices, Value to, ValueRange toIndices, int64_t width);
   /// vector<width x f32> with every lane equal to the f32 `scalar`.
   Value splat(Value scalar, int64_t width);
   /// lhs * rhs + acc.
@@ -109,11 +119,6 @@ public:
   /// Stores a vector for each segment, from memref[row, column] on.
   void storeSegments(ValueRange data, Value memref, Value row, Value column,
                      ArrayRef<Segment> segments);
-  /// init + sum over i in [0, rows) of scalar(i) * matrix[prefix..., i, column...], one vector for
-  /// each segment.
-  SmallVector<Value> addRows(ValueRange init, int64_t rows, llvm::function_ref<Value(Value)> scalar,
-                             Value matrix, ValueRange prefix, Value column,
-                             ArrayRef<Segment> segments);
   /// Dot product (f32) of `length` consecutive elements of two memrefs from the given indices on.
   Value dot(Value lhs, ValueRange lhsIndices, Value rhs, ValueRange rhsIndices, int64_t length);
 };
@@ -129,13 +134,9 @@ std::string getKernelGrid(Operation *op, int64_t lanes, StringRef tokens);
 LogicalResult emitKernel(KernelEmitter &emitter, Operation *op, ValueRange operands,
                          ValueRange results);
 
-/// Width of the column tiles in which matrix products keep `columns` of a result in registers: 4 to
-/// 8 vectors, if possible without a narrower last tile.
-int64_t getTileWidth(int64_t columns, int64_t lanes);
-
 //===----------------------------------------------------------------------===//
-// One pair of functions for each op, in RouteKernel.cpp, SparseKernels.cpp, FusionKernel.cpp,
-// TransformerKernels.cpp, AttentionKernels.cpp: the grid and the body
+// One pair of functions for each op, in RouteKernel.cpp, PackKernels.cpp, ProductKernels.cpp,
+// FusionKernel.cpp, TransformerKernels.cpp, AttentionKernels.cpp: the grid and the body
 //===----------------------------------------------------------------------===//
 
 std::string gridOfRoute(RouteOp op, int64_t lanes, StringRef tokens);
@@ -147,20 +148,28 @@ void emitBalanceLoss(KernelEmitter &e, BalanceLossOp op, ValueRange operands, Va
 
 std::string gridOfGate(GateOp op, int64_t lanes, StringRef tokens);
 void emitGate(KernelEmitter &e, GateOp op, ValueRange operands, ValueRange results);
-std::string gridOfSpmm(SpmmOp op, int64_t lanes, StringRef tokens);
-void emitSpmm(KernelEmitter &e, SpmmOp op, ValueRange operands, ValueRange results);
-std::string gridOfSddmm(SddmmOp op, int64_t lanes, StringRef tokens);
-void emitSddmm(KernelEmitter &e, SddmmOp op, ValueRange operands, ValueRange results);
+
+std::string gridOfPackWeight(PackWeightOp op, int64_t lanes, StringRef tokens);
+void emitPackWeight(KernelEmitter &e, PackWeightOp op, ValueRange operands, ValueRange results);
+std::string gridOfGroupTokens(GroupTokensOp op, int64_t lanes, StringRef tokens);
+void emitGroupTokens(KernelEmitter &e, GroupTokensOp op, ValueRange operands, ValueRange results);
+std::string gridOfPackTokens(PackTokensOp op, int64_t lanes, StringRef tokens);
+void emitPackTokens(KernelEmitter &e, PackTokensOp op, ValueRange operands, ValueRange results);
+std::string gridOfTiledSpmm(TiledSpmmOp op, int64_t lanes, StringRef tokens);
+void emitTiledSpmm(KernelEmitter &e, TiledSpmmOp op, ValueRange operands, ValueRange results);
+std::string gridOfTiledSddmm(TiledSddmmOp op, int64_t lanes, StringRef tokens);
+void emitTiledSddmm(KernelEmitter &e, TiledSddmmOp op, ValueRange operands, ValueRange results);
 
 std::string gridOfGroupFusion(GroupFusionOp op, int64_t lanes, StringRef tokens);
 void emitGroupFusion(KernelEmitter &e, GroupFusionOp op, ValueRange operands, ValueRange results);
+
+std::string gridOfMixGroups(MixGroupsOp op, int64_t lanes, StringRef tokens);
+void emitMixGroups(KernelEmitter &e, MixGroupsOp op, ValueRange operands, ValueRange results);
 
 std::string gridOfEmbed(EmbedOp op, int64_t lanes, StringRef tokens);
 void emitEmbed(KernelEmitter &e, EmbedOp op, ValueRange operands, ValueRange results);
 std::string gridOfRmsNorm(RmsNormOp op, int64_t lanes, StringRef tokens);
 void emitRmsNorm(KernelEmitter &e, RmsNormOp op, ValueRange operands, ValueRange results);
-std::string gridOfLinear(LinearOp op, int64_t lanes, StringRef tokens);
-void emitLinear(KernelEmitter &e, LinearOp op, ValueRange operands, ValueRange results);
 std::string gridOfElementwise(Operation *op, int64_t lanes, StringRef tokens);
 void emitElementwise(KernelEmitter &e, Operation *op, ValueRange operands, ValueRange results);
 std::string gridOfRope(RopeOp op, int64_t lanes, StringRef tokens);

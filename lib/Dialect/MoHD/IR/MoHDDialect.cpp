@@ -112,7 +112,7 @@ LogicalResult mlir::mohd::detail::verifyTokenOp(Operation *op) {
   for (unsigned index : tokenOp.getTokenOperands())
     if (failed(check(op->getOperand(index).getType(), "operand #" + Twine(index))))
       return failure();
-  if (tokenOp.getTiedOperand())
+  if (tokenOp.getTiedOperand() || !tokenOp.resultsHaveTokens())
     return success();
   for (OpResult result : op->getResults())
     if (failed(check(result.getType(), "result #" + Twine(result.getResultNumber()))))

@@ -55,19 +55,28 @@ LogicalResult mlir::mohd::verifyGateAndScaling(Gate gate, Scaling scaling,
 
 LogicalResult WeightOp::verify() {
   ArrayRef<int64_t> shape = getResult().getType().getShape();
+  size_t rank = shape.size() - (getPanels() ? 1 : 0); // before the cut into panels
   if (std::optional<ArrayRef<int64_t>> permutation = getPermutation()) {
     SmallVector<int64_t> sorted(*permutation);
     llvm::sort(sorted);
-    if (sorted.size() != shape.size() || !llvm::equal(sorted, llvm::seq<int64_t>(0, shape.size())))
+    if (sorted.size() != rank || !llvm::equal(sorted, llvm::seq<int64_t>(0, rank)))
       return emitOpError("expects 'permutation' to hold each of 0..")
-             << int64_t(shape.size()) - 1 << " once, got [" << *permutation << "]"; // weight_c1
+             << int64_t(rank) - 1 << " once, got [" << *permutation << "]"; // weight_c1
   }
+  if (getPanels() && !getExpandedShape()) // weight_c3
+    return emitOpError("expects 'panels' only with 'expanded_shape', got ") << *getPanels();
   if (std::optional<ArrayRef<int64_t>> expanded = getExpandedShape()) {
     SmallVector<int64_t> expected(*expanded);
     if (std::optional<ArrayRef<int64_t>> permutation = getPermutation())
       if (expected.size() == permutation->size())
         for (auto [position, source] : llvm::enumerate(*permutation))
           expected[position] = (*expanded)[source];
+    if (std::optional<int64_t> panels = getPanels()) {
+      if (*panels < 1 || expected.size() != 3) // weight_c3
+        return emitOpError("expects positive 'panels' of a view of rank 3, got ")
+               << *panels << " of rank " << int64_t(expected.size());
+      expected = getPanelShape(expected, *panels);
+    }
     if (!llvm::equal(expected, shape)) // weight_c2
       return emitOpError("expects a result of shape [")
              << ArrayRef<int64_t>(expected) << "], got [" << shape << "]";

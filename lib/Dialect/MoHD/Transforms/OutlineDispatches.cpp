@@ -262,6 +262,8 @@ void ProgramBuilder::placeWeight(WeightOp op) {
     entry.append("expanded_shape", op.getExpandedShapeAttr());
   if (op.getPermutationAttr())
     entry.append("permutation", op.getPermutationAttr());
+  if (op.getPanelsAttr())
+    entry.append("panels", op.getPanelsAttr());
   Attribute weight = entry.getDictionary(b.getContext());
   auto *known = llvm::find(module.weights, weight);
   storage[{op.getResult(), 0}] = {BindingKind::Weight, known - module.weights.begin()};

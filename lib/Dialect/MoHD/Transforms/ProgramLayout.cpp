@@ -154,7 +154,8 @@ LogicalResult DimTable::addOp(Operation *op) {
     LogicalResult added =
         tied && result.getResultNumber() == 0
             ? addResult(result, std::nullopt, SmallVector<int>(classes[op->getOperand(*tied)]))
-            : addResult(result, tokens, {});
+        : tokenOp.resultsHaveTokens() ? addResult(result, tokens, {})
+                                      : addResult(result, std::nullopt, {});
     if (failed(added))
       return failure();
   }

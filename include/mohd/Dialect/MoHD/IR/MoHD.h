@@ -42,6 +42,9 @@ LogicalResult verifyTokenOp(Operation *op);
 LogicalResult verifyWholeGroups(Operation *op, RankedTensorType input, RoutingType routing);
 } // namespace detail
 
+/// The shape of a weight [G, R, C], or [R, C], in panels of `panel` columns: [G, ceildiv(C, panel), R, panel], with G = 1 for [R, C].
+llvm::SmallVector<int64_t> getPanelShape(llvm::ArrayRef<int64_t> shape, int64_t panel);
+
 /// Checks the combinations of docs/semantics.md that are rejected; `error` receives the message's stream.
 LogicalResult verifyGateAndScaling(Gate gate, Scaling scaling,
                                    llvm::function_ref<InFlightDiagnostic()> error);

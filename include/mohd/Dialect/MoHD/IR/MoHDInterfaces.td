@@ -20,6 +20,8 @@ def Mohd_TokenOpInterface : OpInterface<"TokenOpInterface"> {
         "::llvm::SmallVector<::mlir::mohd::IndexOperand>", "getIndexOperands", (ins), "", "return {};">,
     InterfaceMethod<"Pairs of dimensions of operands that are equal, besides the token counts.",
         "::llvm::SmallVector<::mlir::mohd::EqualDims>", "getEqualDims", (ins), "", "return {};">,
+    InterfaceMethod<"True if dimension 0 of the results is the token count.",
+        "bool", "resultsHaveTokens", (ins), "", "return true;">,
     InterfaceMethod<"True if the op reads the gates of its routing, not only the indices.",
         "bool", "readsGates", (ins), "", "return false;">
   ];

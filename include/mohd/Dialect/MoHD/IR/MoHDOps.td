@@ -26,11 +26,13 @@ def Mohd_WeightOp : Mohd_Op<"weight", [Pure]> {
   let description = [{
     The tensor called `source` in the model's files, converted to the result's element type. If `expanded_shape` is given the
     tensor is first viewed in that shape (row-major, same number of elements); if `permutation` is given, dimension `i` of
-    the result is dimension `permutation[i]` of that view. The data never enters the IR.
+    the result is dimension `permutation[i]` of that view. With `panels` P the last dimension of that is cut into panels of P columns, the last one
+    filled up with zeros: [G, R, C] becomes [G, ceildiv(C, P), R, P]. The data never enters the IR.
 
     Constraints:
     - (C1) `permutation` holds each of 0..rank-1 once.
-    - (C2) the result's shape is `expanded_shape` permuted by `permutation`.
+    - (C2) the result's shape is `expanded_shape` permuted by `permutation` and cut into panels.
+    - (C3) `panels` is positive and goes only with an `expanded_shape` of rank 3.
 
     Example:
     ```mlir
@@ -39,11 +41,11 @@ def Mohd_WeightOp : Mohd_Op<"weight", [Pure]> {
     ```
   }];
   let arguments = (ins StrAttr:$source, OptionalAttr<DenseI64ArrayAttr>:$expanded_shape,
-                       OptionalAttr<DenseI64ArrayAttr>:$permutation);
+                       OptionalAttr<DenseI64ArrayAttr>:$permutation, OptionalAttr<I64Attr>:$panels);
   let results = (outs Type<And<[TensorOf<[Mohd_Float]>.predicate, AllDimsAreStatic]>,
                            "static tensor of f32, bf16 or f16", "::mlir::RankedTensorType">:$result);
   let assemblyFormat = [{
-    $source (`expanded_shape` $expanded_shape^)? (`permutation` $permutation^)? attr-dict `:` type($result)
+    $source (`expanded_shape` $expanded_shape^)? (`permutation` $permutation^)? (`panels` $panels^)? attr-dict `:` type($result)
   }];
   let hasVerifier = 1;
 }

@@ -21,6 +21,12 @@ def Mohd_RoutingType : TypeDef<Mohd_Dialect, "Routing"> {
   let extraClassDeclaration = [{
     /// K, the active groups of a token.
     int64_t getNumActive() const { return getNumShared() + getNumRouted(); }
+    /// Groups that every token has: the shared ones, or all if all are active. They are a prefix.
+    int64_t getNumCommon() const { return getNumActive() == getNumGroups() ? getNumGroups() : getNumShared(); }
+    /// Active groups of a token besides those.
+    int64_t getNumChosen() const { return getNumActive() - getNumCommon(); }
+    /// Columns of the table of tokens by group (`mohd.group_tokens`).
+    int64_t getTableWidth() const { return getNumGroups() - getNumCommon() + 1 + getNumChosen(); }
     /// Type of the index tensor, [tokens, K] i32.
     RankedTensorType getIndicesType(int64_t numTokens) const;
     /// Type of the gate tensor, [tokens, K] f32.
@@ -63,5 +69,7 @@ class Mohd_Weight<int rank, string shape> : Type<
 def Mohd_VectorWeight : Mohd_Weight<1, "[width]">;
 def Mohd_MatrixWeight : Mohd_Weight<2, "[rows, columns]">;
 def Mohd_GroupWeight : Mohd_Weight<3, "[groups, rows, columns]">;
+def Mohd_PlainWeight : AnyTypeOf<[Mohd_MatrixWeight, Mohd_GroupWeight], "", "::mlir::RankedTensorType">;
+def Mohd_PanelWeight : Mohd_Weight<4, "[groups, panels, rows, columns of a panel]">;
 
 #endif // MOHD_DIALECT_MOHD_IR_MOHDTYPES_TD

@@ -45,6 +45,29 @@ def PlanSparsityPass : Pass<"mohd-plan-sparsity", "::mlir::func::FuncOp"> {
 // Phase schedule
 //===----------------------------------------------------------------------===//
 
+def TileProductsPass : Pass<"mohd-tile-products", "::mlir::func::FuncOp"> {
+  let summary = "cut products into tiles and lay out what they read";
+  let description = [{
+    Every `mohd.linear`, `mohd.spmm` and `mohd.sddmm` becomes its tiled form, with tiles that fit the registers and blocks of tokens that fit the
+    second-level cache of the target. The weight is laid out in panels: a `mohd.weight` by an attribute, when the bundle is written, any other by a
+    `mohd.pack_weight`. Tokens are listed by routed group (`mohd.group_tokens`) and, on the contraction side, packed (`mohd.pack_tokens`); CSE then leaves
+    one list and one packing for the projections of a sub-layer.
+
+    Runs: first in phase schedule.
+    Leaves alone: other ops.
+    Statistics: number of products tiled.
+
+    Before and after: see test/Docs/tile-products.mlir.
+  }];
+  let options = [
+    Option<"lanes", "lanes", "int64_t", /*default=*/"8", "Lanes of an f32 vector of the target.">,
+    Option<"registers", "registers", "int64_t", /*default=*/"16", "Vector registers of the target.">,
+    Option<"l2Bytes", "l2-bytes", "int64_t", /*default=*/"262144", "Bytes of the second-level data cache of the target.">,
+  ];
+  let statistics = [Statistic<"numTiled", "num-tiled", "Products that were tiled">];
+  let dependentDialects = ["::mlir::mohd::MohdDialect"];
+}
+
 def OutlineDispatchesPass : Pass<"mohd-outline-dispatches", "::mlir::ModuleOp"> {
   let summary = "turn entry points into lists of dispatches of kernels";
   let description = [{
@@ -53,7 +76,7 @@ def OutlineDispatchesPass : Pass<"mohd-outline-dispatches", "::mlir::ModuleOp"> 
     values are placed in one workspace whose size is an expression over the dims; a place is used again when its value is dead. `mohd.weight` ops become
     entries of the module's attribute `mohd.weights`. KV caches are updated in place.
 
-    Runs: first in phase schedule.
+    Runs: in phase schedule, after `mohd-tile-products`.
     Leaves alone: private functions.
     Statistics: number of dispatches and of kernels.
 

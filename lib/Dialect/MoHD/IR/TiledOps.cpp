@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Verifiers and token interfaces of the products' tiled form.
+#include "mohd/Dialect/MoHD/IR/MoHD.h"
+
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace mlir::mohd;
+
+SmallVector<int64_t> mlir::mohd::getPanelShape(ArrayRef<int64_t> shape, int64_t panel) {
+  SmallVector<int64_t> result(shape);
+  if (result.size() == 2)
+    result.insert(result.begin(), 1);
+  int64_t columns = result.pop_back_val(), rows = result.pop_back_val();
+  result.append({int64_t(llvm::divideCeil(columns, panel)), rows, panel});
+  return result;
+}
+
+/// Appends the operand numbers [0, `first`) and that of `table`, the last operand, if it is given.
+static SmallVector<unsigned> withTable(Operation *op, Value table) {
+  SmallVector<unsigned> operands = {0};
+  if (table)
+    operands.push_back(op->getNumOperands() - 1);
+  return operands;
+}
+
+/// Checks that the attributes `names`, sizes of tiles, are positive.
+static LogicalResult verifySizes(Operation *op, ArrayRef<StringRef> names) {
+  for (StringRef name : names)
+    if (int64_t size = op->getAttrOfType<IntegerAttr>(name).getInt(); size < 1)
+      return op->emitOpError("expects a positive '") << name << "', got " << size;
+  return success();
+}
+
+LogicalResult PackWeightOp::verify() {
+  RankedTensorType weight = getWeight().getType(), result = getResult().getType();
+  SmallVector<int64_t> shape(weight.getShape());
+  if (std::optional<ArrayRef<int64_t>> permutation = getPermutation()) {
+    SmallVector<int64_t> sorted(*permutation);
+    llvm::sort(sorted);
+    if (shape.size() != 3 || !llvm::equal(sorted, llvm::seq<int64_t>(0, 3))) // pack_weight_c2
+      return emitOpError("expects 'permutation' to hold each of 0..2 once for a weight of rank 3, "
+                         "got [")
+             << *permutation << "] for rank " << int64_t(shape.size());
+    for (auto [extent, axis] : llvm::zip_equal(shape, *permutation))
+      extent = weight.getDimSize(axis);
+  }
+  auto expected =
+      RankedTensorType::get(getPanelShape(shape, result.getDimSize(3)), weight.getElementType());
+  if (result != expected) // pack_weight_c1
+    return emitOpError("expects a result of type ") << expected << ", got " << result;
+  return success();
+}
+
+LogicalResult GroupTokensOp::verify() {
+  RoutingType routing = getRouting().getType();
+  if (routing.getNumChosen() < 1) // group_tokens_c2
+    return emitOpError("expects a routing of which tokens have different groups, got ") << routing;
+  int64_t columns = routing.getTableWidth();
+  if (getTable().getType().getDimSize(1) != columns) // group_tokens_c1
+    return emitOpError("expects a table of ")
+           << columns << " columns, got " << getTable().getType().getDimSize(1);
+  return verifySizes(*this, {"block"}); // group_tokens_c2
+}
+
+SmallVector<unsigned> PackTokensOp::getTokenOperands() {
+  return llvm::to_vector(llvm::seq<unsigned>(0, getNumOperands()));
+}
+
+LogicalResult PackTokensOp::verify() {
+  int64_t width = getInput().getType().getDimSize(1), packed = width;
+  bool hasChosen = getRouting() && getRouting().getType().getNumChosen() > 0;
+  if (hasChosen != bool(getTable())) // pack_tokens_c1
+    return emitOpError(
+        "expects 'table' exactly with a routing of which tokens have different groups");
+  if (getRouting()) {
+    RoutingType routing = getRouting().getType();
+    if (failed(detail::verifyWholeGroups(*this, getInput().getType(), routing))) // pack_tokens_c2
+      return failure();
+    packed = width / routing.getNumGroups() * routing.getNumActive();
+  }
+  if (getResult().getType().getDimSize(1) != packed) // pack_tokens_c3
+    return emitOpError("expects a result of ")
+           << packed << " columns, got " << getResult().getType().getDimSize(1);
+  return verifySizes(*this, {"block", "rows"}); // pack_tokens_c4
+}
+
+/// Checks the table of a tiled product whose weight has `numGroups` groups.
+template <typename TiledOp> static LogicalResult verifyTable(TiledOp op, int64_t numGroups) {
+  int64_t numCommon = op.getNumCommon(), numChosen = op.getNumChosen();
+  if (numCommon < 0 || numChosen < 0 || numCommon + numChosen < 1 ||
+      numCommon + numChosen > numGroups)
+    return op.emitOpError("expects 1 to ") << numGroups << " active groups, got " << numCommon
+                                           << " common and " << numChosen << " chosen";
+  if ((numChosen > 0) != bool(op.getTable()))
+    return op.emitOpError("expects 'table' exactly if groups are chosen, got ")
+           << numChosen << " chosen groups";
+  int64_t columns = numGroups - numCommon + 1 + numChosen;
+  if (op.getTable() && op.getTable().getType().getDimSize(1) != columns)
+    return op.emitOpError("expects a 'table' of ")
+           << columns << " columns, got " << op.getTable().getType().getDimSize(1);
+  return success();
+}
+
+SmallVector<unsigned> TiledSpmmOp::getTokenOperands() { return withTable(*this, getTable()); }
+
+LogicalResult TiledSpmmOp::verify() {
+  ArrayRef<int64_t> weight = getWeight().getType().getShape(); // [N, panels, d_e, P]
+  int64_t packed = (getNumCommon() + getNumChosen()) * weight[2];
+  if (getPacked().getType().getDimSize(1) != packed) // tiled_spmm_c1
+    return emitOpError("expects 'packed' to have ")
+           << packed << " columns, got " << getPacked().getType().getDimSize(1);
+  int64_t columns = getResult().getType().getDimSize(1);
+  if (int64_t(llvm::divideCeil(columns, weight[3])) != weight[1]) // tiled_spmm_c2
+    return emitOpError("expects 'weight' to have ")
+           << llvm::divideCeil(columns, weight[3]) << " panels for " << columns << " columns, got "
+           << weight[1];
+  if (failed(verifyTable(*this, weight[0]))) // tiled_spmm_c3
+    return failure();
+  return verifySizes(*this, {"block", "rows", "panels"}); // tiled_spmm_c4
+}
+
+SmallVector<unsigned> TiledSddmmOp::getTokenOperands() { return withTable(*this, getTable()); }
+
+LogicalResult TiledSddmmOp::verify() {
+  ArrayRef<int64_t> weight = getWeight().getType().getShape(); // [N, panels, E, P]
+  int64_t contracted = weight[2] * (getLocal() ? weight[0] : 1);
+  if (getInput().getType().getDimSize(1) != contracted) // tiled_sddmm_c1
+    return emitOpError("expects 'weight' to contract the width ")
+           << getInput().getType().getDimSize(1) << " of 'input', got " << contracted;
+  int64_t columns = getResult().getType().getDimSize(1);
+  if (columns % weight[0] != 0 || // tiled_sddmm_c2
+      int64_t(llvm::divideCeil(columns / weight[0], weight[3])) != weight[1])
+    return emitOpError("expects a result of ")
+           << weight[0] << " groups of " << weight[1] << " panels, got " << columns << " columns";
+  if (failed(verifyTable(*this, weight[0]))) // tiled_sddmm_c3
+    return failure();
+  return verifySizes(*this, {"block", "rows", "panels", "depth"}); // tiled_sddmm_c4
+}
+
+SmallVector<unsigned> MixGroupsOp::getTokenOperands() {
+  SmallVector<unsigned> operands = {0};
+  for (unsigned operand = 2; operand < getNumOperands(); ++operand)
+    operands.push_back(operand);
+  return operands;
+}
+
+LogicalResult MixGroupsOp::verify() {
+  ArrayRef<int64_t> weight = getWeight().getType().getShape(); // [r, panels, s, P]
+  int64_t input = getInput().getType().getDimSize(1), result = getResult().getType().getDimSize(1);
+  int64_t columns = input / weight[0]; // L
+  if (input % weight[0] != 0 || result != weight[2] * columns ||
+      int64_t(llvm::divideCeil(columns, weight[3])) != weight[1]) // mix_groups_c1
+    return emitOpError("expects widths of ")
+           << weight[0] << " and " << weight[2] << " groups of " << weight[1] << " panels, got "
+           << input << " and " << result << " columns";
+  if (getRouting() && getRouting().getType().getNumGroups() != weight[0]) // mix_groups_c2
+    return emitOpError("expects 'weight' to have a block for each of the ")
+           << getRouting().getType().getNumGroups() << " groups of 'routing', got " << weight[0];
+  if (getResidual() && getResidual().getType() != getResult().getType()) // mix_groups_c3
+    return emitOpError("expects 'residual' of type ")
+           << getResult().getType() << ", got " << getResidual().getType();
+  return success();
+}

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Replaces products by their tiled form.
+//
+//   %w = mohd.weight "q" expanded_shape [96, 16, 4] permutation [1, 2, 0] : tensor<16x4x96xf32>
+//   %y = mohd.spmm %x, %r, %w plan <gather> : ...
+// becomes
+//   %w = mohd.weight "q" expanded_shape [96, 16, 4] permutation [1, 2, 0] panels 16 : tensor<16x6x4x16xf32>
+//   %t = mohd.group_tokens %r block 252 : ...
+//   %p = mohd.pack_tokens %x routing(%r) table(%t) block 252 rows 6 : ...
+//   %y = mohd.tiled_spmm %p, %w table(%t) common 6 chosen 2 block 252 rows 6 panels 1 : ...
+//
+// Shown by test/Dialect/MoHD/tile-products.mlir.
+#include "mohd/Dialect/MoHD/Transforms/Passes.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/MathExtras.h"
+
+namespace mlir::mohd {
+#define GEN_PASS_DEF_TILEPRODUCTSPASS
+#include "mohd/Dialect/MoHD/Transforms/Passes.h.inc"
+} // namespace mlir::mohd
+
+using namespace mlir;
+using namespace mlir::mohd;
+
+/// Columns of a weight's panel, whatever the target: a bundle has its weights once for all targets.
+static constexpr int64_t kPanelColumns = 16;
+/// Rows of a tile at most, as many as AVX-512 has registers for.
+static constexpr int64_t kMaxRows = 14;
+/// Vectors in a row of a tile, where registers are wide enough.
+static constexpr int64_t kTileVectors = 2;
+/// Tokens in a block at most: enough to use a weight often.
+static constexpr int64_t kMaxBlock = 264;
+/// Steps of the contraction of sddmm for 16-bit weights, which are widened into a buffer.
+static constexpr int64_t kNarrowDepth = 256;
+
+namespace {
+
+/// The sizes of a product's tiles.
+struct Tiling {
+  int64_t block, rows, panels;
+};
+
+struct TileProductsPass : mohd::impl::TileProductsPassBase<TileProductsPass> {
+  using Base::Base;
+
+  void runOnOperation() override {
+    SmallVector<Operation *> products;
+    getOperation().walk([&](Operation *op) {
+      auto fusion = dyn_cast<GroupFusionOp>(op);
+      if (isa<LinearOp, SpmmOp, SddmmOp>(op) || (fusion && fusion.getKind() == Fusion::Monarch))
+        products.push_back(op);
+    });
+    for (Operation *op : products) {
+      OpBuilder b(op);
+      Value tiled = llvm::TypeSwitch<Operation *, Value>(op)
+                        .Case([&](LinearOp linear) { return tileLinear(b, linear); })
+                        .Case([&](SpmmOp spmm) { return tileSpmm(b, spmm); })
+                        .Case([&](SddmmOp sddmm) { return tileSddmm(b, sddmm); })
+                        .Case([&](GroupFusionOp fusion) { return tileFusion(b, fusion); });
+      op->getResult(0).replaceAllUsesWith(tiled);
+      op->erase();
+      ++numTiled;
+    }
+    foldResiduals();
+  }
+
+private:
+  void foldResiduals();
+  Tiling getTiling(RankedTensorType weight, int64_t cachedColumns, bool wholeTiles) const;
+  int64_t getDepth(SddmmOp op, const Tiling &tiling) const;
+  Value layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_t> order = {}) const;
+  Value tileFusion(OpBuilder &b, GroupFusionOp op) const;
+  Value tileLinear(OpBuilder &b, LinearOp op) const;
+  Value tileSpmm(OpBuilder &b, SpmmOp op) const;
+  Value tileSddmm(OpBuilder &b, SddmmOp op) const;
+};
+
+} // namespace
+
+/// Tiles for a weight [G, panels, R, P], in blocks whose tokens take half the cache with `cachedColumns` f32 each. With `wholeTiles` no tile has too few panels.
+Tiling TileProductsPass::getTiling(RankedTensorType weight, int64_t cachedColumns,
+                                   bool wholeTiles) const {
+  int64_t numPanels = weight.getDimSize(1), panel = weight.getDimSize(3);
+  int64_t vectorsOfPanel = llvm::divideCeil(panel, lanes);
+  Tiling tiling;
+  tiling.panels = std::clamp<int64_t>(kTileVectors / vectorsOfPanel, 1, numPanels);
+  if (wholeTiles && numPanels % tiling.panels != 0)
+    tiling.panels = 1;
+  // The sums, a vector of weights for each column, and a factor are in registers.
+  int64_t vectors = tiling.panels * vectorsOfPanel;
+  tiling.rows = std::clamp<int64_t>((registers - 1 - vectors) / vectors, 1, kMaxRows);
+  int64_t fitting = l2Bytes / 2 / (int64_t(sizeof(float)) * cachedColumns);
+  tiling.block =
+      llvm::alignDown(std::clamp<int64_t>(fitting, 4 * tiling.rows, kMaxBlock), tiling.rows);
+  return tiling;
+}
+
+/// Columns of sddmm's input that are taken at a time, so that those of a block fit half the cache.
+int64_t TileProductsPass::getDepth(SddmmOp op, const Tiling &tiling) const {
+  int64_t columns = op.getInput().getType().getDimSize(1);
+  // Sums wait in the result for the next columns, in f32.
+  if (!op.getType().getElementType().isF32())
+    return columns;
+  if (!op.getWeight().getType().getElementType().isF32())
+    return std::min(columns, kNarrowDepth);
+  int64_t fitting = l2Bytes / 2 / (int64_t(sizeof(float)) * tiling.block);
+  return std::min(columns, std::max<int64_t>(fitting, kNarrowDepth));
+}
+
+/// The weight, whose dimensions are first permuted if that is given, in panels.
+Value TileProductsPass::layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_t> order) const {
+  auto type = cast<RankedTensorType>(weight.getType());
+  SmallVector<int64_t> shape(type.getShape());
+  for (auto [position, axis] : llvm::enumerate(order))
+    shape[position] = type.getDimSize(axis);
+  int64_t panel = std::min<int64_t>(llvm::PowerOf2Ceil(shape.back()), kPanelColumns);
+  auto packed = RankedTensorType::get(getPanelShape(shape, panel), type.getElementType());
+  auto source = weight.getDefiningOp<WeightOp>();
+  if (!source)
+    return PackWeightOp::create(b, weight.getLoc(), packed, weight,
+                                order.empty() ? DenseI64ArrayAttr()
+                                              : b.getDenseI64ArrayAttr(order));
+  SmallVector<int64_t> permutation = llvm::to_vector(llvm::seq<int64_t>(0, type.getRank()));
+  if (source.getPermutation())
+    permutation = llvm::to_vector(*source.getPermutation());
+  SmallVector<int64_t> view(type.getRank());
+  for (auto [axis, extent] : llvm::zip_equal(permutation, type.getShape()))
+    view[axis] = extent;
+  if (!order.empty()) {
+    SmallVector<int64_t> before = permutation;
+    for (auto [position, axis] : llvm::enumerate(order))
+      permutation[position] = before[axis];
+  }
+  if (type.getRank() == 2) { // one group, as an axis of the view behind the others
+    view.push_back(1);
+    permutation.insert(permutation.begin(), 2);
+  }
+  return WeightOp::create(b, source.getLoc(), packed, source.getSourceAttr(),
+                          b.getDenseI64ArrayAttr(view), b.getDenseI64ArrayAttr(permutation),
+                          b.getI64IntegerAttr(panel));
+}
+
+/// A tensor of `columns` columns with as many tokens as `like`.
+static RankedTensorType getTokenType(RankedTensorType like, int64_t columns, Type element) {
+  return RankedTensorType::get({like.getDimSize(0), columns}, element);
+}
+
+/// The table of `routing`'s tokens by group; null if all tokens have the same groups.
+static Value listTokens(OpBuilder &b, Location loc, Value routing, RankedTensorType input,
+                        int64_t block) {
+  auto type = cast<RoutingType>(routing.getType());
+  if (type.getNumChosen() == 0)
+    return {};
+  return GroupTokensOp::create(b, loc, getTokenType(input, type.getTableWidth(), b.getI32Type()),
+                               routing, b.getI64IntegerAttr(block));
+}
+
+Value TileProductsPass::tileLinear(OpBuilder &b, LinearOp op) const {
+  RankedTensorType input = op.getInput().getType();
+  Value weight = layOutWeight(b, op.getWeight());
+  Tiling tiling = getTiling(cast<RankedTensorType>(weight.getType()), input.getDimSize(1), false);
+  Value packed =
+      PackTokensOp::create(b, op.getLoc(), getTokenType(input, input.getDimSize(1), b.getF32Type()),
+                           op.getInput(), Value(), Value(), tiling.block, tiling.rows);
+  return TiledSpmmOp::create(b, op.getLoc(), op.getType(), packed, weight, Value(), 1, 0,
+                             tiling.block, tiling.rows, tiling.panels);
+}
+
+Value TileProductsPass::tileSpmm(OpBuilder &b, SpmmOp op) const {
+  RankedTensorType input = op.getInput().getType();
+  RoutingType routing = op.getRouting().getType();
+  Value weight = layOutWeight(b, op.getWeight());
+  auto weightType = cast<RankedTensorType>(weight.getType());
+  int64_t active = routing.getNumActive() * weightType.getDimSize(2);
+  Tiling tiling = getTiling(weightType, active, false);
+  Value table = listTokens(b, op.getLoc(), op.getRouting(), input, tiling.block);
+  Value packed =
+      PackTokensOp::create(b, op.getLoc(), getTokenType(input, active, b.getF32Type()),
+                           op.getInput(), op.getRouting(), table, tiling.block, tiling.rows);
+  return TiledSpmmOp::create(b, op.getLoc(), op.getType(), packed, weight, table,
+                             routing.getNumCommon(), routing.getNumChosen(), tiling.block,
+                             tiling.rows, tiling.panels);
+}
+
+Value TileProductsPass::tileSddmm(OpBuilder &b, SddmmOp op) const {
+  RankedTensorType input = op.getInput().getType();
+  RoutingType routing = op.getRouting().getType();
+  Value weight = layOutWeight(b, op.getWeight());
+  Tiling tiling = getTiling(cast<RankedTensorType>(weight.getType()),
+                            std::min<int64_t>(input.getDimSize(1), 1024), true);
+  Value table = listTokens(b, op.getLoc(), op.getRouting(), input, tiling.block);
+  return TiledSddmmOp::create(b, op.getLoc(), op.getType(), op.getInput(), weight, table,
+                              routing.getNumCommon(), routing.getNumChosen(), tiling.block,
+                              tiling.rows, tiling.panels, getDepth(op, tiling), /*local=*/false);
+}
+
+/// A Monarch fusion: the blocks of the first factor, then the second one.
+Value TileProductsPass::tileFusion(OpBuilder &b, GroupFusionOp op) const {
+  RankedTensorType input = op.getInput().getType();
+  Value right = layOutWeight(b, op.getRight(), {0, 2, 1});           // [k, p, q]
+  Value left = layOutWeight(b, op.getLeft(), {2, 1, 0});             // [r, s, l]
+  ArrayRef<int64_t> rightShape = op.getRight().getType().getShape(); // [k, q, p]
+  int64_t numBlocks = rightShape[0];
+  Tiling tiling = getTiling(cast<RankedTensorType>(right.getType()), rightShape[2], true);
+  Value table;
+  int64_t numCommon = numBlocks, numChosen = 0;
+  if (op.getRouting()) {
+    RoutingType routing = op.getRouting().getType();
+    numCommon = routing.getNumCommon();
+    numChosen = routing.getNumChosen();
+    table = listTokens(b, op.getLoc(), op.getRouting(), input, tiling.block);
+  }
+  RankedTensorType middle = getTokenType(input, numBlocks * rightShape[1], b.getF32Type());
+  Value u = TiledSddmmOp::create(b, op.getLoc(), middle, op.getInput(), right, table, numCommon,
+                                 numChosen, tiling.block, tiling.rows, tiling.panels, rightShape[2],
+                                 /*local=*/true);
+  // The middle's blocks are the token's groups if both factors cut it in the same way.
+  bool sameBlocks = op.getLeft().getType().getDimSize(2) == numBlocks;
+  return MixGroupsOp::create(b, op.getLoc(), op.getType(), u, left,
+                             sameBlocks ? op.getRouting() : Value(), Value());
+}
+
+/// Lets the second factor of a fusion add the residual stream, where nothing else uses the fusion's result.
+void TileProductsPass::foldResiduals() {
+  SmallVector<AddOp> sums;
+  getOperation().walk([&](AddOp sum) { sums.push_back(sum); });
+  for (AddOp sum : sums) {
+    auto isFoldable = [&](Value value) {
+      auto mix = value.getDefiningOp<MixGroupsOp>();
+      return mix && !mix.getResidual() && mix->hasOneUse();
+    };
+    bool foldsLhs = isFoldable(sum.getLhs());
+    if (!foldsLhs && !isFoldable(sum.getRhs()))
+      continue;
+    auto mix = (foldsLhs ? sum.getLhs() : sum.getRhs()).getDefiningOp<MixGroupsOp>();
+    OpBuilder b(sum);
+    Value folded =
+        MixGroupsOp::create(b, mix.getLoc(), mix.getType(), mix.getInput(), mix.getWeight(),
+                            mix.getRouting(), foldsLhs ? sum.getRhs() : sum.getLhs());
+    sum.getResult().replaceAllUsesWith(folded);
+    sum.erase();
+    mix.erase();
+  }
+}
