@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """This project's compiled ops: an MLIR function with its weight ahead of time, and calls of it on copies of the packed weight."""
 
+import dataclasses
 import functools
 import pathlib
 import re
@@ -33,19 +34,46 @@ def module_text(problem):
             f'  %w = mohd.weight "w" : {weight}\n  {body}\n  return %y : {y}\n}}\n')
 
 
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a weight lies where the kernels read it: mohd/Model/TensorCopy.h has the meaning of each part."""
+
+    expanded: tuple = ()
+    permutation: tuple = ()
+    panel: int = 0
+
+    def pack(self, array):
+        """The array in this layout, in memory that the runtime takes as it is."""
+        view = array.reshape(self.expanded) if self.expanded else array
+        view = view.transpose(self.permutation) if self.permutation else view
+        if self.panel:
+            groups, rows, columns = view.shape
+            padded = np.zeros((groups, rows, -(-columns // self.panel) * self.panel), array.dtype)
+            padded[..., :columns] = view
+            view = padded.reshape(groups, rows, -1, self.panel).transpose(0, 2, 1, 3)
+        packed = empty(view.shape, array.dtype)
+        packed[...] = view
+        return packed
+
+
 def _numbers(entry, key):
-    """An array attribute of a weight's entry, or None."""
+    """An array attribute of a weight's entry; () without it."""
     found = re.search(rf"\b{key} = array<i64: ([\d, ]*)>", entry)
-    return found and [int(number) for number in found.group(1).split(",")]
+    return tuple(int(number) for number in found.group(1).split(",")) if found else ()
+
+
+def _panel(entry):
+    found = re.search(r"\bpanels = (\d+) : i64", entry)
+    return int(found.group(1)) if found else 0
 
 
 def weight_layouts(path):
-    """(expanded shape, permutation) of each weight that the kernels of an .mlir file read, either None; from the scheduled module."""
+    """The layout of each weight that the kernels of an .mlir file read, from the scheduled module."""
     command = [find.compiler(), path, "--compile-to=schedule", "-q"]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     listed = re.search(r"mohd\.weights = \[(.*?)\]", text.split("\n", 1)[0])
     entries = re.findall(r"\{(.*?)\}", listed.group(1)) if listed else []
-    return [(_numbers(entry, "expanded_shape"), _numbers(entry, "permutation")) for entry in entries]
+    return [Layout(_numbers(entry, "expanded_shape"), _numbers(entry, "permutation"), _panel(entry)) for entry in entries]
 
 
 @functools.lru_cache(maxsize=4)
@@ -72,14 +100,7 @@ class Ours:
         stored = to_storage(self.problem.weight, self.problem.dtype)
         if not self.problem.is_routed:
             stored = stored[0]
-        made = []
-        for expanded, permutation in self.layouts:
-            view = stored.reshape(expanded) if expanded else stored
-            view = view.transpose(permutation) if permutation else view
-            array = empty(view.shape, view.dtype)
-            array[...] = view
-            made.append(array)
-        return made
+        return [layout.pack(stored) for layout in self.layouts]
 
     def calls(self, count):
         """`count` calls, each on its own copy of the weight; their result is checked for repeating bit by bit."""

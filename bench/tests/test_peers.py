@@ -54,11 +54,20 @@ def test_copies_are_read_in_turn():
 
 
 def test_layouts_are_read_from_the_module(monkeypatch):
-    text = ('module attributes {mohd.weights = [{expanded_shape = array<i64: 16, 4, 3, 16>, permutation = array<i64: 0, 2, 1, 3>, '
-            'source = "w", type = tensor<16x3x4x16xf32>}, {source = "v", type = tensor<4xf32>}]} {\n}')
+    text = ('module attributes {mohd.weights = [{expanded_shape = array<i64: 4, 4, 20>, panels = 16 : i64, permutation = array<i64: 0, 2, 1>, '
+            'source = "w", type = tensor<4x2x4x16xf32>}, {source = "v", type = tensor<4xf32>}]} {\n}')
     done = type("Done", (), {"stdout": text})
     monkeypatch.setattr(ours.subprocess, "run", lambda *_, **__: done)
-    assert ours.weight_layouts("x.mlir") == [([16, 4, 3, 16], [0, 2, 1, 3]), (None, None)]
+    assert ours.weight_layouts("x.mlir") == [ours.Layout((4, 4, 20), (0, 2, 1), 16), ours.Layout()]
+
+
+def test_layouts_permute_and_pad():
+    array = np.arange(24, dtype=np.float32).reshape(2, 12)
+    assert (ours.Layout().pack(array) == array).all()
+    assert (ours.Layout((2, 3, 4), (0, 2, 1)).pack(array) == array.reshape(2, 3, 4).transpose(0, 2, 1)).all()
+    packed = ours.Layout((2, 3, 4), (), 3).pack(array)
+    assert packed.shape == (2, 2, 3, 3)
+    assert (packed[1, 0] == array.reshape(2, 3, 4)[1, :, :3]).all() and packed[1, 1].tolist() == [[15, 0, 0], [19, 0, 0], [23, 0, 0]]
 
 
 def test_limits_of_forms():

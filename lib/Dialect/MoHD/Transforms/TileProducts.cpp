@@ -198,8 +198,8 @@ Value TileProductsPass::tileSddmm(OpBuilder &b, SddmmOp op) const {
 /// A Monarch fusion: the blocks of the first factor, then the second one.
 Value TileProductsPass::tileFusion(OpBuilder &b, GroupFusionOp op) const {
   RankedTensorType input = op.getInput().getType();
-  Value right = layOutWeight(b, op.getRight(), {0, 2, 1}); // [k, p, q]
-  Value left = layOutWeight(b, op.getLeft(), {2, 1, 0});   // [r, s, l]
+  Value right = layOutWeight(b, op.getRight(), {0, 2, 1});           // [k, p, q]
+  Value left = layOutWeight(b, op.getLeft(), {2, 1, 0});             // [r, s, l]
   ArrayRef<int64_t> rightShape = op.getRight().getType().getShape(); // [k, q, p]
   int64_t numBlocks = rightShape[0];
   Tiling tiling = getTiling(cast<RankedTensorType>(right.getType()), rightShape[2], true);
@@ -213,8 +213,8 @@ Value TileProductsPass::tileFusion(OpBuilder &b, GroupFusionOp op) const {
   }
   RankedTensorType middle = getTokenType(input, numBlocks * rightShape[1], b.getF32Type());
   Value u = TiledSddmmOp::create(b, op.getLoc(), middle, op.getInput(), right, table, numCommon,
-                                 numChosen, tiling.block, tiling.rows, tiling.panels,
-                                 rightShape[2], /*local=*/true);
+                                 numChosen, tiling.block, tiling.rows, tiling.panels, rightShape[2],
+                                 /*local=*/true);
   // The middle's blocks are the token's groups if both factors cut it in the same way.
   bool sameBlocks = op.getLeft().getType().getDimSize(2) == numBlocks;
   return MixGroupsOp::create(b, op.getLoc(), op.getType(), u, left,
