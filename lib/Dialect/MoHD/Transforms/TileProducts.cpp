@@ -44,6 +44,11 @@ struct TileProductsPass : mohd::impl::TileProductsPassBase<TileProductsPass> {
   using Base::Base;
 
   void runOnOperation() override {
+    if (lanes < 1 || registers < 1 || l2Bytes < 1) {
+      getOperation().emitError("expects positive lanes, registers and l2-bytes of a target, got ")
+          << lanes.getValue() << ", " << registers.getValue() << " and " << l2Bytes.getValue();
+      return signalPassFailure();
+    }
     SmallVector<Operation *> products;
     getOperation().walk([&](Operation *op) {
       if (isa<LinearOp, SpmmOp, SddmmOp>(op))
@@ -77,13 +82,15 @@ Tiling TileProductsPass::getTiling(RankedTensorType weight, int64_t cachedColumn
   int64_t numPanels = weight.getDimSize(1), panel = weight.getDimSize(3);
   int64_t vectorsOfPanel = llvm::divideCeil(panel, lanes);
   Tiling tiling;
-  tiling.panels = std::clamp<int64_t>(kTileVectors / vectorsOfPanel, 1, numPanels);
+  tiling.panels =
+      std::clamp<int64_t>(kTileVectors / vectorsOfPanel, 1, std::max<int64_t>(numPanels, 1));
   if (wholeTiles && numPanels % tiling.panels != 0)
     tiling.panels = 1;
   // The sums, a vector of weights for each column, and a factor are in registers.
   int64_t vectors = tiling.panels * vectorsOfPanel;
   tiling.rows = std::clamp<int64_t>((registers - 1 - vectors) / vectors, 1, kMaxRows);
-  int64_t fitting = l2Bytes / 2 / (int64_t(sizeof(float)) * cachedColumns);
+  int64_t fitting =
+      l2Bytes / 2 / (int64_t(sizeof(float)) * std::max<int64_t>(cachedColumns, 1));
   tiling.block =
       llvm::alignDown(std::clamp<int64_t>(fitting, 4 * tiling.rows, kMaxBlock), tiling.rows);
   return tiling;
@@ -104,7 +111,8 @@ int64_t TileProductsPass::getDepth(SddmmOp op, const Tiling &tiling) const {
 /// The weight in panels.
 Value TileProductsPass::layOutWeight(OpBuilder &b, Value weight) const {
   auto type = cast<RankedTensorType>(weight.getType());
-  int64_t panel = std::min<int64_t>(llvm::PowerOf2Ceil(type.getShape().back()), kPanelColumns);
+  int64_t columns = std::max<int64_t>(type.getShape().back(), 1);
+  int64_t panel = std::min<int64_t>(llvm::PowerOf2Ceil(columns), kPanelColumns);
   auto packed = RankedTensorType::get(getPanelShape(type.getShape(), panel), type.getElementType());
   auto source = weight.getDefiningOp<WeightOp>();
   if (!source)
