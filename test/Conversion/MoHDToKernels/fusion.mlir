@@ -6,7 +6,7 @@
 // CHECK: %[[RIGHT:.*]] = tile.binding %{{.*}}[1]
 // CHECK: %[[LEFT:.*]] = tile.binding %{{.*}}[2]
 // CHECK: %[[INDICES:.*]] = tile.binding %{{.*}}[3]
-// CHECK: %[[MIDDLE:.*]] = memref.alloca() : memref<16xf32>
+// CHECK: %[[MIDDLE:.*]] = memref.alloca() {alignment = 64 : i64} : memref<16xf32>
 // CHECK: scf.for
 // CHECK: %[[BLOCK32:.*]] = memref.load %[[INDICES]]
 // CHECK: %[[BLOCK:.*]] = arith.index_cast %[[BLOCK32]]

@@ -3,8 +3,8 @@
 
 // The arrays of a token are made once, outside of the loop over tasks. A new best group needs a strictly larger logit.
 // CHECK-LABEL: func.func @route(
-// CHECK-COUNT-2: memref.alloca() : memref<16xf32>
-// CHECK: memref.alloca() : memref<16xi1>
+// CHECK-COUNT-2: memref.alloca() {alignment = 64 : i64} : memref<16xf32>
+// CHECK: memref.alloca() {alignment = 64 : i64} : memref<16xi1>
 // CHECK: scf.for
 // CHECK-NOT: memref.alloca
 // CHECK: math.exp %{{.*}} : vector<8xf32>
