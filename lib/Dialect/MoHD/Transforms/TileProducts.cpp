@@ -89,8 +89,7 @@ Tiling TileProductsPass::getTiling(RankedTensorType weight, int64_t cachedColumn
   // The sums, a vector of weights for each column, and a factor are in registers.
   int64_t vectors = tiling.panels * vectorsOfPanel;
   tiling.rows = std::clamp<int64_t>((registers - 1 - vectors) / vectors, 1, kMaxRows);
-  int64_t fitting =
-      l2Bytes / 2 / (int64_t(sizeof(float)) * std::max<int64_t>(cachedColumns, 1));
+  int64_t fitting = l2Bytes / 2 / (int64_t(sizeof(float)) * std::max<int64_t>(cachedColumns, 1));
   tiling.block =
       llvm::alignDown(std::clamp<int64_t>(fitting, 4 * tiling.rows, kMaxBlock), tiling.rows);
   return tiling;
