@@ -211,8 +211,8 @@ void expectPanels(std::vector<int64_t> shape, std::vector<int64_t> view,
   int64_t extents[3];
   for (size_t i = 0; i < 3; ++i)
     extents[i] = view[static_cast<size_t>(permutation[i])];
-  std::vector<float> expected = cutPlainly(copyPlainly(source, view, permutation), extents[0],
-                                           extents[1], extents[2], panel);
+  std::vector<float> expected =
+      cutPlainly(copyPlainly(source, view, permutation), extents[0], extents[1], extents[2], panel);
   // No element of the target may keep what was there.
   std::vector<uint32_t> storage(expected.size() + 1, 0xdeadbeef);
   auto read = [&](int64_t first, int64_t length, float *target) {
@@ -236,12 +236,12 @@ void expectPanels(std::vector<int64_t> shape, std::vector<int64_t> view,
 TEST(TensorCopy, WholePanels) {
   for (DType type : {DType::F32, DType::BF16, DType::F16}) {
     expectPanels({2, 3, 32}, {}, {}, 16, type);
-    expectPanels({2, 3, 8}, {}, {}, 8, type);                    // one panel
-    expectPanels({2, 3, 4}, {}, {}, 1, type);                    // panels of a column
-    expectPanels({96, 20}, {96, 5, 4}, {1, 2, 0}, 16, type);     // [E, D] as spmm reads it
-    expectPanels({64, 96}, {4, 16, 96}, {0, 2, 1}, 16, type);    // [D, E] as sddmm reads it
-    expectPanels({96, 64}, {96, 64, 1}, {2, 1, 0}, 16, type);    // a linear's, transposed
-    expectPanels({64, 96}, {64, 96, 1}, {2, 0, 1}, 16, type);    // and as it is
+    expectPanels({2, 3, 8}, {}, {}, 8, type);                 // one panel
+    expectPanels({2, 3, 4}, {}, {}, 1, type);                 // panels of a column
+    expectPanels({96, 20}, {96, 5, 4}, {1, 2, 0}, 16, type);  // [E, D] as spmm reads it
+    expectPanels({64, 96}, {4, 16, 96}, {0, 2, 1}, 16, type); // [D, E] as sddmm reads it
+    expectPanels({96, 64}, {96, 64, 1}, {2, 1, 0}, 16, type); // a linear's, transposed
+    expectPanels({64, 96}, {64, 96, 1}, {2, 0, 1}, 16, type); // and as it is
     expectPanels({3, 2, 32}, {}, {1, 0, 2}, 16, type);
     expectPanels({32, 2, 3}, {}, {2, 1, 0}, 8, type);
   }
@@ -251,7 +251,7 @@ TEST(TensorCopy, TheLastPanelIsFilledUpWithZeros) {
   for (DType type : {DType::F32, DType::BF16, DType::F16}) {
     expectPanels({2, 3, 33}, {}, {}, 16, type);
     expectPanels({2, 3, 31}, {}, {}, 16, type);
-    expectPanels({2, 3, 5}, {}, {}, 8, type);                   // no panel is whole
+    expectPanels({2, 3, 5}, {}, {}, 8, type); // no panel is whole
     expectPanels({1, 1, 1}, {}, {}, 16, type);
     expectPanels({100, 20}, {100, 5, 4}, {1, 2, 0}, 16, type);
     expectPanels({24, 96}, {4, 6, 96}, {0, 2, 1}, 8, type);
