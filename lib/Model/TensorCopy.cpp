@@ -256,9 +256,9 @@ static Status copyPanels(const std::vector<int64_t> &shape, const TensorLayout &
   if (extents[2] % layout.panel == 0)
     return copyTensor(shape, splitPanels(view, layout), read, target, targetBytes);
   const int64_t elementSize = ::mohdrt::dtypeSize(layout.type);
-  const int64_t padded = (extents[2] + layout.panel - 1) / layout.panel * layout.panel;
-  int64_t paddedBytes;
-  if (__builtin_mul_overflow(extents[0] * extents[1] * elementSize, padded, &paddedBytes) ||
+  int64_t padded, paddedBytes;
+  if (__builtin_add_overflow(extents[2], layout.panel - extents[2] % layout.panel, &padded) ||
+      __builtin_mul_overflow(extents[0] * extents[1] * elementSize, padded, &paddedBytes) ||
       static_cast<size_t>(paddedBytes) != targetBytes)
     return Status(StatusCode::Internal, "target does not have the padded tensor's size");
   TensorLayout whole = layout;

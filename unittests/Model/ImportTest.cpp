@@ -47,7 +47,8 @@ std::vector<ModelConfig> allCombinations() {
 }
 
 TensorLayout layoutOf(WeightOp op) {
-  return weightLayout(op.getType(), op.getExpandedShapeAttr(), op.getPermutationAttr());
+  return weightLayout(op.getType(), op.getExpandedShapeAttr(), op.getPermutationAttr(),
+                      op.getPanelsAttr());
 }
 
 class Import : public testing::Test {
@@ -117,6 +118,32 @@ TEST_F(Import, PrintsAndParsesBack) {
     ASSERT_TRUE(parsed) << text;
     EXPECT_EQ(print(*parsed), text);
   }
+}
+
+TEST_F(Import, LayoutsOfWeights) {
+  context.loadDialect<MohdDialect>();
+  Block block;
+  const char *text = R"(
+    %plain = mohd.weight "norm" : tensor<64xf32>
+    %view = mohd.weight "q" expanded_shape [96, 16, 4] permutation [1, 2, 0] : tensor<16x4x96xf16>
+    %panels = mohd.weight "q" expanded_shape [96, 16, 4] permutation [1, 2, 0] panels 16
+      : tensor<16x6x4x16xbf16>
+  )";
+  ASSERT_TRUE(succeeded(parseSourceString(text, &block, ParserConfig(&context))));
+  std::vector<TensorLayout> layouts;
+  for (WeightOp op : block.getOps<WeightOp>())
+    layouts.push_back(layoutOf(op));
+  ASSERT_EQ(layouts.size(), 3u);
+  EXPECT_EQ(layouts[0].type, DType::F32);
+  EXPECT_TRUE(layouts[0].expanded.empty());
+  EXPECT_TRUE(layouts[0].permutation.empty());
+  EXPECT_EQ(layouts[0].panel, 0);
+  EXPECT_EQ(layouts[1].type, DType::F16);
+  EXPECT_EQ(layouts[1].panel, 0);
+  EXPECT_EQ(layouts[2].type, DType::BF16);
+  EXPECT_EQ(layouts[2].expanded, (std::vector<int64_t>{96, 16, 4}));
+  EXPECT_EQ(layouts[2].permutation, (std::vector<int64_t>{1, 2, 0}));
+  EXPECT_EQ(layouts[2].panel, 16);
 }
 
 TEST_F(Import, EntryPointsAreChosen) {

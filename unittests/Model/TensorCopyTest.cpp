@@ -185,6 +185,130 @@ TEST(TensorCopy, RefusesALayoutThatDoesNotFit) {
   EXPECT_FALSE(copy({DType::F32, {2, 3, 1, 1, 1, 1, 1, 1, 1}, {}}, 24));
 }
 
+/// Cuts `plain` [G, R, C] into panels of `panel` columns with plain index arithmetic.
+std::vector<float> cutPlainly(const std::vector<float> &plain, int64_t groups, int64_t rows,
+                              int64_t columns, int64_t panel) {
+  int64_t panels = (columns + panel - 1) / panel;
+  std::vector<float> target(static_cast<size_t>(groups * panels * rows * panel), 0.0f);
+  for (int64_t g = 0; g < groups; ++g)
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t c = 0; c < columns; ++c)
+        target[static_cast<size_t>(((g * panels + c / panel) * rows + r) * panel + c % panel)] =
+            plain[static_cast<size_t>((g * rows + r) * columns + c)];
+  return target;
+}
+
+/// Checks a layout with panels of a tensor of `shape`, seen as `view` of rank 3 (empty: as it is).
+void expectPanels(std::vector<int64_t> shape, std::vector<int64_t> view,
+                  std::vector<int64_t> permutation, int64_t panel, DType type) {
+  int64_t count = std::accumulate(shape.begin(), shape.end(), int64_t(1), std::multiplies<>());
+  std::vector<float> source = someNumbers(static_cast<size_t>(count));
+  TensorLayout layout{type, view, permutation, panel};
+  if (view.empty())
+    view = shape;
+  if (permutation.empty())
+    permutation = {0, 1, 2};
+  int64_t extents[3];
+  for (size_t i = 0; i < 3; ++i)
+    extents[i] = view[static_cast<size_t>(permutation[i])];
+  std::vector<float> expected =
+      cutPlainly(copyPlainly(source, view, permutation), extents[0], extents[1], extents[2], panel);
+  // No element of the target may keep what was there.
+  std::vector<uint32_t> storage(expected.size() + 1, 0xdeadbeef);
+  auto read = [&](int64_t first, int64_t length, float *target) {
+    std::memcpy(target, source.data() + first, static_cast<size_t>(length) * sizeof(float));
+    return Status();
+  };
+  size_t bytes = expected.size() * static_cast<size_t>(::mohdrt::dtypeSize(type));
+  Status status = copyTensor(shape, layout, read, storage.data(), bytes);
+  ASSERT_TRUE(status.ok()) << status.message();
+  std::vector<float> got(expected.size());
+  widen(type, storage.data(), got.data(), static_cast<int64_t>(got.size()));
+  EXPECT_EQ(got, expected);
+  EXPECT_FALSE(copyTensor(shape, layout, read, storage.data(), bytes - 1).ok());
+  EXPECT_FALSE(copyTensor(shape, layout, read, storage.data(), bytes + 1).ok());
+  if (expected.size() != source.size()) // nor the size without what fills the last panel
+    EXPECT_FALSE(copyTensor(shape, layout, read, storage.data(),
+                            source.size() * static_cast<size_t>(::mohdrt::dtypeSize(type)))
+                     .ok());
+}
+
+TEST(TensorCopy, WholePanels) {
+  for (DType type : {DType::F32, DType::BF16, DType::F16}) {
+    expectPanels({2, 3, 32}, {}, {}, 16, type);
+    expectPanels({2, 3, 8}, {}, {}, 8, type);                 // one panel
+    expectPanels({2, 3, 4}, {}, {}, 1, type);                 // panels of a column
+    expectPanels({96, 20}, {96, 5, 4}, {1, 2, 0}, 16, type);  // [E, D] as spmm reads it
+    expectPanels({64, 96}, {4, 16, 96}, {0, 2, 1}, 16, type); // [D, E] as sddmm reads it
+    expectPanels({96, 64}, {96, 64, 1}, {2, 1, 0}, 16, type); // a linear's, transposed
+    expectPanels({64, 96}, {64, 96, 1}, {2, 0, 1}, 16, type); // and as it is
+    expectPanels({3, 2, 32}, {}, {1, 0, 2}, 16, type);
+    expectPanels({32, 2, 3}, {}, {2, 1, 0}, 8, type);
+  }
+}
+
+TEST(TensorCopy, TheLastPanelIsFilledUpWithZeros) {
+  for (DType type : {DType::F32, DType::BF16, DType::F16}) {
+    expectPanels({2, 3, 33}, {}, {}, 16, type);
+    expectPanels({2, 3, 31}, {}, {}, 16, type);
+    expectPanels({2, 3, 5}, {}, {}, 8, type); // no panel is whole
+    expectPanels({1, 1, 1}, {}, {}, 16, type);
+    expectPanels({100, 20}, {100, 5, 4}, {1, 2, 0}, 16, type);
+    expectPanels({24, 96}, {4, 6, 96}, {0, 2, 1}, 8, type);
+    expectPanels({100, 64}, {100, 64, 1}, {2, 1, 0}, 16, type);
+    expectPanels({33, 2, 3}, {}, {2, 1, 0}, 8, type);
+  }
+}
+
+TEST(TensorCopy, PanelsInSeveralPieces) {
+  expectPanels({1100, 1000}, {1100, 8, 125}, {1, 2, 0}, 4, DType::BF16);
+  expectPanels({1100, 1000}, {1100, 8, 125}, {1, 2, 0}, 16, DType::BF16);
+  expectPanels({1001, 1100}, {1001, 1100, 1}, {2, 1, 0}, 16, DType::F32);
+}
+
+TEST(TensorCopy, RandomPanels) {
+  std::mt19937 random(7);
+  for (int round = 0; round < 300; ++round) {
+    std::vector<int64_t> view(3), permutation = {0, 1, 2};
+    for (int64_t &extent : view)
+      extent = 1 + random() % 20;
+    std::shuffle(permutation.begin(), permutation.end(), random);
+    expectPanels(view, {}, permutation, int64_t(1) << random() % 5, DType::F32);
+  }
+}
+
+TEST(TensorCopy, PanelsNeedAViewOfRankThree) {
+  float target[64];
+  auto read = [](int64_t, int64_t, float *) { return Status(); };
+  auto copy = [&](std::vector<int64_t> view, std::vector<int64_t> permutation, int64_t panel) {
+    return copyTensor({2, 4}, {DType::F32, view, permutation, panel}, read, target, 32).ok();
+  };
+  EXPECT_TRUE(copy({1, 2, 4}, {}, 4));
+  EXPECT_FALSE(copy({}, {}, 4));
+  EXPECT_FALSE(copy({1, 1, 2, 4}, {}, 4));
+  EXPECT_FALSE(copy({8}, {0}, 4));
+  EXPECT_FALSE(copy({1, 2, 4}, {}, -1));
+  EXPECT_FALSE(copy({1, 2, 4}, {0, 1}, 4));
+  EXPECT_FALSE(copy({1, 2, 3}, {}, 3));
+  // A panel that would be too large for anything.
+  EXPECT_FALSE(copy({1, 2, 4}, {}, std::numeric_limits<int64_t>::max()));
+  EXPECT_FALSE(copy({1, 2, 4}, {}, std::numeric_limits<int64_t>::max() / 2));
+}
+
+TEST(TensorCopy, EmptyPanels) {
+  auto read = [](int64_t, int64_t, float *) { return Status(StatusCode::Internal, "not asked"); };
+  for (std::vector<int64_t> shape : {std::vector<int64_t>{0, 3, 20}, {2, 0, 20}, {2, 3, 0}})
+    EXPECT_TRUE(copyTensor(shape, {DType::F32, {}, {}, 16}, read, nullptr, 0).ok());
+}
+
+TEST(TensorCopy, PanelsPassOnTheReadersError) {
+  float target[48];
+  auto read = [](int64_t, int64_t, float *) { return Status(StatusCode::Io, "cannot read"); };
+  for (int64_t columns : {16, 10})
+    EXPECT_EQ(copyTensor({1, 2, columns}, {DType::F32, {}, {}, 16}, read, target, 128).message(),
+              "cannot read");
+}
+
 std::vector<float> drawTensor(const WeightSource &source, const std::string &name, size_t count,
                               std::vector<int64_t> permutation = {}) {
   std::vector<float> values(count);

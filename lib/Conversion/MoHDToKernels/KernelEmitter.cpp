@@ -169,7 +169,10 @@ Value KernelEmitter::flatten(Value memref) {
   if (type.getRank() == 1)
     return memref;
   ReassociationIndices all = llvm::to_vector(llvm::seq<int64_t>(0, type.getRank()));
-  return memref::CollapseShapeOp::create(b, memref, ArrayRef<ReassociationIndices>(all));
+  // Not what the op infers: that takes ? x 0 elements for a static 0.
+  int64_t size = type.hasStaticShape() ? type.getNumElements() : ShapedType::kDynamic;
+  auto flat = MemRefType::get({size}, type.getElementType());
+  return memref::CollapseShapeOp::create(b, flat, memref, ArrayRef<ReassociationIndices>(all));
 }
 
 void KernelEmitter::prefetch(Value memref, ValueRange indices) {

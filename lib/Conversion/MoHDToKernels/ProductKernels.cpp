@@ -21,6 +21,8 @@ static constexpr int64_t kSums = 32768;
 static constexpr int64_t kWidenedSteps = 256;
 /// How many steps ahead of its use a weight of a long panel is asked for: behind the end of a panel the next one begins.
 static constexpr int64_t kStepsAhead = 128;
+/// Tiles of tokens up to which reading weights takes longer than multiplying by them.
+static constexpr int64_t kFewTiles = 4;
 /// One step a step, as the rate of a prefetch.
 static constexpr int64_t kRate = 1 << 16;
 
@@ -36,32 +38,25 @@ public:
         numGroups(op.getWeight().getType().getDimSize(0)),
         numPanels(op.getWeight().getType().getDimSize(1)),
         depth(op.getWeight().getType().getDimSize(2)), numCommon(op.getNumCommon()),
-        numChosen(op.getNumChosen()), block(op.getBlock()), weight(weight), table(table),
-        places(e.array({int64_t(op.getBlock())}, e.b.getIndexType())) {}
+        numChosen(op.getNumChosen()), block(op.getBlock()), weight(weight), table(table) {}
 
 protected:
-  /// The tokens of a block that have a group.
-  struct List {
-    Value numTokens;
-    Value start; // its first entry among those of chosen groups; 0 for common groups
-  };
-
   /// Column tiles of a group's weight.
   int64_t numColumnTiles() const { return llvm::divideCeil(numPanels, tile.numPanels); }
   bool isNarrow() const { return !cast<MemRefType>(weight.getType()).getElementType().isF32(); }
 
   void forBlocks(int64_t tasksOfBlock, llvm::function_ref<void(Value lower, Value upper)> body);
-  TableView viewTable() { return TableView(e, table, numGroups - numCommon + 1, numChosen, first); }
-  List listTokens(Value isCommon, Value chosenGroup);
-  void fillPlaces(const List &list, Value isCommon);
-  Value place(Value i) { return memref::LoadOp::create(b, places, i); }
+  /// The element of row `row` of a tile of `rows` packed tokens, whose steps begin at `from`.
+  Value loadToken(Value packed, Value from, int64_t rows, int64_t row, Value step) {
+    return e.loadScalar(packed, e.add(e.add(from, e.mul(step, e.index(rows))), e.index(row)));
+  }
   Value panelOf(Value columnTile, int64_t vector) const;
   Value loadWeight(Value group, Value columnTile, int64_t vector, Value step);
   /// What to prefetch while a tile is computed: at a step of it, step (start + step) * rate of some panels, the rate in 1/65536.
   struct Ahead {
-    Value group, panel;  // the first panel
-    Value start, rate;   // steps of the contraction
-    int64_t numPanels;   // from `panel` on
+    Value group, panel; // the first panel
+    Value start, rate;  // steps of the contraction
+    int64_t numPanels;  // from `panel` on
   };
   Ahead lookAhead(Value group, Value columnTile) const;
   /// Piece `piece` of `numPieces` that `numTiles` tiles ask for together, and what share of its `numSteps` steps tile `number` has.
@@ -86,7 +81,6 @@ protected:
   ProductTile tile;
   const int64_t numGroups, numPanels, depth, numCommon, numChosen, block;
   const Value weight, table;
-  const Value places;     // [block]: the tokens of a list, counted from the block's start
   Value widened;          // [kWidenedSteps, columns of a tile], null if not needed
   Value first, blockSize; // of the block: its first token, its number of tokens
 };
@@ -105,28 +99,6 @@ void ProductEmitter::forBlocks(int64_t tasksOfBlock, llvm::function_ref<void(Val
   });
 }
 
-/// The tokens that have the common groups, or chosen group `chosenGroup` (any number if they are common).
-ProductEmitter::List ProductEmitter::listTokens(Value isCommon, Value chosenGroup) {
-  if (numChosen == 0)
-    return {blockSize, e.index(0)};
-  TableView view = viewTable();
-  Value group = select(isCommon, e.index(0), chosenGroup);
-  Value start = view.offset(group), end = view.offset(e.add(group, e.index(1)));
-  return {select(isCommon, blockSize, e.sub(end, start)), select(isCommon, e.index(0), start)};
-}
-
-void ProductEmitter::fillPlaces(const List &list, Value isCommon) {
-  auto fill = [&](llvm::function_ref<Value(Value)> token) {
-    e.loop(e.index(0), list.numTokens, 1,
-           [&](Value i) { memref::StoreOp::create(b, token(i), places, i); });
-  };
-  auto all = [&] { fill([](Value i) { return i; }); };
-  if (numChosen == 0)
-    return all();
-  TableView view = viewTable();
-  e.branch(isCommon, all, [&] { fill([&](Value i) { return view.token(e.add(list.start, i)); }); });
-}
-
 /// The panel of a column tile's vector. The last tile may have too few panels: it reads the last one again.
 Value ProductEmitter::panelOf(Value columnTile, int64_t vector) const {
   int64_t inTile = vector * tile.vectorWidth / tile.panelWidth;
@@ -142,8 +114,8 @@ Value ProductEmitter::loadWeight(Value group, Value columnTile, int64_t vector, 
 /// What a tile of few tokens, which reads the panels of a column tile alone, asks for: what it needs itself some steps later or, if panels are short, the next column tile.
 ProductEmitter::Ahead ProductEmitter::lookAhead(Value group, Value columnTile) const {
   bool isLong = depth >= 2 * kStepsAhead;
-  Value at = isLong ? columnTile
-                    : e.min(e.add(columnTile, e.index(1)), e.index(numColumnTiles() - 1));
+  Value at =
+      isLong ? columnTile : e.min(e.add(columnTile, e.index(1)), e.index(numColumnTiles() - 1));
   return {group, e.mul(at, e.index(tile.numPanels)), e.index(isLong ? kStepsAhead : 0),
           e.index(kRate), tile.numPanels};
 }
@@ -192,52 +164,35 @@ std::string mlir::mohd::gridOfTiledSpmm(TiledSpmmOp op, int64_t lanes, StringRef
 
 namespace {
 
+/// The tiles of a block are listed once; every column tile then walks the lists.
+///
+/// An item is a list of tokens with the groups that they have: all common groups, or one of the others. A unit is a tile with one group.
 class SpmmEmitter : ProductEmitter {
 public:
-  SpmmEmitter(KernelEmitter &e, TiledSpmmOp op, ValueRange operands, Value result)
-      : ProductEmitter(e, op, operands[1], op.getTable() ? operands[2] : Value()),
-        columns(op.getResult().getType().getDimSize(1)),
-        capacity(std::max(kSums, block * tile.columns())), packed(e.flatten(operands[0])),
-        result(result), sums(e.array({capacity})),
-        active(e.array({numGroups}, e.b.getIndexType())), done(e.array({}, e.b.getIndexType())) {
-    if (isNarrow())
-      widened = e.array({kWidenedSteps, tile.columns()});
-  }
-
-  void emit() {
-    forBlocks(numColumnTiles(), [&](Value lower, Value upper) {
-      // Few tokens: as many column tiles as the buffer has room for, so that a group's weights are read from front to back.
-      Value room = b.createOrFold<arith::DivUIOp>(e.index(capacity),
-                                                  e.mul(blockSize, e.index(tile.columns())));
-      isFew = compare(arith::CmpIPredicate::ule, blockSize, e.index(tile.maxRows));
-      Value step = select(isFew, room, e.index(1));
-      findActive();
-      e.loop(lower, upper, step, [&](Value columnTile) {
-        chunkStart = columnTile;
-        chunkSize = e.min(step, e.sub(upper, columnTile));
-        addGroups();
-      });
-    });
-  }
+  SpmmEmitter(KernelEmitter &e, TiledSpmmOp op, ValueRange operands, Value result);
+  void emit();
 
 private:
-  /// A list of tokens and the groups that they have: all common ones, or a chosen one.
   struct Item {
-    List list;
     Value firstGroup, numGroups;
-    Value place, width; // in `packed`: the first tile, and the columns of a token in a tile
+    Value firstPlace, numPlaces; // of its tokens in `places`
+    Value packed, width;         // in `tokens`: its first element, and the columns of a token
   };
 
+  int64_t numCommonItems() const { return numCommon > 0 ? 1 : 0; }
   int64_t numItems() const {
-    return (numCommon > 0 ? 1 : 0) + (numChosen > 0 ? numGroups - numCommon : 0);
+    return numCommonItems() + (numChosen > 0 ? numGroups - numCommon : 0);
   }
-  void findActive();
-  void addGroups();
+  Value ifCommon(Value item, Value yes, Value no);
   Item getItem(Value number);
-  void addItem(const Item &item);
-  void addTiles(const Item &item, Value columnTile, Value group, Value numGroups, Value firstStep,
-                Value numSteps, bool fromWidened);
-  void addWidened(const Item &item, Value columnTile);
+  void listBlock();
+  void listPlaces();
+  void listAhead();
+  void addItem(Value number);
+  void addWidened(const Item &item, const EvenCut &tiles, Value firstUnit);
+  void addTile(const Item &item, const EvenCut &tiles, Value number, Value columnTile, Value group,
+               Value chain, Value unit);
+  void addToSums(int64_t rows, ValueRange sum, Value columnTile, Value firstPlace);
   Ahead lookAhead(Value group, Value columnTile, Value unit);
   void storeSums();
   Value sumPlace(Value columnTile, Value token) {
@@ -245,158 +200,240 @@ private:
   }
 
   const int64_t columns, capacity;
-  const Value packed, result;
+  const Value tokens, result;
   const Value sums; // [column tile of the chunk, token of the block, column of the tile], f32
-  const Value active;          // [groups]: those that some token of the block has
-  const Value done;            // units of the chunk that are computed: a tile with one group
-  Value numActive, numUnits;   // groups in `active`, units of a column tile
-  Value isFew;                 // whether each list of the block is one tile
+  Value firstUnits, firstPlaces;        // [items + 1] i32
+  Value places;                         // i32: tokens, counted from the block's start
+  Value active, aheadGroup, aheadStart; // i32: groups that some token has; what units prefetch
+  Value numActive, numUnits, aheadRate;
+  Value isFew;                 // whether the block has few tokens
   Value chunkStart, chunkSize; // column tiles
 };
 
 } // namespace
 
-/// Computes the column tiles of the chunk for the block.
-void SpmmEmitter::addGroups() {
-  Value numSums = e.mul(e.mul(chunkSize, blockSize), e.index(tile.columns()));
-  e.loop(e.index(0), numSums, tile.vectorWidth,
-         [&](Value i) { e.store(e.splat(e.f32(0), tile.vectorWidth), sums, i); });
-  memref::StoreOp::create(b, e.index(0), done);
-  e.loop(e.index(0), e.index(numItems()), 1, [&](Value number) { addItem(getItem(number)); });
-  storeSums();
+SpmmEmitter::SpmmEmitter(KernelEmitter &e, TiledSpmmOp op, ValueRange operands, Value result)
+    : ProductEmitter(e, op, operands[1], op.getTable() ? operands[2] : Value()),
+      columns(op.getResult().getType().getDimSize(1)),
+      capacity(std::max(kSums, block * tile.columns())), tokens(e.flatten(operands[0])),
+      result(result), sums(e.array({capacity})) {
+  auto list = [&](int64_t size) { return e.array({size}, b.getI32Type()); };
+  int64_t numTiles = llvm::divideCeil(block, tile.maxRows) * numCommon;
+  if (numChosen > 0)
+    numTiles += numGroups - numCommon + block * numChosen / tile.maxRows;
+  firstUnits = list(numItems() + 1);
+  firstPlaces = list(numItems() + 1);
+  places = list(block * (numChosen + numCommonItems()));
+  active = list(numGroups);
+  aheadGroup = list(numTiles);
+  aheadStart = list(numTiles);
+  if (isNarrow())
+    widened = e.array({kWidenedSteps, tile.columns()});
 }
 
-/// Finds which groups the block's tokens have, and how many units a column tile takes.
-void SpmmEmitter::findActive() {
-  for (int64_t group = 0; group < numCommon; ++group)
-    memref::StoreOp::create(b, e.index(group), active, e.index(group));
-  numActive = e.index(numCommon);
-  numUnits = e.mul(cutTiles(e, blockSize, tile.maxRows).count, e.index(numCommon));
+void SpmmEmitter::emit() {
+  forBlocks(numColumnTiles(), [&](Value lower, Value upper) {
+    listBlock();
+    // Few tokens: as many column tiles as the buffer has room for, so that a group's weights are read from front to back.
+    Value room = b.createOrFold<arith::DivUIOp>(e.index(capacity),
+                                                e.mul(blockSize, e.index(tile.columns())));
+    Value step = select(isFew, room, e.index(1));
+    e.loop(lower, upper, step, [&](Value columnTile) {
+      chunkStart = columnTile;
+      chunkSize = e.min(step, e.sub(upper, columnTile));
+      Value numSums = e.mul(e.mul(chunkSize, blockSize), e.index(tile.columns()));
+      e.loop(e.index(0), numSums, tile.vectorWidth,
+             [&](Value i) { e.store(e.splat(e.f32(0), tile.vectorWidth), sums, i); });
+      e.loop(e.index(0), e.index(numItems()), 1, [&](Value item) { addItem(item); });
+      storeSums();
+    });
+  });
+}
+
+/// `yes` for the item of the common groups, `no` for others.
+Value SpmmEmitter::ifCommon(Value item, Value yes, Value no) {
+  if (numCommon == 0)
+    return no;
   if (numChosen == 0)
-    return;
-  TableView view = viewTable();
-  SmallVector<Value> counts = e.loop(
-      e.index(0), e.index(numGroups - numCommon), 1, ValueRange{numActive, numUnits},
-      [&](Value group, ValueRange carried) {
-        Value size = e.sub(view.offset(e.add(group, e.index(1))), view.offset(group));
-        // A place behind the last one is written again.
-        memref::StoreOp::create(b, e.add(group, e.index(numCommon)), active, carried[0]);
-        return SmallVector<Value>{
-            e.add(carried[0], e.min(size, e.index(1))),
-            e.add(carried[1], cutTiles(e, size, tile.maxRows).count)};
-      });
-  numActive = counts[0];
-  numUnits = counts[1];
-}
-
-/// What a unit asks for: while a column tile is computed, in even shares the panels of the next one.
-SpmmEmitter::Ahead SpmmEmitter::lookAhead(Value group, Value columnTile, Value unit) {
-  Ahead near = ProductEmitter::lookAhead(group, columnTile);
-  Value scaled = e.mul(unit, numActive);
-  Value number = b.createOrFold<arith::DivUIOp>(scaled, numUnits),
-        rest = b.createOrFold<arith::RemUIOp>(scaled, numUnits);
-  Value next = e.min(e.add(columnTile, e.index(1)), e.index(numColumnTiles() - 1));
-  Ahead far;
-  far.group = memref::LoadOp::create(b, active, number);
-  far.panel = e.mul(next, e.index(tile.numPanels));
-  // start * rate = rest / numUnits * depth
-  far.rate = b.createOrFold<arith::DivUIOp>(e.mul(numActive, e.index(kRate)), numUnits);
-  far.start = b.createOrFold<arith::DivUIOp>(e.mul(rest, e.index(depth)), numActive);
-  return {select(isFew, near.group, far.group), select(isFew, near.panel, far.panel),
-          select(isFew, near.start, far.start), select(isFew, near.rate, far.rate),
-          tile.numPanels};
+    return yes;
+  return select(compare(arith::CmpIPredicate::eq, item, e.index(0)), yes, no);
 }
 
 SpmmEmitter::Item SpmmEmitter::getItem(Value number) {
   Value groupWidth = e.index(depth), commonWidth = e.index(numCommon * depth);
   Value blockPlace = e.mul(first, e.index((numCommon + numChosen) * depth));
   Item item;
-  if (numChosen == 0) {
-    item = {listTokens({}, {}), e.index(0), e.index(numCommon), blockPlace, commonWidth};
-    fillPlaces(item.list, {});
-    return item;
-  }
-  int64_t numBefore = numCommon > 0 ? 1 : 0; // items before the chosen ones
-  Value isCommon = compare(arith::CmpIPredicate::ult, number, e.index(numBefore));
-  Value chosenGroup = e.sub(number, e.index(numBefore));
-  item.list = listTokens(isCommon, chosenGroup);
-  item.firstGroup = select(isCommon, e.index(0), e.add(chosenGroup, e.index(numCommon)));
-  item.numGroups = select(isCommon, e.index(numCommon), e.index(1));
-  Value chosenPlace = e.add(e.mul(blockSize, commonWidth), e.mul(item.list.start, groupWidth));
-  item.place = e.add(blockPlace, select(isCommon, e.index(0), chosenPlace));
-  item.width = select(isCommon, commonWidth, groupWidth);
-  fillPlaces(item.list, isCommon);
+  item.firstPlace = e.loadIndex(firstPlaces, number);
+  item.numPlaces = e.sub(e.loadIndex(firstPlaces, e.add(number, e.index(1))), item.firstPlace);
+  Value otherGroup = e.add(number, e.index(numCommon - numCommonItems()));
+  item.firstGroup = ifCommon(number, e.index(0), otherGroup);
+  item.numGroups = ifCommon(number, e.index(numCommon), e.index(1));
+  item.width = ifCommon(number, commonWidth, groupWidth);
+  // The places of the common item come first.
+  Value before = e.sub(item.firstPlace, numCommon == 0 ? e.index(0) : blockSize);
+  Value otherPlace = e.add(e.mul(blockSize, commonWidth), e.mul(before, groupWidth));
+  item.packed = e.add(blockPlace, ifCommon(number, e.index(0), otherPlace));
   return item;
 }
 
-void SpmmEmitter::addItem(const Item &item) {
-  e.loop(e.index(0), chunkSize, 1, [&](Value columnTile) {
-    auto direct = [&] {
-      addTiles(item, columnTile, item.firstGroup, item.numGroups, e.index(0), e.index(depth),
-               /*fromWidened=*/false);
-    };
-    if (!isNarrow())
-      return direct();
-    Value several = compare(arith::CmpIPredicate::ugt, item.list.numTokens, e.index(tile.maxRows));
-    e.branch(several, [&] { addWidened(item, columnTile); }, direct);
+/// Writes `firstPlaces` and `places`.
+void SpmmEmitter::listPlaces() {
+  if (numCommon > 0) {
+    e.storeIndex(e.index(0), firstPlaces, e.index(0));
+    e.storeIndex(blockSize, firstPlaces, e.index(1));
+    e.loop(e.index(0), blockSize, 1, [&](Value i) { e.storeIndex(i, places, i); });
+  }
+  if (numChosen == 0)
+    return;
+  TableView view(e, table, numGroups - numCommon + 1, numChosen, first);
+  Value numBefore = numCommon > 0 ? blockSize : e.index(0);
+  e.loop(e.index(0), e.index(numGroups - numCommon + 1), 1, [&](Value group) {
+    e.storeIndex(e.add(numBefore, view.offset(group)), firstPlaces,
+                 e.add(group, e.index(numCommonItems())));
+  });
+  e.loop(e.index(0), e.mul(blockSize, e.index(numChosen)), 1,
+         [&](Value i) { e.storeIndex(view.token(i), places, e.add(numBefore, i)); });
+}
+
+/// Lists the block's items, units and active groups, and what each unit prefetches.
+void SpmmEmitter::listBlock() {
+  isFew = compare(arith::CmpIPredicate::ule, blockSize, e.index(kFewTiles * tile.maxRows));
+  listPlaces();
+  Value init[] = {e.index(0), e.index(0)};
+  SmallVector<Value> counts =
+      e.loop(e.index(0), e.index(numItems()), 1, init, [&](Value number, ValueRange carried) {
+        Item item = getItem(number);
+        e.storeIndex(carried[0], firstUnits, number);
+        // Groups that no token has are written over by what follows.
+        e.loop(e.index(0), item.numGroups, 1, [&](Value i) {
+          e.storeIndex(e.add(item.firstGroup, i), active, e.add(carried[1], i));
+        });
+        Value numTiles = cutTiles(e, item.numPlaces, tile.maxRows).count;
+        Value isUsed = e.min(item.numPlaces, e.index(1));
+        return SmallVector<Value>{e.add(carried[0], e.mul(numTiles, item.numGroups)),
+                                  e.add(carried[1], e.mul(isUsed, item.numGroups))};
+      });
+  numUnits = counts[0];
+  numActive = counts[1];
+  listAhead();
+}
+
+/// While a column tile is computed, its units ask in even shares for the panels of the next one: writes for each unit its group, and the step to start from.
+void SpmmEmitter::listAhead() {
+  aheadRate = b.createOrFold<arith::DivUIOp>(e.mul(numActive, e.index(kRate)), numUnits);
+  e.loop(e.index(0), numUnits, 1, [&](Value unit) {
+    Value scaled = e.mul(unit, numActive);
+    Value number = b.createOrFold<arith::DivUIOp>(scaled, numUnits),
+          rest = b.createOrFold<arith::RemUIOp>(scaled, numUnits);
+    e.storeIndex(e.loadIndex(active, number), aheadGroup, unit);
+    // start * rate = rest / numUnits * depth
+    e.storeIndex(b.createOrFold<arith::DivUIOp>(e.mul(rest, e.index(depth)), numActive), aheadStart,
+                 unit);
   });
 }
 
-/// Adds up one group after the other, kWidenedSteps at a time.
-void SpmmEmitter::addWidened(const Item &item, Value columnTile) {
+SpmmEmitter::Ahead SpmmEmitter::lookAhead(Value group, Value columnTile, Value unit) {
+  Ahead near = ProductEmitter::lookAhead(group, columnTile);
+  Value next = e.min(e.add(columnTile, e.index(1)), e.index(numColumnTiles() - 1));
+  return {select(isFew, near.group, e.loadIndex(aheadGroup, unit)),
+          select(isFew, near.panel, e.mul(next, e.index(tile.numPanels))),
+          select(isFew, near.start, e.loadIndex(aheadStart, unit)),
+          select(isFew, near.rate, aheadRate), tile.numPanels};
+}
+
+/// Adds an item's products to the sums of the chunk.
+void SpmmEmitter::addItem(Value number) {
+  Item item = getItem(number);
+  EvenCut tiles = cutTiles(e, item.numPlaces, tile.maxRows);
+  Value firstUnit = e.loadIndex(firstUnits, number);
+  // All column tiles of a group before the next group, or the other way round (see emit).
+  Value chain = select(isFew, e.index(1), item.numGroups);
+  auto direct = [&] {
+    e.loop(e.index(0), item.numGroups, chain, [&](Value group) {
+      e.loop(e.index(0), chunkSize, 1, [&](Value columnTile) {
+        e.loop(e.index(0), tiles.count, 1, [&](Value tileNumber) {
+          Value unit = e.add(e.add(firstUnit, e.mul(tileNumber, item.numGroups)), group);
+          addTile(item, tiles, tileNumber, columnTile, group, chain, unit);
+        });
+      });
+    });
+  };
+  if (!isNarrow())
+    return direct();
+  Value several = compare(arith::CmpIPredicate::ugt, tiles.count, e.index(1));
+  e.branch(several, [&] { addWidened(item, tiles, firstUnit); }, direct);
+}
+
+/// One tile, with `chain` groups of its item from number `group` on, for one column tile.
+void SpmmEmitter::addTile(const Item &item, const EvenCut &tiles, Value number, Value columnTile,
+                          Value group, Value chain, Value unit) {
+  Value start = tiles.start(e, number), weightTile = e.add(chunkStart, columnTile);
+  Value numRows = e.sub(tiles.start(e, e.add(number, e.index(1))), start);
+  Value place = e.add(item.packed, e.mul(start, item.width));
+  tile.forRows(numRows, [&](int64_t rows) {
+    SmallVector<Value> sum =
+        tile.multiply(rows, chain, e.index(depth), [&](Value i) -> ProductTile::Operands {
+          Value skipped = e.add(group, i);
+          Value from = e.add(place, e.mul(skipped, e.index(depth * rows)));
+          Value at = e.add(item.firstGroup, skipped);
+          Ahead ahead = lookAhead(at, weightTile, e.add(unit, i));
+          return {[this, from, rows](int64_t row, Value step) {
+                    return loadToken(tokens, from, rows, row, step);
+                  },
+                  [this, at, weightTile](int64_t vector, Value step) {
+                    return loadWeight(at, weightTile, vector, step);
+                  },
+                  [this, ahead](Value step) { prefetchAhead(ahead, e.index(0), step); }};
+        });
+    addToSums(rows, sum, columnTile, e.add(item.firstPlace, start));
+  });
+}
+
+/// All tiles of an item, one group after the other, kWidenedSteps at a time.
+void SpmmEmitter::addWidened(const Item &item, const EvenCut &tiles, Value firstUnit) {
+  auto addSteps = [&](Value group, Value columnTile, Value firstStep) {
+    Value numSteps = e.min(e.index(kWidenedSteps), e.sub(e.index(depth), firstStep));
+    Value skipped = e.add(e.mul(group, e.index(depth)), firstStep);
+    Value weightTile = e.add(chunkStart, columnTile), at = e.add(item.firstGroup, group);
+    widenPanels(at, weightTile, firstStep, numSteps);
+    e.loop(e.index(0), tiles.count, 1, [&](Value number) {
+      Value start = tiles.start(e, number);
+      Value numRows = e.sub(tiles.start(e, e.add(number, e.index(1))), start);
+      Value place = e.add(e.add(item.packed, e.mul(start, item.width)), e.mul(skipped, numRows));
+      Value unit = e.add(firstUnit, e.add(e.mul(number, item.numGroups), group));
+      Ahead ahead = lookAhead(at, weightTile, unit);
+      tile.forRows(numRows, [&](int64_t rows) {
+        SmallVector<Value> sum =
+            tile.multiply(rows, e.index(1), numSteps, [&](Value) -> ProductTile::Operands {
+              return {
+                  [this, place, rows](int64_t row, Value step) {
+                    return loadToken(tokens, place, rows, row, step);
+                  },
+                  [this](int64_t vector, Value step) { return loadWidened(vector, step); },
+                  [this, ahead, firstStep](Value step) { prefetchAhead(ahead, firstStep, step); }};
+            });
+        addToSums(rows, sum, columnTile, e.add(item.firstPlace, start));
+      });
+    });
+  };
   e.loop(e.index(0), item.numGroups, 1, [&](Value group) {
-    e.loop(e.index(0), e.index(depth), kWidenedSteps, [&](Value firstStep) {
-      Value numSteps = e.min(e.index(kWidenedSteps), e.sub(e.index(depth), firstStep));
-      widenPanels(e.add(item.firstGroup, group), e.add(chunkStart, columnTile), firstStep,
-                  numSteps);
-      addTiles(item, columnTile, group, e.index(1), firstStep, numSteps, /*fromWidened=*/true);
+    e.loop(e.index(0), chunkSize, 1, [&](Value columnTile) {
+      e.loop(e.index(0), e.index(depth), kWidenedSteps,
+             [&](Value firstStep) { addSteps(group, columnTile, firstStep); });
     });
   });
 }
 
-/// Adds the products of all tiles of an item with `numGroups` groups from `group` on, steps [firstStep, +numSteps). A widened `group` counts from the
-/// item's first one.
-void SpmmEmitter::addTiles(const Item &item, Value columnTile, Value group, Value numGroups,
-                           Value firstStep, Value numSteps, bool fromWidened) {
-  Value weightTile = e.add(chunkStart, columnTile);
-  Value skipped = fromWidened ? e.add(e.mul(group, e.index(depth)), firstStep) : e.index(0);
-  EvenCut tiles = cutTiles(e, item.list.numTokens, tile.maxRows);
-  e.loop(e.index(0), tiles.count, 1, [&](Value number) {
-    Value unit = memref::LoadOp::create(b, done);
-    memref::StoreOp::create(b, e.add(unit, numGroups), done);
-    Value start = tiles.start(e, number);
-    Value numRows = e.sub(tiles.start(e, e.add(number, e.index(1))), start);
-    Value tilePlace = e.add(e.add(item.place, e.mul(start, item.width)), e.mul(skipped, numRows));
-    tile.forRows(numRows, [&](int64_t rows) {
-      SmallVector<Value> sum =
-          tile.multiply(rows, numGroups, numSteps, [&](Value outer) -> ProductTile::Operands {
-            Value from = e.add(tilePlace, e.mul(outer, e.index(depth * rows)));
-            auto left = [this, from, rows](int64_t row, Value step) {
-              return e.loadScalar(packed,
-                                  e.add(e.add(from, e.mul(step, e.index(rows))), e.index(row)));
-            };
-            if (fromWidened)
-              return {left,
-                      [this](int64_t vector, Value step) { return loadWidened(vector, step); },
-                      [](Value) {}};
-            Value at = e.add(group, outer);
-            Ahead ahead = lookAhead(at, weightTile, e.add(unit, outer));
-            return {left,
-                    [this, at, weightTile](int64_t vector, Value step) {
-                      return loadWeight(at, weightTile, vector, step);
-                    },
-                    [this, ahead](Value step) { prefetchAhead(ahead, e.index(0), step); }};
-          });
-      for (int64_t row = 0; row < rows; ++row) {
-        Value to = sumPlace(columnTile, place(e.add(start, e.index(row))));
-        for (int64_t vector = 0; vector < tile.numVectors(); ++vector) {
-          Value at = e.add(to, e.index(vector * tile.vectorWidth));
-          Value old = e.load(sums, at, tile.vectorWidth);
-          e.store(arith::AddFOp::create(b, old, sum[row * tile.numVectors() + vector]), sums, at);
-        }
-      }
-    });
-  });
+/// Adds the sums of a tile whose tokens are `places` from `firstPlace` on.
+void SpmmEmitter::addToSums(int64_t rows, ValueRange sum, Value columnTile, Value firstPlace) {
+  for (int64_t row = 0; row < rows; ++row) {
+    Value to = sumPlace(columnTile, e.loadIndex(places, e.add(firstPlace, e.index(row))));
+    for (int64_t vector = 0; vector < tile.numVectors(); ++vector) {
+      Value at = e.add(to, e.index(vector * tile.vectorWidth));
+      Value old = e.load(sums, at, tile.vectorWidth);
+      e.store(arith::AddFOp::create(b, old, sum[row * tile.numVectors() + vector]), sums, at);
+    }
+  }
 }
 
 /// Stores the sums of the chunk in the result.
@@ -439,7 +476,8 @@ public:
       : ProductEmitter(e, op, operands[1], op.getTable() ? operands[2] : Value()),
         groupWidth(op.getResult().getType().getDimSize(1) / numGroups), chunk(op.getDepth()),
         inputWidth(op.getInput().getType().getDimSize(1)), isLocal(op.getLocal()),
-        input(e.flatten(operands[0])), result(result) {
+        input(e.flatten(operands[0])), result(result),
+        places(e.array({block}, e.b.getIndexType())) {
     if (isNarrow() && chunk <= kWidenedSteps)
       widened = e.array({kWidenedSteps, tile.columns()});
   }
@@ -459,6 +497,15 @@ public:
   }
 
 private:
+  /// The tokens of a block that have a group.
+  struct List {
+    Value numTokens;
+    Value start; // its first entry among those of chosen groups; 0 for common groups
+  };
+
+  List listTokens(Value isCommon, Value chosenGroup);
+  void fillPlaces(const List &list, Value isCommon);
+  Value place(Value i) { return memref::LoadOp::create(b, places, i); }
   /// A task: a column tile of a group.
   struct Task {
     Value number, isCommon, group, columnTile;
@@ -475,20 +522,42 @@ private:
   const int64_t groupWidth, chunk, inputWidth;
   const bool isLocal; // a group contracts its own columns
   const Value input, result;
+  const Value places; // [block]: the tokens of a list, counted from the block's start
   Value firstColumn, numSteps, isFirst; // of the chunk of the contraction
 };
 
 } // namespace
 
+/// The tokens that have the common groups, or chosen group `chosenGroup` (any number if they are common).
+SddmmEmitter::List SddmmEmitter::listTokens(Value isCommon, Value chosenGroup) {
+  if (numChosen == 0)
+    return {blockSize, e.index(0)};
+  TableView view(e, table, numGroups - numCommon + 1, numChosen, first);
+  Value group = select(isCommon, e.index(0), chosenGroup);
+  Value start = view.offset(group), end = view.offset(e.add(group, e.index(1)));
+  return {select(isCommon, blockSize, e.sub(end, start)), select(isCommon, e.index(0), start)};
+}
+
+void SddmmEmitter::fillPlaces(const List &list, Value isCommon) {
+  auto fill = [&](llvm::function_ref<Value(Value)> token) {
+    e.loop(e.index(0), list.numTokens, 1,
+           [&](Value i) { memref::StoreOp::create(b, token(i), places, i); });
+  };
+  auto all = [&] { fill([](Value i) { return i; }); };
+  if (numChosen == 0)
+    return all();
+  TableView view(e, table, numGroups - numCommon + 1, numChosen, first);
+  e.branch(isCommon, all, [&] { fill([&](Value i) { return view.token(e.add(list.start, i)); }); });
+}
+
 /// The tasks of common groups are spread evenly among those of the others, which have fewer tokens: task c of them is the last of the block's tasks
 /// [c, c + 1) * numTasks / numCommonTasks.
 SddmmEmitter::Task SddmmEmitter::getTask(Value number) {
   Value numBefore = e.div(e.mul(number, e.index(numCommonTasks())), numTasks());
-  Value numAfter =
-      e.div(e.mul(e.add(number, e.index(1)), e.index(numCommonTasks())), numTasks());
+  Value numAfter = e.div(e.mul(e.add(number, e.index(1)), e.index(numCommonTasks())), numTasks());
   Value isCommon = compare(arith::CmpIPredicate::ne, numBefore, numAfter);
-  Value rank = select(isCommon, numBefore,
-                      e.add(e.sub(number, numBefore), e.index(numCommonTasks())));
+  Value rank =
+      select(isCommon, numBefore, e.add(e.sub(number, numBefore), e.index(numCommonTasks())));
   return {number, isCommon, e.div(rank, numColumnTiles()), e.rem(rank, numColumnTiles())};
 }
 

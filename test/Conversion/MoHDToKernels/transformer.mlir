@@ -1,49 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // RUN: mohd-opt %s --mohd-emit-kernels=lanes=8 --canonicalize --cse --split-input-file | FileCheck %s
 
-// A column tile of 48 for blocks of 32 tokens. Four tokens share two vectors of the weight at a time; a token that is left over walks the
-// whole tile, each weight once.
-// CHECK-LABEL: func.func @linear(
-// CHECK: %[[TOKENS:.*]] = tile.param
-// CHECK: %[[X:.*]] = tile.binding %{{.*}}[0]
-// CHECK: %[[W:.*]] = tile.binding %{{.*}}[1]
-// CHECK: %[[ROUNDED:.*]] = arith.addi %[[TOKENS]], %c31
-// CHECK: arith.divui %[[ROUNDED]], %c32
-// CHECK: scf.for %[[TASK:.*]] = {{.*}} {
-// CHECK: scf.for %[[TOKEN:.*]] = %[[LOWER:.*]] to %[[SHARED:.*]] step %c4 {
-// CHECK: scf.for %[[ROW:.*]] = %c0 to %c64 step %c1 iter_args({{.*}}) -> (vector<8xf32>, {{.*}}) {
-// CHECK-COUNT-2: vector.load %[[W]][%[[ROW]],
-// CHECK-NOT: vector.load
-// CHECK: memref.load %[[X]][%[[TOKEN]], %[[ROW]]]
-// CHECK-COUNT-8: vector.fma
-// CHECK-NOT: vector.fma
-// CHECK: scf.for %{{.*}} = %[[LOWER]] to %[[SHARED]] step %c4 {
-// CHECK-COUNT-8: vector.fma
-// CHECK-NOT: vector.fma
-// CHECK: scf.for %{{.*}} = %[[LOWER]] to %[[SHARED]] step %c4 {
-// CHECK-COUNT-8: vector.fma
-// CHECK-NOT: vector.fma
-// CHECK: scf.for %[[LAST:.*]] = %[[SHARED]] to %{{.*}} step %c1 {
-// CHECK: scf.for %[[ROW:.*]] = %c0 to %c64 step %c1 iter_args
-// CHECK-COUNT-6: vector.load %[[W]][%[[ROW]],
-// CHECK: memref.load %[[X]][%[[LAST]], %[[ROW]]]
-// CHECK-COUNT-6: vector.fma
-// CHECK-NOT: vector.fma
-// CHECK: return
-func.func @linear(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %end: i64) {
-  %T = tile.param %params[0]
-  %b0 = tile.binding %bindings[0] (%T) : memref<?x64xbf16>
-  %t0 = bufferization.to_tensor %b0 restrict : memref<?x64xbf16> to tensor<?x64xbf16>
-  %b1 = tile.binding %bindings[1] : memref<64x96xbf16>
-  %t1 = bufferization.to_tensor %b1 restrict : memref<64x96xbf16> to tensor<64x96xbf16>
-  %b2 = tile.binding %bindings[2] (%T) : memref<?x96xf32>
-  %res = mohd.linear %t0, %t1 : tensor<?x64xbf16>, tensor<64x96xbf16> -> tensor<?x96xf32>
-  bufferization.materialize_in_destination %res in restrict writable %b2 : (tensor<?x96xf32>, memref<?x96xf32>) -> ()
-  return
-}
-
-// -----
-
 // A row of the table for each id; the last column is done alone. Elements are converted on the way.
 // CHECK-LABEL: func.func @embed(
 // CHECK: %[[IDS:.*]] = tile.binding %{{.*}}[0]

@@ -2,7 +2,7 @@
 """Reads assembly (x86-64 in AT&T syntax, or AArch64) from a file and prints a line for each innermost loop that multiplies
 and adds vectors, those with the most such instructions first:
 
-    loop of KERNEL: F fma, I instructions, S stack accesses, C calls
+    loop of KERNEL: F fma, I instructions, S stack accesses (V of vectors), C calls
 
 A loop is what lies between a label and the last branch back to it, if no shorter such range lies within.
 """
@@ -16,6 +16,7 @@ FMA = re.compile(r"vfmadd\w*p[sd]$|fmla$")
 X86_JUMP = re.compile(r"j[a-z]+$")
 ARM_JUMP = re.compile(r"(b|b\.\w+|cbn?z|tbn?z)$")
 STACK = re.compile(r"\(%r[sb]p|\[(sp|x29)\b")
+VECTOR = re.compile(r"%[xyz]mm\d|\b[qv]\d+\b")
 CALL = re.compile(r"(call\w*|bl|blr)$")
 
 
@@ -57,10 +58,12 @@ def main():
         for begin, end in innermost_loops(labels, instructions):
             body = instructions[begin:end]
             fma = sum(bool(FMA.match(i.name)) for i in body)
-            stack = sum(bool(STACK.search(i.operands)) for i in body)
+            stack = [i.operands for i in body if STACK.search(i.operands)]
+            spills = sum(bool(VECTOR.search(operands)) for operands in stack)
             calls = sum(bool(CALL.match(i.name)) for i in body)
             if fma:
-                lines.append((-fma, f"loop of {name}: {fma} fma, {len(body)} instructions, {stack} stack accesses, {calls} calls"))
+                lines.append((-fma, f"loop of {name}: {fma} fma, {len(body)} instructions, "
+                                    f"{len(stack)} stack accesses ({spills} of vectors), {calls} calls"))
     print("\n".join(line for _, line in sorted(lines)))
 
 

@@ -32,6 +32,14 @@ static LogicalResult verifySizes(Operation *op, ArrayRef<StringRef> names) {
   return success();
 }
 
+/// Checks the number of columns of `table`, an operand of `op`.
+static LogicalResult verifyTableWidth(Operation *op, Value table, int64_t columns) {
+  int64_t width = cast<RankedTensorType>(table.getType()).getDimSize(1);
+  if (width != columns)
+    return op->emitOpError("expects a 'table' of ") << columns << " columns, got " << width;
+  return success();
+}
+
 LogicalResult PackWeightOp::verify() {
   RankedTensorType weight = getWeight().getType(), result = getResult().getType();
   SmallVector<int64_t> shape(weight.getShape());
@@ -78,6 +86,8 @@ LogicalResult PackTokensOp::verify() {
     if (failed(detail::verifyWholeGroups(*this, getInput().getType(), routing))) // pack_tokens_c2
       return failure();
     packed = width / routing.getNumGroups() * routing.getNumActive();
+    if (getTable() && failed(verifyTableWidth(*this, getTable(), routing.getTableWidth())))
+      return failure(); // pack_tokens_c1
   }
   if (getResult().getType().getDimSize(1) != packed) // pack_tokens_c3
     return emitOpError("expects a result of ")
@@ -88,24 +98,24 @@ LogicalResult PackTokensOp::verify() {
 /// Checks the table of a tiled product whose weight has `numGroups` groups.
 template <typename TiledOp> static LogicalResult verifyTable(TiledOp op, int64_t numGroups) {
   int64_t numCommon = op.getNumCommon(), numChosen = op.getNumChosen();
-  if (numCommon < 0 || numChosen < 0 || numCommon + numChosen < 1 ||
-      numCommon + numChosen > numGroups)
+  if (numCommon < 0 || numChosen < 0 || numCommon > numGroups ||
+      numChosen > numGroups - numCommon || numCommon + numChosen < 1)
     return op.emitOpError("expects 1 to ") << numGroups << " active groups, got " << numCommon
                                            << " common and " << numChosen << " chosen";
   if ((numChosen > 0) != bool(op.getTable()))
     return op.emitOpError("expects 'table' exactly if groups are chosen, got ")
            << numChosen << " chosen groups";
-  int64_t columns = numGroups - numCommon + 1 + numChosen;
-  if (op.getTable() && op.getTable().getType().getDimSize(1) != columns)
-    return op.emitOpError("expects a 'table' of ")
-           << columns << " columns, got " << op.getTable().getType().getDimSize(1);
-  return success();
+  if (!op.getTable())
+    return success();
+  return verifyTableWidth(op, op.getTable(), numGroups - numCommon + 1 + numChosen);
 }
 
 SmallVector<unsigned> TiledSpmmOp::getTokenOperands() { return withTable(*this, getTable()); }
 
 LogicalResult TiledSpmmOp::verify() {
   ArrayRef<int64_t> weight = getWeight().getType().getShape(); // [N, panels, d_e, P]
+  if (failed(verifyTable(*this, weight[0])))                   // tiled_spmm_c3
+    return failure();
   int64_t packed = (getNumCommon() + getNumChosen()) * weight[2];
   if (getPacked().getType().getDimSize(1) != packed) // tiled_spmm_c1
     return emitOpError("expects 'packed' to have ")
@@ -115,8 +125,6 @@ LogicalResult TiledSpmmOp::verify() {
     return emitOpError("expects 'weight' to have ")
            << llvm::divideCeil(columns, weight[3]) << " panels for " << columns << " columns, got "
            << weight[1];
-  if (failed(verifyTable(*this, weight[0]))) // tiled_spmm_c3
-    return failure();
   return verifySizes(*this, {"block", "rows", "panels"}); // tiled_spmm_c4
 }
 

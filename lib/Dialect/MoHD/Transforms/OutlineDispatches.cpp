@@ -197,6 +197,21 @@ LogicalResult ProgramBuilder::checkInPlace(TokenOpInterface op) {
   return success();
 }
 
+/// Checks that the table of tokens that `op` reads, if it does, is one that a kernel writes for the same blocks: nobody checks the places in another one.
+static LogicalResult checkTable(Operation *op) {
+  if (!isa<PackTokensOp, TiledSpmmOp, TiledSddmmOp>(op))
+    return success();
+  for (Value operand : op->getOperands()) {
+    auto type = dyn_cast<RankedTensorType>(operand.getType());
+    if (!type || !type.getElementType().isInteger(32))
+      continue;
+    auto table = operand.getDefiningOp<GroupTokensOp>();
+    if (!table || table.getBlockAttr() != op->getAttr("block"))
+      return op->emitError("expects a 'table' that 'mohd.group_tokens' makes for the same blocks");
+  }
+  return success();
+}
+
 LogicalResult ProgramBuilder::addRanges(TokenOpInterface op) {
   for (const IndexOperand &index : op.getIndexOperands()) {
     auto argument = dyn_cast<BlockArgument>(op->getOperand(index.operand));
@@ -518,7 +533,7 @@ LogicalResult ProgramBuilder::run() {
     if (!tokenOp)
       return op.emitError("expects only ops of the mohd dialect in an entry point, got '")
              << op.getName() << "'";
-    if (failed(addRanges(tokenOp)) || failed(checkInPlace(tokenOp)))
+    if (failed(checkTable(tokenOp)) || failed(addRanges(tokenOp)) || failed(checkInPlace(tokenOp)))
       return failure();
     if (!isa<MakeRoutingOp, UnpackRoutingOp>(op)) {
       placeResults(tokenOp);

@@ -45,6 +45,11 @@ struct TileProductsPass : mohd::impl::TileProductsPassBase<TileProductsPass> {
   using Base::Base;
 
   void runOnOperation() override {
+    if (lanes < 1 || registers < 1 || l2Bytes < 1) {
+      getOperation().emitError("expects positive lanes, registers and l2-bytes of a target, got ")
+          << lanes.getValue() << ", " << registers.getValue() << " and " << l2Bytes.getValue();
+      return signalPassFailure();
+    }
     SmallVector<Operation *> products;
     getOperation().walk([&](Operation *op) {
       auto fusion = dyn_cast<GroupFusionOp>(op);
@@ -84,13 +89,14 @@ Tiling TileProductsPass::getTiling(RankedTensorType weight, int64_t cachedColumn
   int64_t numPanels = weight.getDimSize(1), panel = weight.getDimSize(3);
   int64_t vectorsOfPanel = llvm::divideCeil(panel, lanes);
   Tiling tiling;
-  tiling.panels = std::clamp<int64_t>(kTileVectors / vectorsOfPanel, 1, numPanels);
+  tiling.panels =
+      std::clamp<int64_t>(kTileVectors / vectorsOfPanel, 1, std::max<int64_t>(numPanels, 1));
   if (wholeTiles && numPanels % tiling.panels != 0)
     tiling.panels = 1;
   // The sums, a vector of weights for each column, and a factor are in registers.
   int64_t vectors = tiling.panels * vectorsOfPanel;
   tiling.rows = std::clamp<int64_t>((registers - 1 - vectors) / vectors, 1, kMaxRows);
-  int64_t fitting = l2Bytes / 2 / (int64_t(sizeof(float)) * cachedColumns);
+  int64_t fitting = l2Bytes / 2 / (int64_t(sizeof(float)) * std::max<int64_t>(cachedColumns, 1));
   tiling.block =
       llvm::alignDown(std::clamp<int64_t>(fitting, 4 * tiling.rows, kMaxBlock), tiling.rows);
   return tiling;
@@ -114,7 +120,8 @@ Value TileProductsPass::layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_
   SmallVector<int64_t> shape(type.getShape());
   for (auto [position, axis] : llvm::enumerate(order))
     shape[position] = type.getDimSize(axis);
-  int64_t panel = std::min<int64_t>(llvm::PowerOf2Ceil(shape.back()), kPanelColumns);
+  int64_t columns = std::max<int64_t>(shape.back(), 1);
+  int64_t panel = std::min<int64_t>(llvm::PowerOf2Ceil(columns), kPanelColumns);
   auto packed = RankedTensorType::get(getPanelShape(shape, panel), type.getElementType());
   auto source = weight.getDefiningOp<WeightOp>();
   if (!source)

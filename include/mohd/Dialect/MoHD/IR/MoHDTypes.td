@@ -70,6 +70,12 @@ def Mohd_VectorWeight : Mohd_Weight<1, "[width]">;
 def Mohd_MatrixWeight : Mohd_Weight<2, "[rows, columns]">;
 def Mohd_GroupWeight : Mohd_Weight<3, "[groups, rows, columns]">;
 def Mohd_PlainWeight : AnyTypeOf<[Mohd_MatrixWeight, Mohd_GroupWeight], "", "::mlir::RankedTensorType">;
-def Mohd_PanelWeight : Mohd_Weight<4, "[groups, panels, rows, columns of a panel]">;
+def PanelIsWhole : CPred<
+    "::mlir::cast<::mlir::RankedTensorType>($_self).getDimSize(0) > 0 && "
+    "::llvm::isPowerOf2_64(::mlir::cast<::mlir::RankedTensorType>($_self).getDimSize(3))">;
+def Mohd_PanelWeight : Type<
+    And<[Mohd_Tensor<4, Mohd_Float, "">.predicate, AllDimsAreStatic, PanelIsWhole]>,
+    "static [groups, panels, rows, columns of a panel (a power of two)] tensor of f32, bf16 or f16",
+    "::mlir::RankedTensorType">;
 
 #endif // MOHD_DIALECT_MOHD_IR_MOHDTYPES_TD

@@ -69,7 +69,7 @@ def Mohd_PackTokensOp : Mohd_TokenOp<"pack_tokens", "", [AttrSizedOperandSegment
     a routing all columns are one common group and nothing is gated.
 
     Constraints:
-    - (C1) `table` is given exactly if `routing` is and has K > K_c.
+    - (C1) `table` is given exactly if `routing` is and has K > K_c, and is [tokens, N - K_c + 1 + K - K_c].
     - (C2) the width of `input` is a multiple of the routing's number of groups.
     - (C3) the result is [tokens, K * group width].
     - (C4) `block` and `rows` are positive.

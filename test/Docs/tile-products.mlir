@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// RUN: mohd-opt %s --mohd-tile-products="lanes=16 registers=32 l2-bytes=1048576" --cse | FileCheck %s
+
+// A product of routed groups: the weight's layout says panels, the tokens are listed by group and packed, and the product reads both front to back. CSE
+// removes the weight as it was.
+
+// CHECK-LABEL: func.func @project(
+// CHECK-SAME:    %[[X:.*]]: tensor<?x64xf32>, %[[R:.*]]: !mohd.routing<16, 6, 2>)
+// CHECK-NEXT:    %[[W:.*]] = mohd.weight "q" expanded_shape [96, 16, 4] permutation [1, 2, 0] panels 16 : tensor<16x6x4x16xf32>
+// CHECK-NEXT:    %[[T:.*]] = mohd.group_tokens %[[R]] block 252 : !mohd.routing<16, 6, 2> -> tensor<?x13xi32>
+// CHECK-NEXT:    %[[P:.*]] = mohd.pack_tokens %[[X]] routing(%[[R]]) table(%[[T]]) block 252 rows 14
+// CHECK-NEXT:    %[[Y:.*]] = mohd.tiled_spmm %[[P]], %[[W]] table(%[[T]]) common 6 chosen 2 block 252 rows 14 panels 2
+// CHECK-NEXT:    return %[[Y]]
+func.func @project(%x: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>) -> tensor<?x96xf32> {
+  %w = mohd.weight "q" expanded_shape [96, 16, 4] permutation [1, 2, 0] : tensor<16x4x96xf32>
+  %y = mohd.spmm %x, %r, %w plan <gather> : tensor<?x64xf32>, !mohd.routing<16, 6, 2>, tensor<16x4x96xf32>
+  return %y : tensor<?x96xf32>
+}
