@@ -36,8 +36,12 @@ public:
   explicit Compilation(const CompileOptions &options)
       : options(options), context(getRegistry()), warn([this](const std::string &line) {
           // Verifiers run many times; a warning is worth saying once.
-          if (this->options.warn && warned.insert(line).second)
+          if (this->options.warn && said.insert(line).second)
             this->options.warn(line);
+        }),
+        remark([this](const std::string &line) {
+          if (this->options.remark && said.insert(line).second)
+            this->options.remark(line);
         }) {}
 
   Status run();
@@ -66,8 +70,8 @@ private:
 
   const CompileOptions &options;
   MLIRContext context;
-  std::set<std::string> warned;
-  const std::function<void(const std::string &)> warn;
+  std::set<std::string> said;
+  const std::function<void(const std::string &)> warn, remark;
   std::optional<ModelConfig> config; // of a model, not of an .mlir file
   std::unique_ptr<WeightSource> source;
   OwningOpRef<ModuleOp> module;
@@ -101,12 +105,18 @@ void printPlace(llvm::raw_ostream &os, Location location) {
 /// Collects errors of a context as lines `file:line:column: text`.
 class DiagnosticLog {
 public:
-  explicit DiagnosticLog(MLIRContext &context, const std::function<void(const std::string &)> &warn)
-      : handler(&context, [this, &warn](Diagnostic &diagnostic) {
+  using Receiver = std::function<void(const std::string &)>;
+  DiagnosticLog(MLIRContext &context, const Receiver &warn, const Receiver &remark = {})
+      : handler(&context, [this, &warn, remark](Diagnostic &diagnostic) {
           std::string line;
           llvm::raw_string_ostream os(line);
           printPlace(os, diagnostic.getLocation());
           os << diagnostic;
+          if (diagnostic.getSeverity() == DiagnosticSeverity::Remark) {
+            if (remark)
+              remark(line);
+            return success();
+          }
           for (Diagnostic &note : diagnostic.getNotes()) {
             os << "\n";
             printPlace(os, note.getLocation());
@@ -277,12 +287,12 @@ Status Compilation::runPhase(ModuleOp target, Phase phase, const TargetInfo &inf
   const PhaseInfo &entry = getPhases()[unsigned(phase)];
   if (options.progress)
     options.progress(entry.name.str() + ": " + entry.summary.str());
-  DiagnosticLog log(context, warn);
+  DiagnosticLog log(context, warn, remark);
   // For the reproducer; an .mlir file is its own.
   OwningOpRef<ModuleOp> before = config ? target.clone() : nullptr;
   PassManager passes(&context);
   entry.build(passes, {options.reference, info.vectorLanes, info.vectorRegisters, info.l2Bytes,
-                       info.convertsF16});
+                       info.convertsF16, options.gatherTokens.value_or(-1), bool(options.remark)});
   if (succeeded(passes.run(target)))
     return dump(std::to_string(unsigned(phase)) + "-" + entry.name.str() + "-" + info.arch +
                     ".mlir",
@@ -299,7 +309,8 @@ Status Compilation::runPhase(ModuleOp target, Phase phase, const TargetInfo &inf
 
 Status Compilation::compileTarget(const TargetInfo &target) {
   OwningOpRef<ModuleOp> copy = module->clone();
-  MOHDRT_TRY(runPhase(*copy, Phase::Schedule, target));
+  for (Phase phase : {Phase::Plan, Phase::Schedule})
+    MOHDRT_TRY(runPhase(*copy, phase, target));
   if (manifest.targets.empty()) {
     weights = getScheduledWeights(*copy);
     MOHDRT_TRY(addEntryPoints(manifest, *copy, weights, weightsAsInputs()));
@@ -421,16 +432,11 @@ Status Compilation::run() {
   MOHDRT_TRY(parseTargets());
   MOHDRT_TRY(load());
   const TargetInfo &first = targets.front();
-  bool wantsMlir = options.emit == Emit::Mlir;
-  for (Phase phase : {Phase::Import, Phase::Plan}) {
-    MOHDRT_TRY(runPhase(*module, phase, first));
-    if (wantsMlir && options.stopAfter == phase)
-      return writeText(print(*module));
-  }
-  if (wantsMlir) {
-    MOHDRT_TRY(runPhase(*module, Phase::Schedule, first));
-    if (options.stopAfter == Phase::Lower)
-      MOHDRT_TRY(runPhase(*module, Phase::Lower, first));
+  MOHDRT_TRY(runPhase(*module, Phase::Import, first));
+  if (options.emit == Emit::Mlir) {
+    for (Phase phase : {Phase::Plan, Phase::Schedule, Phase::Lower})
+      if (phase <= options.stopAfter)
+        MOHDRT_TRY(runPhase(*module, phase, first));
     return writeText(print(*module));
   }
   MOHDRT_TRY(compileTargets());
@@ -448,8 +454,7 @@ Result<CompiledBundle> Compilation::runToMemory() {
     return Status(StatusCode::InvalidArgument, "a bundle in memory has no external weights");
   MOHDRT_TRY(parseTargets());
   MOHDRT_TRY(load());
-  for (Phase phase : {Phase::Import, Phase::Plan})
-    MOHDRT_TRY(runPhase(*module, phase, targets.front()));
+  MOHDRT_TRY(runPhase(*module, Phase::Import, targets.front()));
   MOHDRT_TRY(compileTargets());
   describeProducer();
   MOHDRT_TRY(addWeightData());

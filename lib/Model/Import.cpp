@@ -162,7 +162,7 @@ private:
   /// Dense projection with the tensor [out, in] of the files.
   Value buildLinear(Value x, const std::string &source, int64_t in, int64_t out) {
     Value weight = buildWeight(source, {in, out}, {}, {1, 0});
-    return LinearOp::create(builder, loc, tokenType(out), x, weight);
+    return LinearOp::create(builder, loc, tokenType(out), x, weight, PlanAttr());
   }
 
   /// A projection from the residual: [out, D] in the files. Routed if `routing` is given.

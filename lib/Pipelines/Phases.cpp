@@ -25,14 +25,15 @@ static void buildPlan(OpPassManager &passes, const PhaseOptions &options) {
   // The reference keeps to the letter of the ops.
   if (!options.reference)
     passes.addNestedPass<func::FuncOp>(createFoldScalePass());
-  passes.addNestedPass<func::FuncOp>(createPlanSparsityPass());
+  passes.addNestedPass<func::FuncOp>(
+      createPlanSparsityPass({options.lanes, options.gatherTokens, options.remarks}));
   passes.addPass(createVerifyPhasePass({"plan"}));
 }
 
 static void buildSchedule(OpPassManager &passes, const PhaseOptions &options) {
   if (!options.reference) {
-    passes.addNestedPass<func::FuncOp>(
-        createTileProductsPass({options.lanes, options.registers, options.l2Bytes}));
+    passes.addNestedPass<func::FuncOp>(createTileProductsPass(
+        {options.lanes, options.registers, options.l2Bytes, options.remarks}));
     passes.addPass(createCSEPass()); // one list and one packing for projections of the same tokens
   }
   passes.addPass(createOutlineDispatchesPass({options.reference, options.lanes}));
@@ -78,6 +79,11 @@ struct PhasePipelineOptions : PassPipelineOptions<PhasePipelineOptions> {
   Option<bool> convertsF16{
       *this, "converts-f16", llvm::cl::init(true),
       llvm::cl::desc("The target has instructions for conversions between f16 and f32")};
+  Option<int64_t> gatherTokens{
+      *this, "gather-tokens", llvm::cl::init(-1),
+      llvm::cl::desc("Tokens up to which every plan gathers (negative: as the cost model says)")};
+  Option<bool> remarks{*this, "remarks", llvm::cl::init(false),
+                       llvm::cl::desc("Explain choices in remarks")};
 };
 } // namespace
 
@@ -87,6 +93,6 @@ void mlir::mohd::registerPhasePipelines() {
         ("mohd-pipeline-" + info.name).str(), info.summary,
         [build = info.build](OpPassManager &passes, const PhasePipelineOptions &options) {
           build(passes, {options.reference, options.lanes, options.registers, options.l2Bytes,
-                         options.convertsF16});
+                         options.convertsF16, options.gatherTokens, options.remarks});
         });
 }

@@ -58,6 +58,8 @@ void warn(const std::string &message) { std::fprintf(stderr, "warning: %s\n", me
 
 void note(const std::string &message) { std::fprintf(stderr, "note: %s\n", message.c_str()); }
 
+void remark(const std::string &message) { std::fprintf(stderr, "remark: %s\n", message.c_str()); }
+
 void warnAboutUnknownVariables() {
   // The first two are the runtime's; the others belong to the build and the Python package.
   static const char *const known[] = {

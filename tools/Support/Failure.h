@@ -38,6 +38,7 @@ int report(const Failure &failure, bool asJson);
 /// Prints "warning: ..." or "note: ..." to stderr.
 void warn(const std::string &message);
 void note(const std::string &message);
+void remark(const std::string &message);
 
 /// Warns about each variable called MOHD_... that nothing of the project reads.
 void warnAboutUnknownVariables();

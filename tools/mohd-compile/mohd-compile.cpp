@@ -26,7 +26,9 @@ struct Arguments {
                                      compileTo = "lower", lowering = "fast", dumpDir;
   std::vector<std::string> targets;
   std::optional<uint64_t> seed;
-  bool printCost = false, listPresets = false, json = false, quiet = false, version = false;
+  std::optional<int64_t> gatherTokens;
+  bool printCost = false, remarks = false, listPresets = false, json = false, quiet = false,
+       version = false;
   int64_t context = 0;
 };
 
@@ -82,6 +84,12 @@ void declare(CLI::App &app, Arguments &arguments) {
                  "fast kernels, or the reference lowering: plain dense loops, slow")
       ->check(CLI::IsMember({"fast", "reference"}))
       ->capture_default_str();
+  app.add_option("--gather-tokens", arguments.gatherTokens,
+                 "Tokens of a block up to which products take one group after the other (default: "
+                 "what the cost model says)")
+      ->check(CLI::Range(int64_t(0), int64_t(256)));
+  app.add_flag("--remarks", arguments.remarks,
+               "Explain plans and tile sizes on standard error, one line for each choice");
   app.add_option("--dump-dir", arguments.dumpDir,
                  "Folder for the IR after each phase, LLVM IR, assembly, objects and commands");
   app.add_flag("--print-cost", arguments.printCost,
@@ -130,6 +138,8 @@ std::vector<std::string> describeFlags(const Arguments &arguments) {
   if (arguments.seed)
     flags.push_back("--random-weights=" + std::to_string(*arguments.seed));
   flags.push_back("--lowering=" + arguments.lowering);
+  if (arguments.gatherTokens)
+    flags.push_back("--gather-tokens=" + std::to_string(*arguments.gatherTokens));
   return flags;
 }
 
@@ -147,11 +157,14 @@ CompileOptions toOptions(const Arguments &arguments, bool stopsEarly) {
   options.emit = stopsEarly ? Emit::Mlir : emits.at(arguments.emit);
   options.stopAfter = *parsePhase(arguments.compileTo);
   options.reference = arguments.lowering == "reference";
+  options.gatherTokens = arguments.gatherTokens;
   options.dumpDir = arguments.dumpDir;
   options.flags = describeFlags(arguments);
   options.warn = warn;
   if (!arguments.quiet)
     options.progress = note;
+  if (arguments.remarks)
+    options.remark = remark;
   return options;
 }
 

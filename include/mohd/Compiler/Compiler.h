@@ -57,12 +57,16 @@ struct CompileOptions {
   /// With Emit::Mlir: the last phase to run.
   Phase stopAfter = Phase::Lower;
   bool reference = false;
+  /// Tokens up to which products gather instead of what the cost model says; none: as it says.
+  std::optional<int64_t> gatherTokens;
   /// Folder for the IR after each phase, LLVM IR, assembly, objects and commands; empty: none.
   std::string dumpDir;
   /// Options as the user gave them, for the bundle's `producer`; paths left out.
   std::vector<std::string> flags;
   /// Receives one line for each warning, and one for each phase as it starts.
   std::function<void(const std::string &)> warn, progress;
+  /// Receives one line for each choice that a pass explains, in phases plan and schedule; may be empty.
+  std::function<void(const std::string &)> remark;
 };
 
 /// Compiles. A failure leaves no output behind; its message names the file and what was expected.

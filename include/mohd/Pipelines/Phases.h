@@ -28,6 +28,10 @@ struct PhaseOptions {
   int64_t l2Bytes = 256 << 10;
   /// The target has instructions for conversions between f16 and f32.
   bool convertsF16 = true;
+  /// Tokens up to which every plan gathers, negative: as the cost model says.
+  int64_t gatherTokens = -1;
+  /// Explain choices in remarks.
+  bool remarks = false;
 };
 
 struct PhaseInfo {

@@ -21,8 +21,6 @@ static constexpr int64_t kSums = 32768;
 static constexpr int64_t kWidenedSteps = 256;
 /// How many steps ahead of its use a weight of a long panel is asked for: behind the end of a panel the next one begins.
 static constexpr int64_t kStepsAhead = 128;
-/// Tiles of tokens up to which reading weights takes longer than multiplying by them.
-static constexpr int64_t kFewTiles = 4;
 /// One step a step, as the rate of a prefetch.
 static constexpr int64_t kRate = 1 << 16;
 
@@ -38,7 +36,8 @@ public:
         numGroups(op.getWeight().getType().getDimSize(0)),
         numPanels(op.getWeight().getType().getDimSize(1)),
         depth(op.getWeight().getType().getDimSize(2)), numCommon(op.getNumCommon()),
-        numChosen(op.getNumChosen()), block(op.getBlock()), weight(weight), table(table) {}
+        numChosen(op.getNumChosen()), block(op.getBlock()), few(op.getFew()), weight(weight),
+        table(table) {}
 
 protected:
   /// Column tiles of a group's weight.
@@ -79,7 +78,7 @@ protected:
   KernelEmitter &e;
   ImplicitLocOpBuilder &b;
   ProductTile tile;
-  const int64_t numGroups, numPanels, depth, numCommon, numChosen, block;
+  const int64_t numGroups, numPanels, depth, numCommon, numChosen, block, few;
   const Value weight, table;
   Value widened;          // [kWidenedSteps, columns of a tile], null if not needed
   Value first, blockSize; // of the block: its first token, its number of tokens
@@ -297,7 +296,7 @@ void SpmmEmitter::listPlaces() {
 
 /// Lists the block's items, units and active groups, and what each unit prefetches.
 void SpmmEmitter::listBlock() {
-  isFew = compare(arith::CmpIPredicate::ule, blockSize, e.index(kFewTiles * tile.maxRows));
+  isFew = compare(arith::CmpIPredicate::ule, blockSize, e.index(few));
   listPlaces();
   Value init[] = {e.index(0), e.index(0)};
   SmallVector<Value> counts =
@@ -484,9 +483,10 @@ public:
 
   void emit() {
     forBlocks(numGroups * numColumnTiles(), [&](Value lower, Value upper) {
-      // Few tokens fit the cache with all their columns.
-      Value few = compare(arith::CmpIPredicate::ule, blockSize, e.index(tile.maxRows));
-      Value step = select(few, e.index(depth), e.index(chunk));
+      // Few tokens fit the cache with all their columns; the buffer of widened weights does not.
+      int64_t mostFew = widened ? std::min(few, tile.maxRows) : few;
+      Value isFew = compare(arith::CmpIPredicate::ule, blockSize, e.index(mostFew));
+      Value step = select(isFew, e.index(depth), e.index(chunk));
       e.loop(e.index(0), e.index(depth), step, [&](Value firstStep) {
         firstColumn = firstStep;
         numSteps = e.min(step, e.sub(e.index(depth), firstStep));

@@ -43,6 +43,9 @@ LogicalResult LinearOp::verify() {
   if (weight[0] != input || weight[1] != result) // linear_c1
     return emitOpError("expects 'weight' of shape [")
            << input << ", " << result << "], got [" << weight << "]";
+  if (getPlan() && getPlan()->getStrategy() != Strategy::Dense) // linear_c2
+    return emitOpError("expects plan 'dense', got '")
+           << stringifyStrategy(getPlan()->getStrategy()) << "'";
   return success();
 }
 

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Gives every sparse op a plan, so that lowerings obey and never decide.
+// Gives every product a plan, so that lowerings obey and never decide.
 //
-//   mohd.spmm %x, %r, %w                     =>   mohd.spmm %x, %r, %w plan <gather>
+//   mohd.spmm %x, %r, %w                     =>   mohd.spmm %x, %r, %w plan <gather to 24, grouped>
 //
 // Shown by test/Dialect/MoHD/plan-sparsity.mlir.
+#include "mohd/Dialect/MoHD/Transforms/CostModel.h"
 #include "mohd/Dialect/MoHD/Transforms/Passes.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/FormatVariadic.h"
 
 namespace mlir::mohd {
 #define GEN_PASS_DEF_PLANSPARSITYPASS
@@ -14,27 +18,71 @@ namespace mlir::mohd {
 using namespace mlir;
 using namespace mlir::mohd;
 
+/// Tokens up to which plans are compared: a block of tokens is hardly ever larger.
+static constexpr int64_t kMaxGatherTokens = 256;
+
+/// The shape of a product with a weight [.., rows, columns].
+static ProductShape getShape(RankedTensorType weight, int64_t numGroups, int64_t numCommon,
+                             int64_t numChosen) {
+  return {numGroups,
+          numCommon,
+          numChosen,
+          weight.getNumElements() / numGroups,
+          weight.getDimSize(weight.getRank() - 2),
+          weight.getElementTypeBitWidth()};
+}
+
+static ProductShape getShape(Operation *op) {
+  auto ofRouting = [](RankedTensorType weight, RoutingType routing) {
+    return getShape(weight, routing.getNumGroups(), routing.getNumCommon(), routing.getNumChosen());
+  };
+  return llvm::TypeSwitch<Operation *, ProductShape>(op)
+      .Case<SpmmOp, SddmmOp>([&](auto product) {
+        return ofRouting(product.getWeight().getType(), product.getRouting().getType());
+      })
+      .Case([&](LinearOp linear) { return getShape(linear.getWeight().getType(), 1, 1, 0); });
+}
+
 namespace {
 struct PlanSparsityPass : mohd::impl::PlanSparsityPassBase<PlanSparsityPass> {
   using Base::Base;
 
-  template <typename SparseOp> void plan(SparseOp op) {
-    if (op.getPlan())
-      return;
-    RoutingType routing = op.getRouting().getType();
-    Strategy strategy =
-        routing.getNumActive() == routing.getNumGroups() ? Strategy::Dense : Strategy::Gather;
-    op.setPlanAttr(PlanAttr::get(op.getContext(), strategy));
-    ++numPlanned;
+  void runOnOperation() override {
+    if (lanes < 1) {
+      getOperation().emitError("expects positive lanes of a target, got ") << lanes.getValue();
+      return signalPassFailure();
+    }
+    getOperation().walk([&](Operation *op) {
+      if (isa<LinearOp, SpmmOp, SddmmOp>(op) && !op->hasAttr("plan"))
+        plan(op);
+    });
   }
 
-  void runOnOperation() override {
-    getOperation().walk([&](Operation *op) {
-      if (auto spmm = dyn_cast<SpmmOp>(op))
-        plan(spmm);
-      else if (auto sddmm = dyn_cast<SddmmOp>(op))
-        plan(sddmm);
-    });
+private:
+  void plan(Operation *op) {
+    ProductShape shape = getShape(op);
+    CostModel costs(lanes);
+    Strategy strategy = shape.numCommon == shape.numGroups ? Strategy::Dense : Strategy::Grouped;
+    int64_t tokens = gatherTokens < 0 ? costs.gatherTokens(shape, kMaxGatherTokens)
+                                      : std::min<int64_t>(gatherTokens, kMaxGatherTokens);
+    op->setAttr("plan", PlanAttr::get(op->getContext(), tokens, strategy));
+    ++numPlanned;
+    if (!remarks)
+      return;
+    ProductShape dense = {
+        1, 1, 0, shape.groupElements * shape.numGroups, shape.depth, shape.elementBits};
+    auto ratio = [&](int64_t numTokens) {
+      auto cycles = [&](const ProductShape &of) {
+        return std::min(costs.gatherCycles(of, numTokens), costs.groupedCycles(of, numTokens));
+      };
+      return llvm::formatv("{0:f2}", cycles(dense) / cycles(shape)).str();
+    };
+    op->emitRemark() << "plan: " << op->getName() << " of " << shape.numCommon + shape.numChosen
+                     << " of " << shape.numGroups << " groups, " << shape.groupElements
+                     << " weights of " << shape.elementBits << " bits each: gather to " << tokens
+                     << " tokens, then " << stringifyStrategy(strategy)
+                     << "; expected speed over dense " << ratio(1) << " for 1 token, " << ratio(32)
+                     << " for 32, " << ratio(256) << " for 256";
   }
 };
 } // namespace

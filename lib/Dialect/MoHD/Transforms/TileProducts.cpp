@@ -38,7 +38,7 @@ namespace {
 
 /// The sizes of a product's tiles.
 struct Tiling {
-  int64_t block, rows, panels;
+  int64_t block, few, rows, panels;
 };
 
 struct TileProductsPass : mohd::impl::TileProductsPassBase<TileProductsPass> {
@@ -63,6 +63,8 @@ struct TileProductsPass : mohd::impl::TileProductsPassBase<TileProductsPass> {
                         .Case([&](SpmmOp spmm) { return tileSpmm(b, spmm); })
                         .Case([&](SddmmOp sddmm) { return tileSddmm(b, sddmm); })
                         .Case([&](GroupFusionOp fusion) { return tileFusion(b, fusion); });
+      if (remarks)
+        explain(op, tiled.getDefiningOp());
       op->getResult(0).replaceAllUsesWith(tiled);
       op->erase();
       ++numTiled;
@@ -71,8 +73,10 @@ struct TileProductsPass : mohd::impl::TileProductsPassBase<TileProductsPass> {
   }
 
 private:
+  void explain(Operation *op, Operation *tiled) const;
   void foldResiduals();
-  Tiling getTiling(RankedTensorType weight, int64_t cachedColumns, bool wholeTiles) const;
+  Tiling getTiling(RankedTensorType weight, std::optional<PlanAttr> plan, int64_t cachedColumns,
+                   bool wholeTiles) const;
   int64_t getDepth(SddmmOp op, const Tiling &tiling) const;
   Value layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_t> order = {}) const;
   Value tileFusion(OpBuilder &b, GroupFusionOp op) const;
@@ -84,8 +88,8 @@ private:
 } // namespace
 
 /// Tiles for a weight [G, panels, R, P], in blocks whose tokens take half the cache with `cachedColumns` f32 each. With `wholeTiles` no tile has too few panels.
-Tiling TileProductsPass::getTiling(RankedTensorType weight, int64_t cachedColumns,
-                                   bool wholeTiles) const {
+Tiling TileProductsPass::getTiling(RankedTensorType weight, std::optional<PlanAttr> plan,
+                                   int64_t cachedColumns, bool wholeTiles) const {
   int64_t numPanels = weight.getDimSize(1), panel = weight.getDimSize(3);
   int64_t vectorsOfPanel = llvm::divideCeil(panel, lanes);
   Tiling tiling;
@@ -99,6 +103,7 @@ Tiling TileProductsPass::getTiling(RankedTensorType weight, int64_t cachedColumn
   int64_t fitting = l2Bytes / 2 / (int64_t(sizeof(float)) * std::max<int64_t>(cachedColumns, 1));
   tiling.block =
       llvm::alignDown(std::clamp<int64_t>(fitting, 4 * tiling.rows, kMaxBlock), tiling.rows);
+  tiling.few = plan ? plan->getGatherTokens() : 0;
   return tiling;
 }
 
@@ -166,12 +171,13 @@ static Value listTokens(OpBuilder &b, Location loc, Value routing, RankedTensorT
 Value TileProductsPass::tileLinear(OpBuilder &b, LinearOp op) const {
   RankedTensorType input = op.getInput().getType();
   Value weight = layOutWeight(b, op.getWeight());
-  Tiling tiling = getTiling(cast<RankedTensorType>(weight.getType()), input.getDimSize(1), false);
+  Tiling tiling =
+      getTiling(cast<RankedTensorType>(weight.getType()), op.getPlan(), input.getDimSize(1), false);
   Value packed =
       PackTokensOp::create(b, op.getLoc(), getTokenType(input, input.getDimSize(1), b.getF32Type()),
                            op.getInput(), Value(), Value(), tiling.block, tiling.rows);
   return TiledSpmmOp::create(b, op.getLoc(), op.getType(), packed, weight, Value(), 1, 0,
-                             tiling.block, tiling.rows, tiling.panels);
+                             tiling.block, tiling.few, tiling.rows, tiling.panels);
 }
 
 Value TileProductsPass::tileSpmm(OpBuilder &b, SpmmOp op) const {
@@ -180,26 +186,27 @@ Value TileProductsPass::tileSpmm(OpBuilder &b, SpmmOp op) const {
   Value weight = layOutWeight(b, op.getWeight());
   auto weightType = cast<RankedTensorType>(weight.getType());
   int64_t active = routing.getNumActive() * weightType.getDimSize(2);
-  Tiling tiling = getTiling(weightType, active, false);
+  Tiling tiling = getTiling(weightType, op.getPlan(), active, false);
   Value table = listTokens(b, op.getLoc(), op.getRouting(), input, tiling.block);
   Value packed =
       PackTokensOp::create(b, op.getLoc(), getTokenType(input, active, b.getF32Type()),
                            op.getInput(), op.getRouting(), table, tiling.block, tiling.rows);
   return TiledSpmmOp::create(b, op.getLoc(), op.getType(), packed, weight, table,
                              routing.getNumCommon(), routing.getNumChosen(), tiling.block,
-                             tiling.rows, tiling.panels);
+                             tiling.few, tiling.rows, tiling.panels);
 }
 
 Value TileProductsPass::tileSddmm(OpBuilder &b, SddmmOp op) const {
   RankedTensorType input = op.getInput().getType();
   RoutingType routing = op.getRouting().getType();
   Value weight = layOutWeight(b, op.getWeight());
-  Tiling tiling = getTiling(cast<RankedTensorType>(weight.getType()),
+  Tiling tiling = getTiling(cast<RankedTensorType>(weight.getType()), op.getPlan(),
                             std::min<int64_t>(input.getDimSize(1), 1024), true);
   Value table = listTokens(b, op.getLoc(), op.getRouting(), input, tiling.block);
   return TiledSddmmOp::create(b, op.getLoc(), op.getType(), op.getInput(), weight, table,
                               routing.getNumCommon(), routing.getNumChosen(), tiling.block,
-                              tiling.rows, tiling.panels, getDepth(op, tiling), /*local=*/false);
+                              tiling.few, tiling.rows, tiling.panels, getDepth(op, tiling),
+                              /*local=*/false);
 }
 
 /// A Monarch fusion: the blocks of the first factor, then the second one.
@@ -209,7 +216,8 @@ Value TileProductsPass::tileFusion(OpBuilder &b, GroupFusionOp op) const {
   Value left = layOutWeight(b, op.getLeft(), {2, 1, 0});             // [r, s, l]
   ArrayRef<int64_t> rightShape = op.getRight().getType().getShape(); // [k, q, p]
   int64_t numBlocks = rightShape[0];
-  Tiling tiling = getTiling(cast<RankedTensorType>(right.getType()), rightShape[2], true);
+  Tiling tiling =
+      getTiling(cast<RankedTensorType>(right.getType()), PlanAttr(), rightShape[2], true);
   Value table;
   int64_t numCommon = numBlocks, numChosen = 0;
   if (op.getRouting()) {
@@ -220,7 +228,8 @@ Value TileProductsPass::tileFusion(OpBuilder &b, GroupFusionOp op) const {
   }
   RankedTensorType middle = getTokenType(input, numBlocks * rightShape[1], b.getF32Type());
   Value u = TiledSddmmOp::create(b, op.getLoc(), middle, op.getInput(), right, table, numCommon,
-                                 numChosen, tiling.block, tiling.rows, tiling.panels, rightShape[2],
+                                 numChosen, tiling.block, tiling.few, tiling.rows, tiling.panels,
+                                 rightShape[2],
                                  /*local=*/true);
   // The middle's blocks are the token's groups if both factors cut it in the same way.
   bool sameBlocks = op.getLeft().getType().getDimSize(2) == numBlocks;
@@ -249,4 +258,13 @@ void TileProductsPass::foldResiduals() {
     sum.erase();
     mix.erase();
   }
+}
+
+/// Tells the sizes of a product's tiles.
+void TileProductsPass::explain(Operation *op, Operation *tiled) const {
+  if (auto mix = dyn_cast<MixGroupsOp>(tiled))
+    tiled = mix.getInput().getDefiningOp();
+  auto get = [&](StringRef name) { return tiled->getAttrOfType<IntegerAttr>(name).getInt(); };
+  op->emitRemark() << "tiles: " << op->getName() << " by tiles of " << get("rows") << " tokens and "
+                   << get("panels") << " panels, in blocks of " << get("block") << " tokens";
 }

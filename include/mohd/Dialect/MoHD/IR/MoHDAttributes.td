@@ -44,19 +44,20 @@ def Mohd_Balance : Mohd_Enum<"Balance", "router balance loss", [
 def Mohd_BalanceAttr : Mohd_EnumAttr<Mohd_Balance, "balance">;
 
 def Mohd_Strategy : Mohd_Enum<"Strategy", "how a sparse op walks its groups", [
-    I32EnumAttrCase<"Gather", 0, "gather">, I32EnumAttrCase<"Dense", 1, "dense">]>;
+    I32EnumAttrCase<"Grouped", 0, "grouped">, I32EnumAttrCase<"Dense", 1, "dense">]>;
 
 def Mohd_PlanAttr : AttrDef<Mohd_Dialect, "Plan"> {
   let mnemonic = "plan";
   let summary = "the sparsity plan of a sparse op: data that lowerings obey and never decide";
   let description = [{
-    `gather`: each token walks its own active groups and touches nothing else. `dense`: every token walks all groups,
-    which the ops allow only where all are active.
+    What a block of tokens does, by its size. `gather` (up to `gatherTokens` tokens): one group after the other, each weight read once and from front to back, for
+    the tokens that have the group; the time is that of reading. Beyond: `grouped`, one column tile after the other, with the common groups of
+    all tokens in one sum and then the tokens of each other group, or `dense`, the same where all groups are active.
 
-    Example: `#mohd.plan<gather>`
+    Examples: `#mohd.plan<gather to 40, grouped>`, `#mohd.plan<dense>`
   }];
-  let parameters = (ins EnumParameter<Mohd_Strategy>:$strategy);
-  let assemblyFormat = "`<` $strategy `>`";
+  let parameters = (ins DefaultValuedParameter<"int64_t", "0">:$gatherTokens, EnumParameter<Mohd_Strategy>:$strategy);
+  let assemblyFormat = "`<` (`gather` `to` $gatherTokens^ `,`)? $strategy `>`";
 }
 
 def Mohd_BindingKind : Mohd_Enum<"BindingKind", "what a kernel's pointer points into", [

@@ -99,7 +99,7 @@ def Mohd_TiledSpmmOp : Mohd_TokenOp<"tiled_spmm", ""> {
   let description = [{
     What `mohd.spmm` (with K_c = `num_common` and K - K_c = `num_chosen`) or `mohd.linear` (one group, common) computes, from tokens that
     `mohd.pack_tokens` laid out with the same `block` and `rows`. A tile of `rows` tokens and `panels` panels of the weight stays in registers while the
-    common groups, or one of the others, are added up.
+    common groups, or one of the others, are added up. Blocks of at most `few` tokens take one group after the other (plan `gather`).
 
     Constraints:
     - (C1) `packed` is [tokens, (num_common + num_chosen) * group width].
@@ -109,15 +109,15 @@ def Mohd_TiledSpmmOp : Mohd_TokenOp<"tiled_spmm", ""> {
 
     Example:
     ```mlir
-    %y = mohd.tiled_spmm %p, %w table(%t) common 6 chosen 2 block 256 rows 12 panels 2
+    %y = mohd.tiled_spmm %p, %w table(%t) common 6 chosen 2 block 256 few 40 rows 12 panels 2
        : tensor<?x32xf32>, tensor<16x6x4x16xbf16> table tensor<?x13xi32> -> tensor<?x96xf32>
     ```
   }];
   let arguments = (ins Mohd_TokenTensor:$packed, Mohd_PanelWeight:$weight, Optional<Mohd_IndexTensor>:$table,
-                       I64Attr:$num_common, I64Attr:$num_chosen, I64Attr:$block, I64Attr:$rows, I64Attr:$panels);
+                       I64Attr:$num_common, I64Attr:$num_chosen, I64Attr:$block, I64Attr:$few, I64Attr:$rows, I64Attr:$panels);
   let results = (outs Mohd_TokenTensor:$result);
   let assemblyFormat = [{
-    $packed `,` $weight (`table` `(` $table^ `)`)? `common` $num_common `chosen` $num_chosen `block` $block `rows` $rows `panels` $panels
+    $packed `,` $weight (`table` `(` $table^ `)`)? `common` $num_common `chosen` $num_chosen `block` $block `few` $few `rows` $rows `panels` $panels
     attr-dict `:` type($packed) `,` type($weight) (`table` type($table)^)? `->` type($result)
   }];
   let hasVerifier = 1;
@@ -131,7 +131,7 @@ def Mohd_TiledSddmmOp : Mohd_TokenOp<"tiled_sddmm", ""> {
   let summary = "output-side projection by tiles of the tokens that want a group";
   let description = [{
     What `mohd.sddmm` computes: a tile of `rows` tokens that have group j and `panels` panels of that group's weight stays in registers while `depth` columns
-    of the input are added up. If it is `local`, group j contracts its own columns of the input only, as the blocks of a `mohd.group_fusion` do.
+    of the input, or all in blocks of at most `few` tokens, are added up. If it is `local`, group j contracts its own columns of the input only, as the blocks of a `mohd.group_fusion` do.
 
     Constraints:
     - (C1) `weight` has the width of `input` as its third extent, or a group's share of it if it is local.
@@ -141,16 +141,16 @@ def Mohd_TiledSddmmOp : Mohd_TokenOp<"tiled_sddmm", ""> {
 
     Example:
     ```mlir
-    %o = mohd.tiled_sddmm %z, %w table(%t) common 6 chosen 2 block 256 rows 12 panels 2 depth 1024
+    %o = mohd.tiled_sddmm %z, %w table(%t) common 6 chosen 2 block 256 few 40 rows 12 panels 2 depth 1024
        : tensor<?x96xf32>, tensor<16x1x96x4xbf16> table tensor<?x13xi32> -> tensor<?x64xf32>
     ```
   }];
   let arguments = (ins Mohd_TokenTensor:$input, Mohd_PanelWeight:$weight, Optional<Mohd_IndexTensor>:$table,
-                       I64Attr:$num_common, I64Attr:$num_chosen, I64Attr:$block, I64Attr:$rows, I64Attr:$panels, I64Attr:$depth,
+                       I64Attr:$num_common, I64Attr:$num_chosen, I64Attr:$block, I64Attr:$few, I64Attr:$rows, I64Attr:$panels, I64Attr:$depth,
                        UnitAttr:$local);
   let results = (outs Mohd_TokenTensor:$result);
   let assemblyFormat = [{
-    $input `,` $weight (`table` `(` $table^ `)`)? `common` $num_common `chosen` $num_chosen `block` $block `rows` $rows `panels` $panels
+    $input `,` $weight (`table` `(` $table^ `)`)? `common` $num_common `chosen` $num_chosen `block` $block `few` $few `rows` $rows `panels` $panels
     `depth` $depth (`local` $local^)? attr-dict `:` type($input) `,` type($weight) (`table` type($table)^)? `->` type($result)
   }];
   let hasVerifier = 1;

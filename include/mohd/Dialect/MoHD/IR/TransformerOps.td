@@ -67,15 +67,16 @@ def Mohd_LinearOp : Mohd_TokenOp<"linear", "0"> {
 
     Constraints:
     - (C1) `weight` is [width of `input`, width of the result].
+    - (C2) the plan is `dense`.
 
     Example:
     ```mlir
     %logits = mohd.linear %x, %w : tensor<?x64xf32>, tensor<64x256xbf16> -> tensor<?x256xf32>
     ```
   }];
-  let arguments = (ins Mohd_TokenTensor:$input, Mohd_MatrixWeight:$weight);
+  let arguments = (ins Mohd_TokenTensor:$input, Mohd_MatrixWeight:$weight, OptionalAttr<Mohd_PlanAttr>:$plan);
   let results = (outs Mohd_TokenTensor:$result);
-  let assemblyFormat = "$input `,` $weight attr-dict `:` type($input) `,` type($weight) `->` type($result)";
+  let assemblyFormat = "$input `,` $weight (`plan` $plan^)? attr-dict `:` type($input) `,` type($weight) `->` type($result)";
   let hasVerifier = 1;
 }
 

@@ -26,10 +26,10 @@ def FoldScalePass : Pass<"mohd-fold-scale", "::mlir::func::FuncOp"> {
 }
 
 def PlanSparsityPass : Pass<"mohd-plan-sparsity", "::mlir::func::FuncOp"> {
-  let summary = "choose how each sparse op walks its groups";
+  let summary = "choose how each product walks its groups";
   let description = [{
-    Gives every `mohd.spmm` and `mohd.sddmm` without a plan the plan `dense` if all groups are active, else `gather`, so that lowerings
-    decide nothing.
+    Gives every `mohd.linear`, `mohd.spmm` and `mohd.sddmm` without a plan one, so that lowerings decide nothing: `dense` if all groups are active, else
+    `grouped`, and up to which number of tokens `gather` is faster by the cost model (CostModel.h), or the option says.
 
     Runs: last in phase plan.
     Leaves alone: ops that carry a plan.
@@ -37,7 +37,13 @@ def PlanSparsityPass : Pass<"mohd-plan-sparsity", "::mlir::func::FuncOp"> {
 
     Before and after: see test/Docs/plan-sparsity.mlir.
   }];
-  let statistics = [Statistic<"numPlanned", "num-planned", "Sparse ops that were given a plan">];
+  let options = [
+    Option<"lanes", "lanes", "int64_t", /*default=*/"8", "Lanes of an f32 vector of the target.">,
+    Option<"gatherTokens", "gather-tokens", "int64_t", /*default=*/"-1",
+           "Tokens up to which every plan gathers, instead of what the cost model says; negative: as the model says.">,
+    Option<"remarks", "remarks", "bool", /*default=*/"false", "Explain every choice in a remark.">,
+  ];
+  let statistics = [Statistic<"numPlanned", "num-planned", "Products that were given a plan">];
   let dependentDialects = ["::mlir::mohd::MohdDialect"];
 }
 
@@ -63,6 +69,7 @@ def TileProductsPass : Pass<"mohd-tile-products", "::mlir::func::FuncOp"> {
     Option<"lanes", "lanes", "int64_t", /*default=*/"8", "Lanes of an f32 vector of the target.">,
     Option<"registers", "registers", "int64_t", /*default=*/"16", "Vector registers of the target.">,
     Option<"l2Bytes", "l2-bytes", "int64_t", /*default=*/"262144", "Bytes of the second-level data cache of the target.">,
+    Option<"remarks", "remarks", "bool", /*default=*/"false", "Tell the sizes of tiles and blocks in a remark.">,
   ];
   let statistics = [Statistic<"numTiled", "num-tiled", "Products that were tiled">];
   let dependentDialects = ["::mlir::mohd::MohdDialect"];
