@@ -86,6 +86,20 @@ void KernelEmitter::branch(Value condition, llvm::function_ref<void()> thenBody,
   elseBody();
 }
 
+SmallVector<Value> KernelEmitter::choose(Value condition,
+                                         llvm::function_ref<SmallVector<Value>()> thenBody,
+                                         llvm::function_ref<SmallVector<Value>()> elseBody) {
+  auto fill = [&](llvm::function_ref<SmallVector<Value>()> body) {
+    return [&, body](OpBuilder &inner, Location) {
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPoint(inner.getInsertionBlock(), inner.getInsertionPoint());
+      scf::YieldOp::create(b, body());
+    };
+  };
+  return SmallVector<Value>(
+      scf::IfOp::create(b, condition, fill(thenBody), fill(elseBody)).getResults());
+}
+
 SmallVector<Segment> KernelEmitter::segments(int64_t columns) {
   SmallVector<Segment> result;
   for (int64_t offset = 0, width = lanes; offset < columns; offset += width) {

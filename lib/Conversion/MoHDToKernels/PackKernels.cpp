@@ -243,7 +243,7 @@ void PackTokensEmitter::packChosen(Value first, Value numTokens, Value group) {
 void PackTokensEmitter::emit() {
   EvenCut blocks = cutBlocks(e, block);
   Value numParts = e.min(e.index(numPieces), e.ceilDiv(e.numTokens, kTokensOfPart));
-  EvenCut parts = {e.index(numPieces), numParts};
+  EvenCut parts(e, e.index(numPieces), numParts);
   e.loop(e.begin, e.end, 1, [&](Value task) {
     Value number = e.b.createOrFold<arith::DivUIOp>(task, numParts),
           part = e.b.createOrFold<arith::RemUIOp>(task, numParts);

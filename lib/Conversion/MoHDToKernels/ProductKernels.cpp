@@ -314,12 +314,12 @@ void SpmmEmitter::listBlock() {
       });
   numUnits = counts[0];
   numActive = counts[1];
-  listAhead();
+  aheadRate = b.createOrFold<arith::DivUIOp>(e.mul(numActive, e.index(kRate)), numUnits);
+  e.branch(compare(arith::CmpIPredicate::ugt, blockSize, e.index(few)), [&] { listAhead(); });
 }
 
 /// While a column tile is computed, its units ask in even shares for the panels of the next one: writes for each unit its group, and the step to start from.
 void SpmmEmitter::listAhead() {
-  aheadRate = b.createOrFold<arith::DivUIOp>(e.mul(numActive, e.index(kRate)), numUnits);
   e.loop(e.index(0), numUnits, 1, [&](Value unit) {
     Value scaled = e.mul(unit, numActive);
     Value number = b.createOrFold<arith::DivUIOp>(scaled, numUnits),
@@ -592,14 +592,17 @@ SddmmEmitter::Ahead SddmmEmitter::lookAhead(const Task &task, const EvenCut &til
   int64_t numOthers = numTasks() - numCommonTasks();
   int64_t period = llvm::divideCeil(numOthers, std::max<int64_t>(numCommonTasks(), 1));
   Value numPieces = select(task.isCommon, e.index(std::max<int64_t>(period, 1)), e.index(1));
-  Share share = shareOut(numPieces, tiles.count, number, numSteps);
-  Value after = e.add(e.add(task.number, e.index(1)), share.piece);
-  Task next = getTask(e.min(after, e.index(numTasks() - 1)));
-  Value panel = e.mul(next.columnTile, e.index(tile.numPanels));
   Value isOnly = compare(arith::CmpIPredicate::eq, tiles.count, e.index(1));
-  return {select(isOnly, near.group, next.group), select(isOnly, near.panel, panel),
-          select(isOnly, near.start, share.start), select(isOnly, near.rate, share.rate),
-          tile.numPanels};
+  SmallVector<Value> chosen = e.choose(
+      isOnly, [&] { return SmallVector<Value>{near.group, near.panel, near.start, near.rate}; },
+      [&] {
+        Share share = shareOut(numPieces, tiles.count, number, numSteps);
+        Value after = e.add(e.add(task.number, e.index(1)), share.piece);
+        Task next = getTask(e.min(after, e.index(numTasks() - 1)));
+        Value panel = e.mul(next.columnTile, e.index(tile.numPanels));
+        return SmallVector<Value>{next.group, panel, share.start, share.rate};
+      });
+  return {chosen[0], chosen[1], chosen[2], chosen[3], tile.numPanels};
 }
 
 /// Clears the columns of a task for all tokens of the block.

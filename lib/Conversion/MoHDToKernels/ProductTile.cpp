@@ -14,16 +14,22 @@ using namespace mlir::mohd;
 /// Additions under way at once that keep the units busy.
 static constexpr int64_t kChainsInFlight = 8;
 
+EvenCut::EvenCut(KernelEmitter &e, Value size, Value count) : size(size), count(count) {
+  Value divisor = e.max(count, e.index(1)); // nothing is cut into no pieces
+  quotient = e.b.createOrFold<arith::DivUIOp>(size, divisor);
+  rest = e.b.createOrFold<arith::RemUIOp>(size, divisor);
+}
+
 Value EvenCut::start(KernelEmitter &e, Value i) const {
-  return e.b.createOrFold<arith::DivUIOp>(e.mul(i, size), count);
+  return e.add(e.mul(i, quotient), e.min(i, rest));
 }
 
 EvenCut mlir::mohd::cutBlocks(KernelEmitter &e, int64_t block) {
-  return {e.numTokens, e.ceilDiv(e.numTokens, block)};
+  return EvenCut(e, e.numTokens, e.ceilDiv(e.numTokens, block));
 }
 
 EvenCut mlir::mohd::cutTiles(KernelEmitter &e, Value numTokens, int64_t rows) {
-  return {numTokens, e.ceilDiv(numTokens, rows)};
+  return EvenCut(e, numTokens, e.ceilDiv(numTokens, rows));
 }
 
 TableView::TableView(KernelEmitter &e, Value table, int64_t numOffsets, int64_t numChosen,

@@ -9,11 +9,17 @@
 
 namespace mlir::mohd {
 
-/// A cut of tokens or tiles into `count` pieces of nearly equal size: piece i is [i*size/count, (i+1)*size/count).
-struct EvenCut {
-  Value size, count;
+/// A cut of `size` things into `count` pieces of nearly equal size: the first ones have one more than the others.
+class EvenCut {
+public:
+  EvenCut(KernelEmitter &e, Value size, Value count);
 
+  const Value size, count;
+  /// Where piece `i` begins; of `count`, the end of the last one.
   Value start(KernelEmitter &e, Value i) const;
+
+private:
+  Value quotient, rest;
 };
 
 /// The blocks of a call's tokens (TiledOps.td).

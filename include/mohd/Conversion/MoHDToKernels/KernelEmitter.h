@@ -75,6 +75,9 @@ public:
   /// if (condition) thenBody() else elseBody().
   void branch(Value condition, llvm::function_ref<void()> thenBody,
               llvm::function_ref<void()> elseBody = {});
+  /// The values of thenBody() or elseBody(), of index type.
+  SmallVector<Value> choose(Value condition, llvm::function_ref<SmallVector<Value>()> thenBody,
+                            llvm::function_ref<SmallVector<Value>()> elseBody);
   /// Cuts `columns` into vectors of `lanes`, then smaller powers of two.
   SmallVector<Segment> segments(int64_t columns);
   /// Calls body(first column, segments) for column tile number `tile` of `columns`; the last tile

@@ -217,7 +217,7 @@ Value TileProductsPass::tileFusion(OpBuilder &b, GroupFusionOp op) const {
   ArrayRef<int64_t> rightShape = op.getRight().getType().getShape(); // [k, q, p]
   int64_t numBlocks = rightShape[0];
   Tiling tiling =
-      getTiling(cast<RankedTensorType>(right.getType()), PlanAttr(), rightShape[2], true);
+      getTiling(cast<RankedTensorType>(right.getType()), std::nullopt, rightShape[2], true);
   Value table;
   int64_t numCommon = numBlocks, numChosen = 0;
   if (op.getRouting()) {

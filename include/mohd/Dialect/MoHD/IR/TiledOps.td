@@ -7,8 +7,8 @@ include "mohd/Dialect/MoHD/IR/MoHDOps.td"
 
 // The common groups of a routing (K_c) are those that every token has: the K_s shared ones, or all N if K = N. The others are chosen by some tokens, K - K_c by each.
 //
-// Tokens of a call are cut into ceildiv(T, block) blocks of nearly equal size, block i being [i*T/blocks, (i+1)*T/blocks), and a list of
-// n tokens into ceildiv(n, rows) tiles in the same way.
+// Tokens of a call are cut into ceildiv(T, block) blocks of nearly equal size, the first ones one larger than the others, and a list of n tokens into
+// ceildiv(n, rows) tiles in the same way.
 
 def Mohd_PackWeightOp : Mohd_TokenOp<"pack_weight", "0"> {
   let summary = "lay out a product's weight in panels of columns";
