@@ -25,6 +25,8 @@ static void buildPlan(OpPassManager &passes, const PhaseOptions &options) {
   // The reference keeps to the letter of the ops.
   if (!options.reference)
     passes.addNestedPass<func::FuncOp>(createFoldScalePass());
+  if (options.quantize)
+    passes.addNestedPass<func::FuncOp>(createQuantizeWeightsPass());
   passes.addNestedPass<func::FuncOp>(createPlanSparsityPass());
   passes.addPass(createVerifyPhasePass({"plan"}));
 }
@@ -78,6 +80,9 @@ struct PhasePipelineOptions : PassPipelineOptions<PhasePipelineOptions> {
   Option<bool> convertsF16{
       *this, "converts-f16", llvm::cl::init(true),
       llvm::cl::desc("The target has instructions for conversions between f16 and f32")};
+  Option<bool> quantize{
+      *this, "quantize", llvm::cl::init(false),
+      llvm::cl::desc("Let int8 values and scales stand for the weights of projections")};
 };
 } // namespace
 
@@ -87,6 +92,6 @@ void mlir::mohd::registerPhasePipelines() {
         ("mohd-pipeline-" + info.name).str(), info.summary,
         [build = info.build](OpPassManager &passes, const PhasePipelineOptions &options) {
           build(passes, {options.reference, options.lanes, options.registers, options.l2Bytes,
-                         options.convertsF16});
+                         options.convertsF16, options.quantize});
         });
 }

@@ -28,6 +28,8 @@ struct PhaseOptions {
   int64_t l2Bytes = 256 << 10;
   /// The target has instructions for conversions between f16 and f32.
   bool convertsF16 = true;
+  /// Let int8 values and scales stand for the weights of projections.
+  bool quantize = false;
 };
 
 struct PhaseInfo {

@@ -3,7 +3,8 @@
 //
 // A task is a tile of columns for a block of tokens; the tasks of a block follow each other. Within a block the tokens of a list (all of them for common groups,
 // those that chose it for a chosen group) are cut into tiles of a few tokens each, and every tile meets the same panels of the weight while these are in the cache:
-// the first tile asks for the panels that come next. 16-bit panels that several tiles meet are widened once into a buffer.
+// the first tile asks for the panels that come next. 8- and 16-bit panels that several tiles meet are widened once into a buffer. Of int8 weights the
+// sums are scaled, group by group, not the values.
 //
 // spmm keeps the sums of a few column tiles for all tokens of the block in a buffer, adds the groups' parts there, and stores them at the end: few
 // tokens take all column tiles of the task range at once, so that a group's weights are read from front to back. sddmm takes `depth` columns of
@@ -17,7 +18,7 @@ using namespace mlir::mohd;
 
 /// f32 sums that spmm keeps in its buffer, 128 KiB: a part of the second-level cache.
 static constexpr int64_t kSums = 32768;
-/// Steps of 16-bit weights that are widened at a time: with 32 columns 32 KiB.
+/// Steps of 8- or 16-bit weights that are widened at a time: with 32 columns 32 KiB.
 static constexpr int64_t kWidenedSteps = 256;
 /// How many steps ahead of its use a weight of a long panel is asked for: behind the end of a panel the next one begins.
 static constexpr int64_t kStepsAhead = 128;
@@ -27,14 +28,17 @@ namespace {
 /// What the two kernels share: the weight, the blocks and the lists of tokens.
 class ProductEmitter {
 public:
+  /// `operands` are the left side, the weight, and the scales and the table if they are given.
   template <typename TiledOp>
-  ProductEmitter(KernelEmitter &e, TiledOp op, Value weight, Value table)
+  ProductEmitter(KernelEmitter &e, TiledOp op, ValueRange operands)
       : e(e), b(e.b), tile(e, int64_t(op.getRows()), int64_t(op.getPanels()),
                            op.getWeight().getType().getDimSize(3)),
         numGroups(op.getWeight().getType().getDimSize(0)),
         numPanels(op.getWeight().getType().getDimSize(1)),
         depth(op.getWeight().getType().getDimSize(2)), numCommon(op.getNumCommon()),
-        numChosen(op.getNumChosen()), block(op.getBlock()), weight(weight), table(table),
+        numChosen(op.getNumChosen()), block(op.getBlock()), weight(operands[1]),
+        scales(op.getScales() ? operands[2] : Value()),
+        table(op.getTable() ? operands.back() : Value()),
         places(e.array({int64_t(op.getBlock())}, e.b.getIndexType())) {}
 
 protected:
@@ -55,6 +59,7 @@ protected:
   Value place(Value i) { return memref::LoadOp::create(b, places, i); }
   Value panelOf(Value columnTile, int64_t vector) const;
   Value loadWeight(Value group, Value columnTile, int64_t vector, Value step);
+  ProductTile::Scale getScale(Value firstGroup, Value columnTile);
   /// A column tile of a group's weight.
   struct Panels {
     Value group, columnTile;
@@ -82,7 +87,7 @@ protected:
   ImplicitLocOpBuilder &b;
   ProductTile tile;
   const int64_t numGroups, numPanels, depth, numCommon, numChosen, block;
-  const Value weight, table;
+  const Value weight, scales, table; // `scales` and `table` may be null
   const Value places;     // [block]: the tokens of a list, counted from the block's start
   Value widened;          // [kWidenedSteps, columns of a tile], null if not needed
   Value first, blockSize; // of the block: its first token, its number of tokens
@@ -134,6 +139,17 @@ Value ProductEmitter::panelOf(Value columnTile, int64_t vector) const {
 Value ProductEmitter::loadWeight(Value group, Value columnTile, int64_t vector, Value step) {
   Value column = e.index(vector * tile.vectorWidth % tile.panelWidth);
   return e.load(weight, {group, panelOf(columnTile, vector), step, column}, tile.vectorWidth);
+}
+
+/// The scales of a column tile for groups counted from `firstGroup`; none if the weight is not quantised.
+ProductTile::Scale ProductEmitter::getScale(Value firstGroup, Value columnTile) {
+  if (!scales)
+    return {};
+  return [this, firstGroup, columnTile](Value outer, int64_t vector) {
+    Value column = e.index(vector * tile.vectorWidth % tile.panelWidth);
+    return e.load(scales, {e.add(firstGroup, outer), panelOf(columnTile, vector), column},
+                  tile.vectorWidth);
+  };
 }
 
 /// What tile `number` of `tiles` asks for while it takes steps [0, depth) of a column tile's panels: if it is the only one, what itself needs kStepsAhead steps
@@ -190,8 +206,7 @@ namespace {
 class SpmmEmitter : ProductEmitter {
 public:
   SpmmEmitter(KernelEmitter &e, TiledSpmmOp op, ValueRange operands, Value result)
-      : ProductEmitter(e, op, operands[1], op.getTable() ? operands[2] : Value()),
-        columns(op.getResult().getType().getDimSize(1)),
+      : ProductEmitter(e, op, operands), columns(op.getResult().getType().getDimSize(1)),
         capacity(std::max(kSums, block * tile.columns())), packed(e.flatten(operands[0])),
         result(result), sums(e.array({capacity})) {
     if (isNarrow())
@@ -304,13 +319,16 @@ void SpmmEmitter::addTiles(const Item &item, Value columnTile, Value group, Valu
   Value skipped = fromWidened ? e.add(e.mul(group, e.index(depth)), firstStep) : e.index(0);
   EvenCut tiles = cutTiles(e, item.list.numTokens, tile.maxRows);
   Panels next = getNext(item, columnTile);
+  ProductTile::Scale scale =
+      getScale(fromWidened ? e.add(item.firstGroup, group) : group, weightTile);
   e.loop(e.index(0), tiles.count, 1, [&](Value number) {
     Value start = tiles.start(e, number);
     Value numRows = e.sub(tiles.start(e, e.add(number, e.index(1))), start);
     Value tilePlace = e.add(e.add(item.place, e.mul(start, item.width)), e.mul(skipped, numRows));
     tile.forRows(numRows, [&](int64_t rows) {
-      SmallVector<Value> sum =
-          tile.multiply(rows, numGroups, numSteps, [&](Value outer) -> ProductTile::Operands {
+      SmallVector<Value> sum = tile.multiply(
+          rows, numGroups, numSteps,
+          [&](Value outer) -> ProductTile::Operands {
             Value from = e.add(tilePlace, e.mul(outer, e.index(depth * rows)));
             auto left = [this, from, rows](int64_t row, Value step) {
               return e.loadScalar(packed,
@@ -329,7 +347,8 @@ void SpmmEmitter::addTiles(const Item &item, Value columnTile, Value group, Valu
                       return loadWeight(at, weightTile, vector, step);
                     },
                     [this, ahead](Value step) { prefetchAhead(ahead, e.index(0), step); }};
-          });
+          },
+          scale);
       for (int64_t row = 0; row < rows; ++row) {
         Value to = sumPlace(columnTile, place(e.add(start, e.index(row))));
         for (int64_t vector = 0; vector < tile.numVectors(); ++vector) {
@@ -388,7 +407,7 @@ namespace {
 class SddmmEmitter : ProductEmitter {
 public:
   SddmmEmitter(KernelEmitter &e, TiledSddmmOp op, ValueRange operands, Value result)
-      : ProductEmitter(e, op, operands[1], op.getTable() ? operands[2] : Value()),
+      : ProductEmitter(e, op, operands),
         groupWidth(op.getResult().getType().getDimSize(1) / numGroups), chunk(op.getDepth()),
         inputWidth(op.getInput().getType().getDimSize(1)), isLocal(op.getLocal()),
         input(e.flatten(operands[0])), result(result) {
@@ -484,8 +503,9 @@ void SddmmEmitter::addTiles(const List &list, Value group, Value columnTile, boo
         Value column = isLocal ? e.add(firstColumn, e.mul(group, e.index(depth))) : firstColumn;
         from.push_back(e.add(e.mul(tokens.back(), e.index(inputWidth)), column));
       }
-      SmallVector<Value> sums =
-          tile.multiply(rows, e.index(1), numSteps, [&](Value) -> ProductTile::Operands {
+      SmallVector<Value> sums = tile.multiply(
+          rows, e.index(1), numSteps,
+          [&](Value) -> ProductTile::Operands {
             auto left = [this, &from](int64_t row, Value step) {
               return e.loadScalar(input, e.add(from[row], step));
             };
@@ -498,7 +518,8 @@ void SddmmEmitter::addTiles(const List &list, Value group, Value columnTile, boo
                       return loadWeight(group, columnTile, vector, e.add(firstColumn, step));
                     },
                     [this, ahead](Value step) { prefetchAhead(ahead, firstColumn, step); }};
-          });
+          },
+          getScale(group, columnTile));
       e.columnTile(
           groupWidth, tile.columns(), columnTile, [&](Value column, ArrayRef<Segment> segments) {
             storeTile(sums, tokens, e.add(e.mul(group, e.index(groupWidth)), column), segments);

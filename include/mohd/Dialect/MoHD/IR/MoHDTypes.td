@@ -70,6 +70,16 @@ def Mohd_VectorWeight : Mohd_Weight<1, "[width]">;
 def Mohd_MatrixWeight : Mohd_Weight<2, "[rows, columns]">;
 def Mohd_GroupWeight : Mohd_Weight<3, "[groups, rows, columns]">;
 def Mohd_PlainWeight : AnyTypeOf<[Mohd_MatrixWeight, Mohd_GroupWeight], "", "::mlir::RankedTensorType">;
+class Mohd_QuantizedWeight<int rank, string shape> : Type<
+    And<[Mohd_Tensor<rank, I8, "">.predicate, AllDimsAreStatic]>, "static " # shape # " tensor of i8", "::mlir::RankedTensorType">;
+def Mohd_PlainQuantizedWeight : AnyTypeOf<[Mohd_QuantizedWeight<2, "[rows, columns]">,
+                                           Mohd_QuantizedWeight<3, "[groups, rows, columns]">], "", "::mlir::RankedTensorType">;
+class Mohd_Scales<int rank, string shape> : Type<
+    And<[Mohd_Tensor<rank, F32, "">.predicate, AllDimsAreStatic]>, "static " # shape # " tensor of f32", "::mlir::RankedTensorType">;
+def Mohd_PlainScales : AnyTypeOf<[Mohd_Scales<1, "[columns]">, Mohd_Scales<2, "[groups, columns]">], "", "::mlir::RankedTensorType">;
+def Mohd_PanelScales : Mohd_Scales<3, "[groups, panels, columns of a panel]">;
 def Mohd_PanelWeight : Mohd_Weight<4, "[groups, panels, rows, columns of a panel]">;
+def Mohd_ProductWeight : AnyTypeOf<[Mohd_PanelWeight, Mohd_QuantizedWeight<4, "[groups, panels, rows, columns of a panel]">], "",
+                                   "::mlir::RankedTensorType">;
 
 #endif // MOHD_DIALECT_MOHD_IR_MOHDTYPES_TD
