@@ -23,6 +23,12 @@ static constexpr int64_t kWidenedSteps = 256;
 /// How many steps ahead of its use a weight of a long panel is asked for: behind the end of a panel the next one begins.
 static constexpr int64_t kStepsAhead = 128;
 
+/// Steps of a panel of `weight` that one cache line holds.
+static int64_t getStepsOfLine(RankedTensorType weight) {
+  int64_t bytes = weight.getDimSize(3) * weight.getElementTypeBitWidth() / 8;
+  return std::max<int64_t>(64 / bytes, 1);
+}
+
 namespace {
 
 /// What the two kernels share: the weight, the blocks and the lists of tokens.
@@ -39,6 +45,7 @@ public:
         numChosen(op.getNumChosen()), block(op.getBlock()), weight(operands[1]),
         scales(op.getScales() ? operands[2] : Value()),
         table(op.getTable() ? operands.back() : Value()),
+        stepsOfLine(getStepsOfLine(op.getWeight().getType())),
         places(e.array({int64_t(op.getBlock())}, e.b.getIndexType())) {}
 
 protected:
@@ -71,6 +78,7 @@ protected:
   };
   Ahead lookAhead(const EvenCut &tiles, Value number, Value depth, const Panels &near,
                   const Panels &far);
+  void prefetchScales(const Panels &panels);
   void prefetchAhead(const Ahead &ahead, Value firstStep, Value step);
   Value compare(arith::CmpIPredicate predicate, Value lhs, Value rhs) {
     return arith::CmpIOp::create(b, predicate, lhs, rhs);
@@ -88,6 +96,7 @@ protected:
   ProductTile tile;
   const int64_t numGroups, numPanels, depth, numCommon, numChosen, block;
   const Value weight, scales, table; // `scales` and `table` may be null
+  const int64_t stepsOfLine;         // steps of a panel that one cache line holds
   const Value places;     // [block]: the tokens of a list, counted from the block's start
   Value widened;          // [kWidenedSteps, columns of a tile], null if not needed
   Value first, blockSize; // of the block: its first token, its number of tokens
@@ -168,6 +177,14 @@ ProductEmitter::Ahead ProductEmitter::lookAhead(const EvenCut &tiles, Value numb
   return ahead;
 }
 
+/// Asks for the scales of a column tile.
+void ProductEmitter::prefetchScales(const Panels &panels) {
+  for (int64_t panel = 0; scales && panel < tile.numPanels; ++panel)
+    e.prefetch(scales, {panels.group,
+                        panelOf(panels.columnTile, panel * tile.panelWidth / tile.vectorWidth),
+                        e.index(0)});
+}
+
 /// Asks for what `ahead` says at a step.
 void ProductEmitter::prefetchAhead(const Ahead &ahead, Value firstStep, Value step) {
   Value scaled = e.mul(e.add(ahead.start, step), ahead.rate);
@@ -240,7 +257,7 @@ private:
   void addTiles(const Item &item, Value columnTile, Value group, Value numGroups, Value firstStep,
                 Value numSteps, bool fromWidened);
   void addWidened(const Item &item, Value columnTile);
-  Panels getNext(const Item &item, Value columnTile);
+  Panels getNext(Value firstGroup, Value numGroups, Value columnTile);
   void storeSums();
   Value sumPlace(Value columnTile, Value token) {
     return e.mul(e.add(e.mul(columnTile, blockSize), token), e.index(tile.columns()));
@@ -286,16 +303,20 @@ SpmmEmitter::Item SpmmEmitter::getItem(Value number) {
   return item;
 }
 
+/// Few tokens, whose time goes by the weight's bytes, take one group after the other, each from front to back; many keep their sums in registers
+/// for all of the item's groups.
 void SpmmEmitter::addItem(const Item &item) {
-  e.loop(e.index(0), chunkSize, 1, [&](Value columnTile) {
-    auto direct = [&] {
-      addTiles(item, columnTile, item.firstGroup, item.numGroups, e.index(0), e.index(depth),
-               /*fromWidened=*/false);
-    };
-    if (!isNarrow())
-      return direct();
-    Value several = compare(arith::CmpIPredicate::ugt, item.list.numTokens, e.index(tile.maxRows));
-    e.branch(several, [&] { addWidened(item, columnTile); }, direct);
+  Value isFew = compare(arith::CmpIPredicate::ule, item.list.numTokens, e.index(tile.maxRows));
+  Value span = select(isFew, e.index(1), item.numGroups);
+  e.loop(e.index(0), item.numGroups, span, [&](Value group) {
+    e.loop(e.index(0), chunkSize, 1, [&](Value columnTile) {
+      auto direct = [&] {
+        addTiles(item, columnTile, group, span, e.index(0), e.index(depth), /*fromWidened=*/false);
+      };
+      if (!isNarrow())
+        return direct();
+      e.branch(isFew, direct, [&] { addWidened(item, columnTile); });
+    });
   });
 }
 
@@ -311,16 +332,15 @@ void SpmmEmitter::addWidened(const Item &item, Value columnTile) {
   });
 }
 
-/// Adds the products of all tiles of an item with `numGroups` groups from `group` on, steps [firstStep, +numSteps). A widened `group` counts from the
-/// item's first one.
+/// Adds the products of all tiles of an item with `numGroups` groups from `group` on, counted from the item's first one, steps [firstStep, +numSteps).
 void SpmmEmitter::addTiles(const Item &item, Value columnTile, Value group, Value numGroups,
                            Value firstStep, Value numSteps, bool fromWidened) {
   Value weightTile = e.add(chunkStart, columnTile);
-  Value skipped = fromWidened ? e.add(e.mul(group, e.index(depth)), firstStep) : e.index(0);
+  Value skipped = e.add(e.mul(group, e.index(depth)), firstStep);
   EvenCut tiles = cutTiles(e, item.list.numTokens, tile.maxRows);
-  Panels next = getNext(item, columnTile);
-  ProductTile::Scale scale =
-      getScale(fromWidened ? e.add(item.firstGroup, group) : group, weightTile);
+  Value firstGroup = e.add(item.firstGroup, group);
+  Panels next = getNext(firstGroup, numGroups, columnTile);
+  ProductTile::Scale scale = getScale(firstGroup, weightTile);
   e.loop(e.index(0), tiles.count, 1, [&](Value number) {
     Value start = tiles.start(e, number);
     Value numRows = e.sub(tiles.start(e, e.add(number, e.index(1))), start);
@@ -338,15 +358,17 @@ void SpmmEmitter::addTiles(const Item &item, Value columnTile, Value group, Valu
               return {left,
                       [this](int64_t vector, Value step) { return loadWidened(vector, step); },
                       [](Value) {}};
-            Value at = e.add(group, outer);
+            Value at = e.add(firstGroup, outer);
             Panels far = {e.min(e.add(next.group, outer), e.index(this->numGroups - 1)),
                           next.columnTile};
             Ahead ahead = lookAhead(tiles, number, e.index(depth), {at, weightTile}, far);
+            prefetchScales(far);
             return {left,
                     [this, at, weightTile](int64_t vector, Value step) {
                       return loadWeight(at, weightTile, vector, step);
                     },
-                    [this, ahead](Value step) { prefetchAhead(ahead, e.index(0), step); }};
+                    [this, ahead](Value step) { prefetchAhead(ahead, e.index(0), step); },
+                    stepsOfLine};
           },
           scale);
       for (int64_t row = 0; row < rows; ++row) {
@@ -361,12 +383,12 @@ void SpmmEmitter::addTiles(const Item &item, Value columnTile, Value group, Valu
   });
 }
 
-/// What an item's tiles need after `columnTile`: the same groups' next column tile in the chunk, or the next group's first one.
-SpmmEmitter::Panels SpmmEmitter::getNext(const Item &item, Value columnTile) {
+/// What the tiles of `numGroups` groups need after `columnTile`: the same groups' next column tile in the chunk, or the next group's first one.
+SpmmEmitter::Panels SpmmEmitter::getNext(Value firstGroup, Value numGroups, Value columnTile) {
   Value next = e.add(columnTile, e.index(1));
   Value isLast = compare(arith::CmpIPredicate::eq, next, chunkSize);
-  Value group = e.min(e.add(item.firstGroup, item.numGroups), e.index(numGroups - 1));
-  return {select(isLast, group, item.firstGroup),
+  Value group = e.min(e.add(firstGroup, numGroups), e.index(this->numGroups - 1));
+  return {select(isLast, group, firstGroup),
           e.add(chunkStart, select(isLast, e.index(0), next))};
 }
 
@@ -517,7 +539,8 @@ void SddmmEmitter::addTiles(const List &list, Value group, Value columnTile, boo
                     [this, group, columnTile](int64_t vector, Value step) {
                       return loadWeight(group, columnTile, vector, e.add(firstColumn, step));
                     },
-                    [this, ahead](Value step) { prefetchAhead(ahead, firstColumn, step); }};
+                    [this, ahead](Value step) { prefetchAhead(ahead, firstColumn, step); },
+                    stepsOfLine};
           },
           getScale(group, columnTile));
       e.columnTile(

@@ -93,7 +93,8 @@ SmallVector<Value> ProductTile::multiply(int64_t rows, Value numOuter, Value dep
         SmallVector<Value> next(sums);
         for (int64_t chain = 0; chain < unroll; ++chain) {
           Value place = e.add(step, e.index(chain));
-          inputs.ahead(place);
+          if (chain % inputs.aheadSteps == 0)
+            inputs.ahead(place);
           addStep(MutableArrayRef<Value>(next).slice(chain * numSums, numSums), rows, place,
                   inputs);
         }

@@ -67,8 +67,10 @@ public:
     std::function<Value(int64_t row, Value step)> left;
     /// The vector (f32) number `vector` of the weights at `step`.
     std::function<Value(int64_t vector, Value step)> right;
-    /// Called once a step, to prefetch.
+    /// Called to prefetch, at least once in `aheadSteps` steps.
     std::function<void(Value step)> ahead;
+    /// Steps whose weights one cache line holds.
+    int64_t aheadSteps = 1;
   };
 
   /// Calls body(rows) for the case that `numRows` (index, 1..maxRows) has: one region for each.
