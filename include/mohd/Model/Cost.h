@@ -18,7 +18,7 @@ struct PartCost {
       0; // per token: two for each multiply-add of projections, router, fusion and attention
   uint64_t cacheBytes = 0; // per token: KV cache rows read and written, f32
   uint64_t projected = 0;  // of the activated weights, those of projections, which can be quantised
-  uint64_t scales = 0;     // that stand beside those if they are: one for each group and output column
+  uint64_t scales = 0; // that stand beside those if they are: one for each group and output column
 
   PartCost &operator+=(const PartCost &other);
 };
@@ -35,7 +35,7 @@ struct LayerCost {
 struct ModelCost {
   int64_t contextLength = 0;
   int64_t weightBytes = 0; // bytes of a stored weight
-  bool quantized = false; // projections are int8, with scales of f32
+  bool quantized = false;  // projections are int8, with scales of f32
   int64_t numLayers = 0;
   PartCost embed;
   LayerCost layer; // of one layer; all layers are alike

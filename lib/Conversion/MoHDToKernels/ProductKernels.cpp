@@ -388,8 +388,7 @@ SpmmEmitter::Panels SpmmEmitter::getNext(Value firstGroup, Value numGroups, Valu
   Value next = e.add(columnTile, e.index(1));
   Value isLast = compare(arith::CmpIPredicate::eq, next, chunkSize);
   Value group = e.min(e.add(firstGroup, numGroups), e.index(this->numGroups - 1));
-  return {select(isLast, group, firstGroup),
-          e.add(chunkStart, select(isLast, e.index(0), next))};
+  return {select(isLast, group, firstGroup), e.add(chunkStart, select(isLast, e.index(0), next))};
 }
 
 /// Stores the sums of the chunk in the result.
