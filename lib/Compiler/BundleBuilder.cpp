@@ -5,7 +5,9 @@
 #include "mohd/Dialect/MoHD/IR/AttributeNames.h"
 #include "mohd/Dialect/MoHD/IR/MoHD.h"
 
+#include "llvm/Support/Format.h"
 #include "llvm/Support/MathExtras.h"
+#include "llvm/Support/raw_ostream.h"
 
 using namespace mlir;
 using namespace mlir::mohd;
@@ -22,17 +24,22 @@ std::vector<ScheduledWeight> mlir::mohd::getScheduledWeights(ModuleOp module) {
     weight.shape = type.getShape().vec();
     weight.layout = weightLayout(type, entry.getAs<DenseI64ArrayAttr>("expanded_shape"),
                                  entry.getAs<DenseI64ArrayAttr>("permutation"),
-                                 entry.getAs<IntegerAttr>("panels"));
+                                 entry.getAs<IntegerAttr>("panels"),
+                                 entry.getAs<QuantizedPartAttr>("quantized"));
   }
   return weights;
 }
 
+/// Names by which the manifest knows the weights: the source, with a suffix for scales and one for a second layout of one source.
 std::vector<std::string> mlir::mohd::getWeightNames(const std::vector<ScheduledWeight> &weights) {
   std::vector<std::string> names;
   std::map<std::string, int> seen;
   for (const ScheduledWeight &weight : weights) {
-    int count = seen[weight.source]++;
-    names.push_back(count == 0 ? weight.source : weight.source + "#" + std::to_string(count));
+    std::string name = weight.source;
+    if (weight.layout.part == TensorPart::Scales)
+      name += ".scales";
+    int count = seen[name]++;
+    names.push_back(count == 0 ? name : name + "#" + std::to_string(count));
   }
   return names;
 }
@@ -169,10 +176,26 @@ std::vector<WeightContainer> mlir::mohd::addWeights(Manifest &manifest,
   return containers;
 }
 
+void QuantizationReport::add(const std::string &source, const QuantizationError &error) {
+  if (numTensors++ == 0 || error.relative() > worst.relative()) {
+    worst = error;
+    worstSource = source;
+  }
+  total += error;
+}
+
+std::string QuantizationReport::describe() const {
+  std::string text;
+  llvm::raw_string_ostream(text) << llvm::format(
+      "%lld weights as int8, relative error %.2e; worst %.2e in ", (long long)numTensors,
+      total.relative(), worst.relative());
+  return text + worstSource;
+}
+
 Status mlir::mohd::produceWeights(const Manifest &manifest,
                                   const std::vector<ScheduledWeight> &weights,
                                   WeightContainer container, const WeightSource &source,
-                                  const ByteSink &sink) {
+                                  const ByteSink &sink, QuantizationReport &report) {
   static const char zeros[kBufferAlign] = {};
   int64_t written = 0;
   std::vector<char> buffer;
@@ -180,8 +203,14 @@ Status mlir::mohd::produceWeights(const Manifest &manifest,
     const WeightInfo &info = manifest.weights[i];
     MOHDRT_TRY(sink(zeros, info.offset - written));
     buffer.resize(info.size);
-    MOHDRT_TRY(
-        source.readTensor(weights[i].source, weights[i].layout, buffer.data(), buffer.size()));
+    QuantizationError error;
+    Status status = source.readTensor(weights[i].source, weights[i].layout, buffer.data(),
+                                      buffer.size(), &error);
+    if (weights[i].layout.part != TensorPart::Whole)
+      status = status.withPrefix("tensor '" + weights[i].source + "'");
+    MOHDRT_TRY(status);
+    if (weights[i].layout.part == TensorPart::Values)
+      report.add(weights[i].source, error);
     MOHDRT_TRY(sink(buffer.data(), buffer.size()));
     written = info.offset + info.size;
   }

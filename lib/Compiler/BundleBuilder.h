@@ -47,10 +47,22 @@ std::vector<WeightContainer> addWeights(::mohdrt::Manifest &manifest,
                                         const std::vector<ScheduledWeight> &weights, bool external,
                                         int64_t segment);
 
-/// Hands the bytes of a container to `sink`, a weight at a time.
+/// What quantisation lost.
+struct QuantizationReport {
+  int64_t numTensors = 0;
+  QuantizationError total, worst;
+  std::string worstSource; // the tensor with the largest relative error
+
+  void add(const std::string &source, const QuantizationError &error);
+  /// One line for people; there must be a tensor.
+  std::string describe() const;
+};
+
+/// Hands the bytes of a container to `sink`, a weight at a time, and adds to `report`.
 Status produceWeights(const ::mohdrt::Manifest &manifest,
                       const std::vector<ScheduledWeight> &weights, WeightContainer container,
-                      const WeightSource &source, const ::mohdrt::ByteSink &sink);
+                      const WeightSource &source, const ::mohdrt::ByteSink &sink,
+                      QuantizationReport &report);
 
 } // namespace mlir::mohd
 

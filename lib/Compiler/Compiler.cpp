@@ -80,6 +80,7 @@ private:
   Manifest manifest;
   std::vector<SegmentData> segments;
   std::vector<ScheduledWeight> weights;
+  QuantizationReport quantization;
   NativeCode firstCode;
 };
 
@@ -292,7 +293,8 @@ Status Compilation::runPhase(ModuleOp target, Phase phase, const TargetInfo &inf
   OwningOpRef<ModuleOp> before = config ? target.clone() : nullptr;
   PassManager passes(&context);
   entry.build(passes, {options.reference, info.vectorLanes, info.vectorRegisters, info.l2Bytes,
-                       info.convertsF16, options.gatherTokens.value_or(-1), bool(options.remark)});
+                       info.convertsF16, options.gatherTokens.value_or(-1), bool(options.remark),
+                       options.quantize});
   if (succeeded(passes.run(target)))
     return dump(std::to_string(unsigned(phase)) + "-" + entry.name.str() + "-" + info.arch +
                     ".mlir",
@@ -352,10 +354,11 @@ Result<OutputFile> Compilation::writeExternalWeights(const std::string &path, We
   if (!file.ok())
     return file;
   Sha256 hash;
-  MOHDRT_TRY(produceWeights(manifest, weights, all, *source, [&](const void *data, size_t bytes) {
+  auto append = [&](const void *data, size_t bytes) {
     hash.update(data, bytes);
     return file->append(data, bytes);
-  }));
+  };
+  MOHDRT_TRY(produceWeights(manifest, weights, all, *source, append, quantization));
   manifest.files.push_back({llvm::sys::path::filename(path).str(), all.size, hash.finish()});
   return file;
 }
@@ -366,7 +369,7 @@ void Compilation::addWeightSegment(WeightContainer container, std::string name) 
   segment.size = container.size;
   segment.align = kWeightsSegmentAlign;
   segment.produce = [this, container](const ByteSink &sink) {
-    return produceWeights(manifest, weights, container, *source, sink);
+    return produceWeights(manifest, weights, container, *source, sink, quantization);
   };
 }
 
@@ -409,6 +412,8 @@ Status Compilation::writeBundleFile() {
   if (options.progress)
     options.progress("bundle: " + options.output);
   MOHDRT_TRY(writeBundle(options.output, manifest, segments));
+  if (options.progress && quantization.numTensors > 0)
+    options.progress("quantize: " + quantization.describe());
   return externalFile ? externalFile->commit() : Status();
 }
 

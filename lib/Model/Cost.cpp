@@ -16,6 +16,8 @@ PartCost &PartCost::operator+=(const PartCost &other) {
   activated += other.activated;
   flops += other.flops;
   cacheBytes += other.cacheBytes;
+  projected += other.projected;
+  scales += other.scales;
   return *this;
 }
 
@@ -37,7 +39,9 @@ PartCost ModelCost::total() const {
 }
 
 uint64_t ModelCost::bytesPerToken(const PartCost &part) const {
-  return part.activated * static_cast<uint64_t>(weightBytes) + part.cacheBytes;
+  uint64_t plain = quantized ? part.activated - part.projected : part.activated;
+  uint64_t bytes = plain * static_cast<uint64_t>(weightBytes) + part.cacheBytes;
+  return quantized ? bytes + part.projected + part.scales * sizeof(float) : bytes;
 }
 
 namespace {
@@ -51,17 +55,36 @@ struct ActiveShare {
 };
 
 /// A vector of weights that is read whole and whose arithmetic is not counted: a norm or a bias.
-PartCost vectorCost(uint64_t size) { return {size, size, 0, 0}; }
+PartCost vectorCost(uint64_t size) { return {size, size}; }
 
 /// A matrix of which a token uses `active` rows (or columns) out of `full`, each `other` long.
 PartCost matrixCost(uint64_t full, uint64_t active, uint64_t other) {
-  return {full * other, active * other, 2 * active * other, 0};
+  return {full * other, active * other, 2 * active * other};
+}
+
+/// A projection from the routed axis `share` to `columns`: each active group has its scales.
+PartCost projectionIn(const ActiveShare &share, uint64_t columns) {
+  PartCost cost = matrixCost(share.full(), share.touched(), columns);
+  cost.projected = cost.activated;
+  cost.scales = share.active * columns;
+  return cost;
+}
+
+/// A projection of `rows` to the routed axis `share`.
+PartCost projectionOut(const ActiveShare &share, uint64_t rows) {
+  PartCost cost = matrixCost(share.full(), share.touched(), rows);
+  cost.projected = cost.activated;
+  cost.scales = share.touched();
+  return cost;
 }
 
 /// Scores and values over `context` cached positions, and the cache rows they read and write.
 PartCost attendCost(const ModelConfig &config, uint64_t context) {
   uint64_t width = config.queryWidth(), cacheRow = 2 * config.kvWidth() * sizeof(float);
-  return {0, 0, 2 * 2 * width * context, cacheRow * (context + 1)};
+  PartCost cost;
+  cost.flops = 2 * 2 * width * context;
+  cost.cacheBytes = cacheRow * (context + 1);
+  return cost;
 }
 
 /// Group fusion of docs/semantics.md: only active groups contribute, every group receives.
@@ -85,8 +108,8 @@ PartCost routerCost(const ModelConfig &config) {
 
 PartCost attentionCost(const ModelConfig &config, const ActiveShare &residual, uint64_t context) {
   PartCost cost = vectorCost(config.hiddenSize);
-  uint64_t inner = 2 * config.queryWidth() + 2 * config.kvWidth(); // q, o, k, v
-  cost += matrixCost(residual.full(), residual.touched(), inner);
+  cost += projectionIn(residual, config.queryWidth() + 2 * config.kvWidth()); // q, k, v
+  cost += projectionOut(residual, config.queryWidth());
   cost += attendCost(config, context);
   return cost;
 }
@@ -95,13 +118,18 @@ PartCost attentionCost(const ModelConfig &config, const ActiveShare &residual, u
 PartCost ffnCost(const ModelConfig &config, const ActiveShare &residual, const ActiveShare &inner) {
   PartCost cost = vectorCost(config.hiddenSize);
   if (!config.hasInnerFfn()) {
-    cost += matrixCost(residual.full(), residual.touched(), 3 * config.intermediateSize);
+    cost += projectionIn(residual, 2 * config.intermediateSize); // gate, up
+    cost += projectionOut(residual, config.intermediateSize);
     return cost;
   }
-  cost += matrixCost(inner.full(), inner.touched(), config.hiddenSize); // up
+  cost += projectionOut(inner, config.hiddenSize); // up
   // Fusion fills every group again, so that the down projection is dense after one.
   bool refilled = config.routing->fusion != FusionKind::None;
-  cost += matrixCost(inner.full(), refilled ? inner.full() : inner.touched(), config.hiddenSize);
+  PartCost down =
+      matrixCost(inner.full(), refilled ? inner.full() : inner.touched(), config.hiddenSize);
+  down.projected = down.activated;
+  down.scales = config.hiddenSize;
+  cost += down;
   return cost;
 }
 
@@ -111,11 +139,13 @@ LayerCost layerCost(const ModelConfig &config, uint64_t context) {
   inner.width = config.intermediateSize;
   LayerCost cost;
   if (config.routing) {
-    ActiveShare &routed = config.hasInnerFfn() ? inner : residual;
-    routed.groups = config.routing->numGroups;
-    routed.active = config.routing->numActive();
-    routed.width = config.groupWidth();
     int subLayers = config.routesResidual() ? 2 : config.routesFfnInner() ? 1 : 0;
+    if (subLayers > 0) {
+      ActiveShare &routed = config.hasInnerFfn() ? inner : residual;
+      routed = {uint64_t(config.routing->numGroups), uint64_t(config.routing->numActive()),
+                uint64_t(config.groupWidth())};
+    }
+    const ActiveShare &routed = config.hasInnerFfn() ? inner : residual;
     for (int i = 0; i < subLayers; ++i) {
       cost.router += routerCost(config);
       cost.fusion += fusionCost(config, routed);
@@ -174,16 +204,20 @@ std::string jsonPart(const ModelCost &cost, const NamedPart &part) {
 
 } // namespace
 
-ModelCost computeCost(const ModelConfig &config, int64_t weightBytes, int64_t contextLength) {
+ModelCost computeCost(const ModelConfig &config, int64_t weightBytes, int64_t contextLength,
+                      bool quantized) {
   ModelCost cost;
   cost.contextLength = contextLength ? contextLength : config.maxPositions;
   cost.weightBytes = weightBytes;
+  cost.quantized = quantized;
   cost.numLayers = config.numLayers;
   uint64_t hidden = config.hiddenSize, vocab = config.vocabSize;
-  cost.embed = {vocab * hidden, hidden, 0, 0};
+  cost.embed = {vocab * hidden, hidden};
   cost.layer = layerCost(config, cost.contextLength);
   cost.head = vectorCost(hidden);
-  PartCost projection = matrixCost(vocab, vocab, hidden);
+  ActiveShare whole;
+  whole.width = hidden;
+  PartCost projection = projectionIn(whole, vocab);
   if (config.tieWordEmbeddings)
     projection.parameters = 0; // stored once, as the embedding table
   cost.head += projection;
@@ -195,9 +229,9 @@ std::string formatCostTable(const ModelCost &cost) {
   std::string text = format("parameters: %.2fM total, %.2fM activated per token\n",
                             total.parameters / 1e6, total.activated / 1e6);
   text += format("per token at T = 1, context %" PRId64 ", %" PRId64
-                 "-byte weights: %.3f GFLOP, %.2f MB read or written\n\n",
-                 cost.contextLength, cost.weightBytes, total.flops / 1e9,
-                 cost.bytesPerToken(total) / 1e6);
+                 "-byte weights%s: %.3f GFLOP, %.2f MB read or written\n\n",
+                 cost.contextLength, cost.weightBytes, cost.quantized ? " (projections: int8)" : "",
+                 total.flops / 1e9, cost.bytesPerToken(total) / 1e6);
   text += format("  %-12s %16s %16s %18s %16s\n", "part", "parameters", "activated", "FLOP/token",
                  "bytes/token");
   text += format("each of %" PRId64 " layers\n", cost.numLayers);
@@ -219,8 +253,9 @@ std::string formatCostJson(const ModelCost &cost) {
     text += separator + jsonPart(cost, part);
     separator = ",";
   }
-  text += format("},\"num_layers\":%" PRId64 ",\"weight_bytes\":%" PRId64 "}\n", cost.numLayers,
-                 cost.weightBytes);
+  text += format("},\"num_layers\":%" PRId64 ",\"projection_bytes\":%" PRId64
+                 ",\"weight_bytes\":%" PRId64 "}\n",
+                 cost.numLayers, cost.quantized ? 1 : cost.weightBytes, cost.weightBytes);
   return text;
 }
 

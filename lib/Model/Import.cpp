@@ -145,7 +145,8 @@ private:
       return list.empty() ? DenseI64ArrayAttr() : builder.getDenseI64ArrayAttr(list);
     };
     return WeightOp::create(builder, loc, RankedTensorType::get(shape, weightElement), source,
-                            attribute(expanded), attribute(permutation), IntegerAttr());
+                            attribute(expanded), attribute(permutation), IntegerAttr(),
+                            QuantizedPartAttr());
   }
 
   //===--------------------------------------------------------------------===//
@@ -329,10 +330,17 @@ OwningOpRef<ModuleOp> importModel(MLIRContext &context, const ModelConfig &confi
 }
 
 TensorLayout weightLayout(RankedTensorType type, DenseI64ArrayAttr expandedShape,
-                          DenseI64ArrayAttr permutation, IntegerAttr panels) {
+                          DenseI64ArrayAttr permutation, IntegerAttr panels,
+                          QuantizedPartAttr quantized) {
   Type element = type.getElementType();
   TensorLayout layout;
-  layout.type = element.isBF16() ? DType::BF16 : element.isF16() ? DType::F16 : DType::F32;
+  layout.type = element.isBF16()       ? DType::BF16
+                : element.isF16()      ? DType::F16
+                : element.isInteger(8) ? DType::I8
+                                       : DType::F32;
+  if (quantized)
+    layout.part =
+        quantized.getValue() == QuantizedPart::Scales ? TensorPart::Scales : TensorPart::Values;
   if (expandedShape)
     layout.expanded = expandedShape.asArrayRef().vec();
   if (permutation)

@@ -47,7 +47,7 @@ public:
   }
 
   Status readTensor(const std::string &name, const TensorLayout &layout, void *target,
-                    size_t targetBytes) const override {
+                    size_t targetBytes, QuantizationError *error) const override {
     auto found = specs.find(name);
     if (found == specs.end())
       return Status(StatusCode::Internal, "the model has no tensor '" + name + "'");
@@ -59,7 +59,7 @@ public:
           fill(spec, key, first, count, out);
           return Status();
         },
-        target, targetBytes);
+        target, targetBytes, error);
   }
 
   DType storedType(const std::string &) const override { return DType::F32; }

@@ -6,6 +6,7 @@
 
 #include "mohd/Model/TensorCopy.h"
 
+#include "mohd/Model/Quantize.h"
 #include "mohd/format/float16.h"
 
 #include <algorithm>
@@ -20,6 +21,10 @@ namespace {
 constexpr int64_t kPieceElements = 1 << 20; // 4 MiB of f32, and 2 MiB more when narrowed
 constexpr int64_t kBlock = 32;              // edge of a transposed block, elements
 constexpr size_t kMaxRank = 8;
+
+/// Turns source elements [first, first + count) into the target's type; empty if that is f32.
+using ElementConverter =
+    std::function<void(int64_t first, int64_t count, const float *source, void *target)>;
 
 /// An axis of the source: how many elements, and how far apart they lie in source and target.
 struct AxisStep {
@@ -128,15 +133,17 @@ template <typename T> void copyBox(const T *source, T *target, std::vector<AxisS
 /// before it.
 class PieceCopier {
 public:
-  PieceCopier(std::vector<AxisStep> axes, DType type, const ElementReader &read, char *target)
-      : axes(std::move(axes)), type(type), read(read), target(target) {
+  PieceCopier(std::vector<AxisStep> axes, DType type, const ElementReader &read,
+              const ElementConverter &convert, char *target)
+      : axes(std::move(axes)), elementSize(::mohdrt::dtypeSize(type)), read(read), convert(convert),
+        target(target) {
     while (this->axes[cut].source > kPieceElements)
       ++cut;
     step = std::min(this->axes[cut].extent, kPieceElements / this->axes[cut].source);
     int64_t elements = step * this->axes[cut].source;
     staging.reset(new float[static_cast<size_t>(elements)]);
-    if (type != DType::F32)
-      narrowed.reset(new uint16_t[static_cast<size_t>(elements)]);
+    if (convert) // to at most 16 bits
+      converted.reset(new uint16_t[static_cast<size_t>(elements)]);
   }
 
   Status copyAll() { return copyFrom(0, 0, 0); }
@@ -159,23 +166,27 @@ private:
     MOHDRT_TRY(read(source, count, staging.get()));
     std::vector<AxisStep> box(axes.begin() + static_cast<std::ptrdiff_t>(cut), axes.end());
     box.front().extent = extent;
-    if (type == DType::F32) {
+    if (!convert) {
       copyBox(staging.get(), reinterpret_cast<float *>(target) + offset, std::move(box));
-    } else {
-      narrow(type, staging.get(), narrowed.get(), count);
-      copyBox(narrowed.get(), reinterpret_cast<uint16_t *>(target) + offset, std::move(box));
+      return Status();
     }
+    convert(source, count, staging.get(), converted.get());
+    if (elementSize == 1)
+      copyBox(reinterpret_cast<char *>(converted.get()), target + offset, std::move(box));
+    else
+      copyBox(converted.get(), reinterpret_cast<uint16_t *>(target) + offset, std::move(box));
     return Status();
   }
 
   std::vector<AxisStep> axes;
-  DType type;
+  int64_t elementSize;
   const ElementReader &read;
+  const ElementConverter &convert;
   char *target;
   size_t cut = 0;
   int64_t step = 1;
   std::unique_ptr<float[]> staging;
-  std::unique_ptr<uint16_t[]> narrowed;
+  std::unique_ptr<uint16_t[]> converted;
 };
 
 } // namespace
@@ -243,10 +254,14 @@ static void padPanels(const std::vector<char> &plain, const int64_t (&extents)[3
       }
 }
 
-/// copyTensor for a layout with panels; `count` is the tensor's number of elements.
+static Status copyConverted(const std::vector<int64_t> &shape, const TensorLayout &layout,
+                            const ElementReader &read, const ElementConverter &convert,
+                            void *target, size_t targetBytes);
+
+/// copyConverted for a layout with panels; `count` is the tensor's number of elements.
 static Status copyPanels(const std::vector<int64_t> &shape, const TensorLayout &layout,
-                         int64_t count, const ElementReader &read, void *target,
-                         size_t targetBytes) {
+                         int64_t count, const ElementReader &read, const ElementConverter &convert,
+                         void *target, size_t targetBytes) {
   const std::vector<int64_t> &view = layout.expanded.empty() ? shape : layout.expanded;
   if (view.size() != 3 || layout.panel < 1)
     return Status(StatusCode::Internal, "only a view of rank 3 has panels");
@@ -254,7 +269,7 @@ static Status copyPanels(const std::vector<int64_t> &shape, const TensorLayout &
   for (size_t i = 0; i < 3; ++i)
     extents[i] = view[layout.permutation.empty() ? i : static_cast<size_t>(layout.permutation[i])];
   if (extents[2] % layout.panel == 0)
-    return copyTensor(shape, splitPanels(view, layout), read, target, targetBytes);
+    return copyConverted(shape, splitPanels(view, layout), read, convert, target, targetBytes);
   const int64_t elementSize = ::mohdrt::dtypeSize(layout.type);
   int64_t padded, paddedBytes;
   if (__builtin_add_overflow(extents[2], layout.panel - extents[2] % layout.panel, &padded) ||
@@ -264,23 +279,74 @@ static Status copyPanels(const std::vector<int64_t> &shape, const TensorLayout &
   TensorLayout whole = layout;
   whole.panel = 0;
   std::vector<char> plain(static_cast<size_t>(count * elementSize));
-  MOHDRT_TRY(copyTensor(shape, whole, read, plain.data(), plain.size()));
+  MOHDRT_TRY(copyConverted(shape, whole, read, convert, plain.data(), plain.size()));
   padPanels(plain, extents, layout.panel, elementSize, static_cast<char *>(target));
   return Status();
 }
 
-Status copyTensor(const std::vector<int64_t> &shape, const TensorLayout &layout,
-                  const ElementReader &read, void *target, size_t targetBytes) {
+/// copyTensor with the conversion given.
+static Status copyConverted(const std::vector<int64_t> &shape, const TensorLayout &layout,
+                            const ElementReader &read, const ElementConverter &convert,
+                            void *target, size_t targetBytes) {
   int64_t count = 0;
   MOHDRT_TRY(checkLayout(shape, layout, count));
   if (layout.panel != 0)
-    return copyPanels(shape, layout, count, read, target, targetBytes);
+    return copyPanels(shape, layout, count, read, convert, target, targetBytes);
   if (static_cast<size_t>(count * ::mohdrt::dtypeSize(layout.type)) != targetBytes)
     return Status(StatusCode::Internal, "target does not have the tensor's size");
   if (count == 0)
     return Status();
-  return PieceCopier(planAxes(shape, layout), layout.type, read, static_cast<char *>(target))
+  return PieceCopier(planAxes(shape, layout), layout.type, read, convert,
+                     static_cast<char *>(target))
       .copyAll();
+}
+
+/// copyTensor for a quantised part.
+static Status copyQuantized(const std::vector<int64_t> &shape, const TensorLayout &layout,
+                            const ElementReader &read, void *target, size_t targetBytes,
+                            QuantizationError *error) {
+  const bool isScales = layout.part == TensorPart::Scales;
+  int64_t count = 0;
+  MOHDRT_TRY(checkLayout(shape, layout, count));
+  if (layout.type != (isScales ? DType::F32 : DType::I8))
+    return Status(StatusCode::Internal, "quantised values are i8, their scales f32");
+  Result<Quantizer> quantizer = Quantizer::create(shape, layout, read);
+  if (!quantizer.ok())
+    return quantizer.status();
+  if (!isScales) {
+    QuantizationError lost;
+    auto convert = [&](int64_t first, int64_t length, const float *source, void *values) {
+      quantizer->quantize(first, length, source, static_cast<int8_t *>(values), lost);
+    };
+    MOHDRT_TRY(copyConverted(shape, layout, read, convert, target, targetBytes));
+    if (error)
+      *error += lost;
+    return Status();
+  }
+  // The scales are a tensor [G, 1, C] of their own.
+  const std::vector<float> &scales = quantizer->scales();
+  const int64_t columns = quantizer->columns();
+  std::vector<int64_t> rows = {columns > 0 ? static_cast<int64_t>(scales.size()) / columns : 0, 1,
+                               columns};
+  auto readScales = [&](int64_t first, int64_t length, float *to) {
+    std::memcpy(to, scales.data() + first, static_cast<size_t>(length) * sizeof(float));
+    return Status();
+  };
+  return copyTensor(rows, {DType::F32, {}, {}, layout.panel, TensorPart::Whole}, readScales, target,
+                    targetBytes);
+}
+
+Status copyTensor(const std::vector<int64_t> &shape, const TensorLayout &layout,
+                  const ElementReader &read, void *target, size_t targetBytes,
+                  QuantizationError *error) {
+  if (layout.part != TensorPart::Whole)
+    return copyQuantized(shape, layout, read, target, targetBytes, error);
+  ElementConverter convert;
+  if (layout.type != DType::F32)
+    convert = [&](int64_t, int64_t count, const float *source, void *narrowed) {
+      narrow(layout.type, source, narrowed, count);
+    };
+  return copyConverted(shape, layout, read, convert, target, targetBytes);
 }
 
 } // namespace mlir::mohd

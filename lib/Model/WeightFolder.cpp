@@ -82,7 +82,7 @@ public:
   }
 
   Status readTensor(const std::string &name, const TensorLayout &layout, void *target,
-                    size_t targetBytes) const override {
+                    size_t targetBytes, QuantizationError *error) const override {
     auto place = places.find(name);
     if (place == places.end())
       return Status(StatusCode::Internal, "the model has no tensor '" + name + "'");
@@ -93,7 +93,7 @@ public:
         [&](int64_t first, int64_t count, float *out) {
           return file.readElements(tensor, first, count, out);
         },
-        target, targetBytes);
+        target, targetBytes, error);
   }
 
   DType storedType(const std::string &name) const override {

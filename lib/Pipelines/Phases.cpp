@@ -25,6 +25,8 @@ static void buildPlan(OpPassManager &passes, const PhaseOptions &options) {
   // The reference keeps to the letter of the ops.
   if (!options.reference)
     passes.addNestedPass<func::FuncOp>(createFoldScalePass());
+  if (options.quantize)
+    passes.addNestedPass<func::FuncOp>(createQuantizeWeightsPass());
   passes.addNestedPass<func::FuncOp>(
       createPlanSparsityPass({options.lanes, options.gatherTokens, options.remarks}));
   passes.addPass(createVerifyPhasePass({"plan"}));
@@ -84,6 +86,9 @@ struct PhasePipelineOptions : PassPipelineOptions<PhasePipelineOptions> {
       llvm::cl::desc("Tokens up to which every plan gathers (negative: as the cost model says)")};
   Option<bool> remarks{*this, "remarks", llvm::cl::init(false),
                        llvm::cl::desc("Explain choices in remarks")};
+  Option<bool> quantize{
+      *this, "quantize", llvm::cl::init(false),
+      llvm::cl::desc("Let int8 values and scales stand for the weights of projections")};
 };
 } // namespace
 
@@ -93,6 +98,7 @@ void mlir::mohd::registerPhasePipelines() {
         ("mohd-pipeline-" + info.name).str(), info.summary,
         [build = info.build](OpPassManager &passes, const PhasePipelineOptions &options) {
           build(passes, {options.reference, options.lanes, options.registers, options.l2Bytes,
-                         options.convertsF16, options.gatherTokens, options.remarks});
+                         options.convertsF16, options.gatherTokens, options.remarks,
+                         options.quantize});
         });
 }

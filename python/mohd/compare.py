@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Compiles a model folder, runs it, and compares its logits with PyTorch's in float32.
 
-    python -m mohd.compare MODEL_DIR [--text FILE] [--tokens N] [--weights-dtype f32|bf16|f16]
+    python -m mohd.compare MODEL_DIR [--text FILE] [--tokens N] [--weights-dtype f32|bf16|f16] [--quantize int8]
 
 Each sequence goes through `prefill`, its last steps through `decode`; then 200 tokens are generated greedily on both
 sides. Exit code 0 if everything agrees, 1 if not.
 
 Where two groups' router logits are equal to rounding, both choices are right and lead to other logits from there on.
 Rows from the first such near tie of a sequence on are shown but not judged.
+
+With `--quantize int8` the error is what quantisation costs against the model as it is, tokens that choose other groups
+included. The greedy tokens are shown but not judged then, nor are they for 16-bit weights.
 """
 
 import argparse
@@ -27,6 +30,7 @@ STEPS = 32  # decode steps at the end of each sequence
 PROMPT = 64  # tokens before the greedy part
 NEAR_TIE = 16 * np.finfo(np.float32).eps  # of the largest logit: what float32 sums in another order may differ by
 LIMITS = {"f32": 1e-4, "bf16": 2e-2, "f16": 2e-2}
+QUANTIZED_LIMIT = 5e-2  # of int8, whatever the other weights are
 
 
 def tokens_of(config, text, count, seed):
@@ -143,6 +147,7 @@ def parse_args(arguments):
     parser.add_argument("--text", help="file whose bytes are the tokens (default: random tokens)")
     parser.add_argument("--tokens", type=int, default=1000, help="number of tokens to compare (default 1000)")
     parser.add_argument("--weights-dtype", choices=LIMITS, default="f32", help="storage type of the compiled weights")
+    parser.add_argument("--quantize", choices=["int8"], help="quantise the weights of projections")
     parser.add_argument("--target", default="cpu:native", help="target of mohd-compile")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random tokens")
     args = parser.parse_args(arguments)
@@ -158,8 +163,9 @@ def main(arguments=None):
         tokens = tokens_of(Config.load(args.folder), args.text, args.tokens, args.seed)
         with tempfile.TemporaryDirectory() as work:
             bundle = pathlib.Path(work) / "model.mohdb"
-            mohd.compile(args.folder, bundle, target=args.target, weights_dtype=args.weights_dtype)
-            good = compare(bundle, args.folder, tokens, LIMITS[args.weights_dtype], args.weights_dtype == "f32")
+            mohd.compile(args.folder, bundle, target=args.target, weights_dtype=args.weights_dtype, quantize=args.quantize)
+            limit = QUANTIZED_LIMIT if args.quantize else LIMITS[args.weights_dtype]
+            good = compare(bundle, args.folder, tokens, limit, args.weights_dtype == "f32" and not args.quantize)
     except (MohdError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

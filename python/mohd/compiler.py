@@ -11,11 +11,11 @@ STATUS_OF_EXIT = {2: "INVALID_ARGUMENT", 3: "MALFORMED", 4: "INCOMPATIBLE", 5: "
 """Exit codes of docs/formats.md as statuses; any other is INTERNAL, but 1 is FAILURE."""
 
 
-def compile(model, output, target="cpu:native", weights_dtype=None, options=()):
+def compile(model, output, target="cpu:native", weights_dtype=None, quantize=None, options=()):
     """Compiles the model folder or .mlir file `model` into the bundle `output` and returns its path.
 
-    `target` and `weights_dtype` ("f32", "bf16", "f16") are mohd-compile's options, `options` more of them. Raises
-    MohdError with the compiler's message.
+    `target`, `weights_dtype` ("f32", "bf16", "f16") and `quantize` ("int8") are mohd-compile's options, `options` more
+    of them. Raises MohdError with the compiler's message.
     """
     program = find.compiler()
     if program is None:
@@ -23,6 +23,8 @@ def compile(model, output, target="cpu:native", weights_dtype=None, options=()):
     command = [program, model, f"--target={target}", "-o", output, *options]
     if weights_dtype:
         command.append(f"--weights-dtype={weights_dtype}")
+    if quantize:
+        command.append(f"--quantize={quantize}")
     done = subprocess.run([os.fspath(part) for part in command], capture_output=True, text=True)
     if done.returncode:
         status = STATUS_OF_EXIT.get(done.returncode, "FAILURE" if done.returncode == 1 else "INTERNAL")

@@ -22,7 +22,7 @@ constexpr int64_t kMaxContext = 1 << 24; // as many positions as a model may hav
 
 /// What the command line says, as text; `toOptions` turns it into what the compiler takes.
 struct Arguments {
-  std::string input, preset, output, weights = "embedded", weightType, emit = "bundle",
+  std::string input, preset, output, weights = "embedded", weightType, quantize, emit = "bundle",
                                      compileTo = "lower", lowering = "fast", dumpDir;
   std::vector<std::string> targets;
   std::optional<uint64_t> seed;
@@ -67,6 +67,10 @@ void declare(CLI::App &app, Arguments &arguments) {
   app.add_option("--weights-dtype", arguments.weightType,
                  "Storage type of weights (default: as the model's files)")
       ->check(CLI::IsMember({"f32", "bf16", "f16"}));
+  app.add_option("--quantize", arguments.quantize,
+                 "Store the weights of projections as int8 values with a scale for each group and "
+                 "output column")
+      ->check(CLI::IsMember({"int8"}));
   app.add_option("--random-weights", arguments.seed,
                  "Draw the weights from this seed instead of reading them")
       ->check(checkUnsigned)
@@ -121,7 +125,7 @@ std::string costText(const Arguments &arguments) {
   if (!config)
     throw usage("no preset is called '" + arguments.preset + "'", "--list-presets lists them");
   int64_t bytes = arguments.weightType == "f32" ? 4 : 2;
-  ModelCost cost = computeCost(*config, bytes, arguments.context);
+  ModelCost cost = computeCost(*config, bytes, arguments.context, !arguments.quantize.empty());
   return arguments.json ? formatCostJson(cost) : formatCostTable(cost);
 }
 
@@ -135,6 +139,8 @@ std::vector<std::string> describeFlags(const Arguments &arguments) {
   flags.push_back("--weights=" + arguments.weights);
   if (!arguments.weightType.empty())
     flags.push_back("--weights-dtype=" + arguments.weightType);
+  if (!arguments.quantize.empty())
+    flags.push_back("--quantize=" + arguments.quantize);
   if (arguments.seed)
     flags.push_back("--random-weights=" + std::to_string(*arguments.seed));
   flags.push_back("--lowering=" + arguments.lowering);
@@ -153,6 +159,7 @@ CompileOptions toOptions(const Arguments &arguments, bool stopsEarly) {
   options.weights = weightsModes.at(arguments.weights);
   if (!arguments.weightType.empty())
     options.weightType = ::mohdrt::parseDType(arguments.weightType);
+  options.quantize = !arguments.quantize.empty();
   options.randomSeed = arguments.seed;
   options.emit = stopsEarly ? Emit::Mlir : emits.at(arguments.emit);
   options.stopAfter = *parsePhase(arguments.compileTo);

@@ -137,6 +137,30 @@ TEST(Cost, InnerFfnIsDenseBehindAFusionOnly) {
   EXPECT_EQ(computeCost(config, 4, 1).layer.ffn.activated, 8u + 6 * 8 + 6 * 8);
 }
 
+TEST(Cost, QuantizedProjectionsAreAByteAndScales) {
+  ModelCost cost = computeCost(tinyModelConfig(), 2, 5, /*quantized=*/true);
+  // Two of four groups are active: q, k and v have 8 columns and scales of each; o has 4 active columns.
+  EXPECT_EQ(cost.layer.attention.projected, 48u);
+  EXPECT_EQ(cost.layer.attention.scales, 2 * 8 + 4u);
+  EXPECT_EQ(cost.layer.ffn.projected, 3 * 6 * 4u);
+  EXPECT_EQ(cost.layer.ffn.scales, 2 * 2 * 6 + 4u);
+  EXPECT_EQ(cost.head.projected, 80u);
+  EXPECT_EQ(cost.head.scales, 10u);
+  EXPECT_EQ(cost.layer.router.projected + cost.layer.fusion.projected + cost.embed.projected, 0u);
+  EXPECT_EQ(cost.bytesPerToken(cost.layer.ffn), 2 * 8 + 72 + 4 * 28u);
+  EXPECT_EQ(cost.bytesPerToken(cost.layer.router), 2 * 64u);
+  cost.quantized = false;
+  EXPECT_EQ(cost.bytesPerToken(cost.layer.ffn), 2 * 80u);
+}
+
+TEST(Cost, DenseModelHasOneGroupOfScales) {
+  ModelConfig config = tinyModelConfig();
+  config.routing.reset();
+  ModelCost cost = computeCost(config, 2, 5, /*quantized=*/true);
+  EXPECT_EQ(cost.layer.attention.scales, 8 + 8u);
+  EXPECT_EQ(cost.layer.ffn.scales, 2 * 6 + 8u);
+}
+
 TEST(Cost, TableAndJsonShowTheSameNumbers) {
   ModelCost cost = computeCost(*presetConfig("mohd-355m-dense"), 2);
   std::string table = formatCostTable(cost), json = formatCostJson(cost);

@@ -51,6 +51,8 @@ struct CompileOptions {
   WeightsMode weights = WeightsMode::Embedded;
   /// Storage type of weights; none: as the model's embedding is stored.
   std::optional<::mohdrt::DType> weightType;
+  /// Store the weights of projections as int8 values with one scale for each group and output column.
+  bool quantize = false;
   /// Draw the weights from this seed instead of reading them.
   std::optional<uint64_t> randomSeed;
   Emit emit = Emit::Bundle;

@@ -17,6 +17,8 @@ struct PartCost {
   uint64_t flops =
       0; // per token: two for each multiply-add of projections, router, fusion and attention
   uint64_t cacheBytes = 0; // per token: KV cache rows read and written, f32
+  uint64_t projected = 0;  // of the activated weights, those of projections, which can be quantised
+  uint64_t scales = 0; // that stand beside those if they are: one for each group and output column
 
   PartCost &operator+=(const PartCost &other);
 };
@@ -33,6 +35,7 @@ struct LayerCost {
 struct ModelCost {
   int64_t contextLength = 0;
   int64_t weightBytes = 0; // bytes of a stored weight
+  bool quantized = false;  // projections are int8, with scales of f32
   int64_t numLayers = 0;
   PartCost embed;
   LayerCost layer; // of one layer; all layers are alike
@@ -47,8 +50,9 @@ struct ModelCost {
 
 /// Computes the cost of a checked configuration. `contextLength` 0 means the model's
 /// `max_position_embeddings`. `weightBytes` is the size of a stored weight: 4 for f32, 2 for bf16
-/// and f16.
-ModelCost computeCost(const ModelConfig &config, int64_t weightBytes, int64_t contextLength = 0);
+/// and f16; with `quantized` the weights of projections are int8.
+ModelCost computeCost(const ModelConfig &config, int64_t weightBytes, int64_t contextLength = 0,
+                      bool quantized = false);
 
 /// The cost as a table for people, one line for each part.
 std::string formatCostTable(const ModelCost &cost);

@@ -5,6 +5,7 @@
 #ifndef MOHD_MODEL_IMPORT_H
 #define MOHD_MODEL_IMPORT_H
 
+#include "mohd/Dialect/MoHD/IR/MoHD.h"
 #include "mohd/Model/TensorCopy.h"
 
 #include "mlir/IR/BuiltinOps.h"
@@ -34,7 +35,8 @@ OwningOpRef<ModuleOp> importModel(MLIRContext &context, const ModelConfig &confi
 /// How a WeightSource must deliver the tensor of a `mohd.weight` with this result type and these attributes; null for one
 /// that is not given.
 TensorLayout weightLayout(RankedTensorType type, DenseI64ArrayAttr expandedShape,
-                          DenseI64ArrayAttr permutation, IntegerAttr panels = {});
+                          DenseI64ArrayAttr permutation, IntegerAttr panels = {},
+                          QuantizedPartAttr quantized = {});
 
 } // namespace mlir::mohd
 

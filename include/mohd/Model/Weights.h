@@ -18,10 +18,10 @@ class WeightSource {
 public:
   virtual ~WeightSource();
 
-  /// Fills `target` with tensor `name` in `layout`; see copyTensor() for sizes and errors. An
-  /// unknown name is an error.
+  /// Fills `target` with tensor `name` in `layout`; see copyTensor() for sizes, errors and what is
+  /// added to `error`. An unknown name is an error.
   virtual Status readTensor(const std::string &name, const TensorLayout &layout, void *target,
-                            size_t targetBytes) const = 0;
+                            size_t targetBytes, QuantizationError *error = nullptr) const = 0;
 
   /// The type that tensor `name` is stored in; f32 for random weights and unknown names.
   virtual DType storedType(const std::string &name) const = 0;

@@ -32,6 +32,8 @@ struct PhaseOptions {
   int64_t gatherTokens = -1;
   /// Explain choices in remarks.
   bool remarks = false;
+  /// Let int8 values and scales stand for the weights of projections.
+  bool quantize = false;
 };
 
 struct PhaseInfo {

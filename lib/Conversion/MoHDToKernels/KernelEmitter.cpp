@@ -147,11 +147,13 @@ static Value bits(ImplicitLocOpBuilder &b, Type type, uint32_t value) {
   return arith::ConstantOp::create(b, cast<TypedAttr>(element));
 }
 
-/// Widens data (scalar or vector) of f32, f16 or the bits of bf16 (i16) to f32.
+/// Widens data (scalar or vector) of f32, f16, i8 or the bits of bf16 (i16) to f32.
 static Value widen(ImplicitLocOpBuilder &b, Value data) {
   Type type = withShape(data.getType(), b.getF32Type());
   if (data.getType() == type)
     return data;
+  if (getElementTypeOrSelf(data).isInteger(8))
+    return arith::SIToFPOp::create(b, type, data);
   if (!getElementTypeOrSelf(data).isInteger(16))
     return arith::ExtFOp::create(b, type, data);
   Type wide = withShape(data.getType(), b.getI32Type());

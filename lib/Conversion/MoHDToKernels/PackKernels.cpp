@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Kernels that lay things out for products: mohd.pack_weight, mohd.group_tokens and mohd.pack_tokens.
+// Kernels that lay things out for products: mohd.pack_weight, mohd.dequantize, mohd.group_tokens and mohd.pack_tokens.
 //
-// A task of pack_weight is a row of all groups' panels, one of group_tokens a block of tokens. A task of pack_tokens is some of the groups of a block,
+// A task of pack_weight is a row of all groups' panels, one of dequantize a row of the weight, one of group_tokens a block of tokens. A task of pack_tokens is some of the groups of a block,
 // all of them while there are few tokens.
 #include "ProductTile.h"
 
@@ -45,6 +45,31 @@ void mlir::mohd::emitPackWeight(KernelEmitter &e, PackWeightOp op, ValueRange op
     e.loop(e.index(columns), e.index(shape[1] * panel), 1, [&](Value column) {
       Value to[] = {group, e.div(column, panel), row, e.rem(column, panel)};
       e.store(e.f32(0), results[0], to);
+    });
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// mohd.dequantize
+//===----------------------------------------------------------------------===//
+
+std::string mlir::mohd::gridOfDequantize(DequantizeOp op, int64_t lanes, StringRef tokens) {
+  RankedTensorType type = op.getResult().getType();
+  return std::to_string(ShapedType::getNumElements(type.getShape().drop_back()));
+}
+
+void mlir::mohd::emitDequantize(KernelEmitter &e, DequantizeOp op, ValueRange operands,
+                                ValueRange results) {
+  ArrayRef<int64_t> shape = op.getResult().getType().getShape(); // [G, R, C] or [R, C]
+  int64_t rows = shape.drop_back().back();
+  e.loop(e.begin, e.end, 1, [&](Value task) {
+    Value group = e.div(task, rows), row = e.rem(task, rows);
+    e.columns(shape.back(), e.lanes, [&](Value column, int64_t width) {
+      Value place[] = {group, row, column}, scalePlace[] = {group, column};
+      Value value = e.load(operands[0], ArrayRef(place).take_back(shape.size()), width);
+      Value scale = e.load(operands[1], ArrayRef(scalePlace).take_back(shape.size() - 1), width);
+      e.store(arith::MulFOp::create(e.b, value, scale), results[0],
+              ArrayRef(place).take_back(shape.size()));
     });
   });
 }

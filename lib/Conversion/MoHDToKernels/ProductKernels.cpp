@@ -3,7 +3,8 @@
 //
 // A task is a tile of columns for a block of tokens; the tasks of a block follow each other. Within a block the tokens of a list (all of them for common groups,
 // those that chose it for a chosen group) are cut into tiles of a few tokens each, and every tile meets the same panels of the weight while these are in the cache:
-// the first tile asks for the panels that come next. 16-bit panels that several tiles meet are widened once into a buffer.
+// the first tile asks for the panels that come next. 8- and 16-bit panels that several tiles meet are widened once into a buffer. Of int8
+// weights the sums are scaled, group by group, not the values.
 //
 // spmm keeps the sums of a few column tiles for all tokens of the block in a buffer, adds the groups' parts there, and stores them at the end: few
 // tokens take all column tiles of the task range at once, so that a group's weights are read from front to back. sddmm takes `depth` columns of
@@ -17,27 +18,36 @@ using namespace mlir::mohd;
 
 /// f32 sums that spmm keeps in its buffer, 128 KiB: a part of the second-level cache.
 static constexpr int64_t kSums = 32768;
-/// Steps of 16-bit weights that are widened at a time: with 32 columns 32 KiB.
+/// Steps of 8- or 16-bit weights that are widened at a time: with 32 columns 32 KiB.
 static constexpr int64_t kWidenedSteps = 256;
 /// How many steps ahead of its use a weight of a long panel is asked for: behind the end of a panel the next one begins.
 static constexpr int64_t kStepsAhead = 128;
 /// One step a step, as the rate of a prefetch.
 static constexpr int64_t kRate = 1 << 16;
 
+/// Steps of a panel of `weight` that one cache line holds.
+static int64_t getStepsOfLine(RankedTensorType weight) {
+  int64_t bytes = weight.getDimSize(3) * weight.getElementTypeBitWidth() / 8;
+  return std::max<int64_t>(64 / std::max<int64_t>(bytes, 1), 1);
+}
+
 namespace {
 
 /// What the two kernels share: the weight, the blocks and the lists of tokens.
 class ProductEmitter {
 public:
+  /// `operands` are the left side, the weight, and the scales and the table if they are given.
   template <typename TiledOp>
-  ProductEmitter(KernelEmitter &e, TiledOp op, Value weight, Value table)
+  ProductEmitter(KernelEmitter &e, TiledOp op, ValueRange operands)
       : e(e), b(e.b), tile(e, int64_t(op.getRows()), int64_t(op.getPanels()),
                            op.getWeight().getType().getDimSize(3)),
         numGroups(op.getWeight().getType().getDimSize(0)),
         numPanels(op.getWeight().getType().getDimSize(1)),
         depth(op.getWeight().getType().getDimSize(2)), numCommon(op.getNumCommon()),
-        numChosen(op.getNumChosen()), block(op.getBlock()), few(op.getFew()), weight(weight),
-        table(table) {}
+        numChosen(op.getNumChosen()), block(op.getBlock()), few(op.getFew()), weight(operands[1]),
+        scales(op.getScales() ? operands[2] : Value()),
+        table(op.getTable() ? operands.back() : Value()),
+        stepsOfLine(getStepsOfLine(op.getWeight().getType())) {}
 
 protected:
   /// Column tiles of a group's weight.
@@ -51,6 +61,8 @@ protected:
   }
   Value panelOf(Value columnTile, int64_t vector) const;
   Value loadWeight(Value group, Value columnTile, int64_t vector, Value step);
+  ProductTile::Scale getScale(Value firstGroup, Value columnTile);
+  void prefetchScales(Value group, Value columnTile);
   /// What to prefetch while a tile is computed: at a step of it, step (start + step) * rate of some panels, the rate in 1/65536.
   struct Ahead {
     Value group, panel; // the first panel
@@ -79,7 +91,8 @@ protected:
   ImplicitLocOpBuilder &b;
   ProductTile tile;
   const int64_t numGroups, numPanels, depth, numCommon, numChosen, block, few;
-  const Value weight, table;
+  const Value weight, scales, table; // `scales` and `table` may be null
+  const int64_t stepsOfLine;
   Value widened;          // [kWidenedSteps, columns of a tile], null if not needed
   Value first, blockSize; // of the block: its first token, its number of tokens
 };
@@ -108,6 +121,25 @@ Value ProductEmitter::panelOf(Value columnTile, int64_t vector) const {
 Value ProductEmitter::loadWeight(Value group, Value columnTile, int64_t vector, Value step) {
   Value column = e.index(vector * tile.vectorWidth % tile.panelWidth);
   return e.load(weight, {group, panelOf(columnTile, vector), step, column}, tile.vectorWidth);
+}
+
+/// The scales of a column tile for groups counted from `firstGroup`; none if the weight is not quantised.
+ProductTile::Scale ProductEmitter::getScale(Value firstGroup, Value columnTile) {
+  if (!scales)
+    return {};
+  return [this, firstGroup, columnTile](Value outer, int64_t vector) {
+    Value column = e.index(vector * tile.vectorWidth % tile.panelWidth);
+    return e.load(scales, {e.add(firstGroup, outer), panelOf(columnTile, vector), column},
+                  tile.vectorWidth);
+  };
+}
+
+/// Asks for the scales of the column tile after `columnTile`.
+void ProductEmitter::prefetchScales(Value group, Value columnTile) {
+  if (!scales)
+    return;
+  Value next = e.min(e.add(columnTile, e.index(1)), e.index(numColumnTiles() - 1));
+  e.prefetch(scales, {group, e.mul(next, e.index(tile.numPanels)), e.index(0)});
 }
 
 /// What a tile of few tokens, which reads the panels of a column tile alone, asks for: what it needs itself some steps later or, if panels are short, the next column tile.
@@ -212,7 +244,7 @@ private:
 } // namespace
 
 SpmmEmitter::SpmmEmitter(KernelEmitter &e, TiledSpmmOp op, ValueRange operands, Value result)
-    : ProductEmitter(e, op, operands[1], op.getTable() ? operands[2] : Value()),
+    : ProductEmitter(e, op, operands),
       columns(op.getResult().getType().getDimSize(1)),
       capacity(std::max(kSums, block * tile.columns())), tokens(e.flatten(operands[0])),
       result(result), sums(e.array({capacity})) {
@@ -370,20 +402,24 @@ void SpmmEmitter::addTile(const Item &item, const EvenCut &tiles, Value number, 
   Value numRows = e.sub(tiles.start(e, e.add(number, e.index(1))), start);
   Value place = e.add(item.packed, e.mul(start, item.width));
   tile.forRows(numRows, [&](int64_t rows) {
-    SmallVector<Value> sum =
-        tile.multiply(rows, chain, e.index(depth), [&](Value i) -> ProductTile::Operands {
+    SmallVector<Value> sum = tile.multiply(
+        rows, chain, e.index(depth),
+        [&](Value i) -> ProductTile::Operands {
           Value skipped = e.add(group, i);
           Value from = e.add(place, e.mul(skipped, e.index(depth * rows)));
           Value at = e.add(item.firstGroup, skipped);
           Ahead ahead = lookAhead(at, weightTile, e.add(unit, i));
+          prefetchScales(at, weightTile);
           return {[this, from, rows](int64_t row, Value step) {
                     return loadToken(tokens, from, rows, row, step);
                   },
                   [this, at, weightTile](int64_t vector, Value step) {
                     return loadWeight(at, weightTile, vector, step);
                   },
-                  [this, ahead](Value step) { prefetchAhead(ahead, e.index(0), step); }};
-        });
+                  [this, ahead](Value step) { prefetchAhead(ahead, e.index(0), step); },
+                  stepsOfLine};
+        },
+        getScale(e.add(item.firstGroup, group), weightTile));
     addToSums(rows, sum, columnTile, e.add(item.firstPlace, start));
   });
 }
@@ -402,15 +438,19 @@ void SpmmEmitter::addWidened(const Item &item, const EvenCut &tiles, Value first
       Value unit = e.add(firstUnit, e.add(e.mul(number, item.numGroups), group));
       Ahead ahead = lookAhead(at, weightTile, unit);
       tile.forRows(numRows, [&](int64_t rows) {
-        SmallVector<Value> sum =
-            tile.multiply(rows, e.index(1), numSteps, [&](Value) -> ProductTile::Operands {
+        SmallVector<Value> sum = tile.multiply(
+            rows, e.index(1), numSteps,
+            [&](Value) -> ProductTile::Operands {
               return {
                   [this, place, rows](int64_t row, Value step) {
                     return loadToken(tokens, place, rows, row, step);
                   },
                   [this](int64_t vector, Value step) { return loadWidened(vector, step); },
-                  [this, ahead, firstStep](Value step) { prefetchAhead(ahead, firstStep, step); }};
-            });
+                  [this, ahead, firstStep](Value step) { prefetchAhead(ahead, firstStep, step);
+                      },
+                      stepsOfLine};
+            },
+            getScale(at, weightTile));
         addToSums(rows, sum, columnTile, e.add(item.firstPlace, start));
       });
     });
@@ -472,7 +512,7 @@ namespace {
 class SddmmEmitter : ProductEmitter {
 public:
   SddmmEmitter(KernelEmitter &e, TiledSddmmOp op, ValueRange operands, Value result)
-      : ProductEmitter(e, op, operands[1], op.getTable() ? operands[2] : Value()),
+      : ProductEmitter(e, op, operands),
         groupWidth(op.getResult().getType().getDimSize(1) / numGroups), chunk(op.getDepth()),
         inputWidth(op.getInput().getType().getDimSize(1)), isLocal(op.getLocal()),
         input(e.flatten(operands[0])), result(result),
@@ -630,8 +670,9 @@ void SddmmEmitter::addTiles(const List &list, const Task &task, bool fromWidened
         Value column = isLocal ? e.add(firstColumn, e.mul(group, e.index(depth))) : firstColumn;
         from.push_back(e.add(e.mul(tokens.back(), e.index(inputWidth)), column));
       }
-      SmallVector<Value> sums =
-          tile.multiply(rows, e.index(1), numSteps, [&](Value) -> ProductTile::Operands {
+      SmallVector<Value> sums = tile.multiply(
+          rows, e.index(1), numSteps,
+          [&](Value) -> ProductTile::Operands {
             auto left = [this, &from](int64_t row, Value step) {
               return e.loadScalar(input, e.add(from[row], step));
             };
@@ -643,8 +684,10 @@ void SddmmEmitter::addTiles(const List &list, const Task &task, bool fromWidened
                     [this, group, columnTile](int64_t vector, Value step) {
                       return loadWeight(group, columnTile, vector, e.add(firstColumn, step));
                     },
-                    [this, ahead](Value step) { prefetchAhead(ahead, firstColumn, step); }};
-          });
+                    [this, ahead](Value step) { prefetchAhead(ahead, firstColumn, step); },
+                    stepsOfLine};
+          },
+          getScale(group, columnTile));
       e.columnTile(
           groupWidth, tile.columns(), columnTile, [&](Value column, ArrayRef<Segment> segments) {
             storeTile(sums, tokens, e.add(e.mul(group, e.index(groupWidth)), column), segments);

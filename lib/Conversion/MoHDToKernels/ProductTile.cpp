@@ -75,10 +75,23 @@ void ProductTile::addStep(MutableArrayRef<Value> sums, int64_t rows, Value step,
   }
 }
 
+SmallVector<Value> ProductTile::joinChains(SmallVector<Value> sums, int64_t chains) {
+  const int64_t numSums = sums.size() / chains;
+  for (int64_t stride = chains; stride > 1; stride -= stride / 2)
+    for (int64_t i = 0; i < numSums * (stride / 2); ++i) {
+      Value &sum = sums[i];
+      sum = arith::AddFOp::create(e.b, sum, sums[i + numSums * (stride - stride / 2)]);
+    }
+  sums.truncate(numSums);
+  return sums;
+}
+
 SmallVector<Value> ProductTile::multiply(int64_t rows, Value numOuter, Value depth,
-                                         llvm::function_ref<Operands(Value)> operands) {
+                                         llvm::function_ref<Operands(Value)> operands,
+                                         const Scale &scale) {
   int64_t numSums = rows * numVectors(), chains = numChains(rows);
-  SmallVector<Value> init(numSums * chains, e.splat(e.f32(0), vectorWidth));
+  Value zero = e.splat(e.f32(0), vectorWidth);
+  SmallVector<Value> init(numSums * chains, zero);
   auto inner = [&](Value outer, ValueRange carried) {
     Operands inputs = operands(outer);
     auto steps = [&](int64_t unroll) {
@@ -86,7 +99,8 @@ SmallVector<Value> ProductTile::multiply(int64_t rows, Value numOuter, Value dep
         SmallVector<Value> next(sums);
         for (int64_t chain = 0; chain < unroll; ++chain) {
           Value place = e.add(step, e.index(chain));
-          inputs.ahead(place);
+          if (chain % inputs.aheadSteps == 0)
+            inputs.ahead(place);
           addStep(MutableArrayRef<Value>(next).slice(chain * numSums, numSums), rows, place,
                   inputs);
         }
@@ -99,12 +113,16 @@ SmallVector<Value> ProductTile::multiply(int64_t rows, Value numOuter, Value dep
     SmallVector<Value> sums = e.loop(e.index(0), whole, chains, carried, steps(chains));
     return e.loop(whole, depth, 1, sums, steps(1));
   };
-  SmallVector<Value> sums = e.loop(e.index(0), numOuter, 1, init, inner);
-  for (int64_t stride = chains; stride > 1; stride -= stride / 2)
-    for (int64_t i = 0; i < numSums * (stride / 2); ++i) {
-      Value &sum = sums[i];
-      sum = arith::AddFOp::create(e.b, sum, sums[i + numSums * (stride - stride / 2)]);
+  if (!scale)
+    return joinChains(e.loop(e.index(0), numOuter, 1, init, inner), chains);
+  auto scaled = [&](Value outer, ValueRange carried) {
+    SmallVector<Value> sums = joinChains(inner(outer, init), chains);
+    for (int64_t vector = 0; vector < numVectors(); ++vector) {
+      Value factor = scale(outer, vector);
+      for (int64_t i = vector; i < numSums; i += numVectors())
+        sums[i] = e.fma(sums[i], factor, carried[i]);
     }
-  sums.truncate(numSums);
-  return sums;
+    return sums;
+  };
+  return e.loop(e.index(0), numOuter, 1, SmallVector<Value>(numSums, zero), scaled);
 }

@@ -73,21 +73,29 @@ public:
     std::function<Value(int64_t row, Value step)> left;
     /// The vector (f32) number `vector` of the weights at `step`.
     std::function<Value(int64_t vector, Value step)> right;
-    /// Called once a step, to prefetch.
+    /// Called to prefetch, at least once in `aheadSteps` steps.
     std::function<void(Value step)> ahead;
+    /// Steps whose weights one cache line holds.
+    int64_t aheadSteps = 1;
   };
 
   /// Calls body(rows) for the case that `numRows` (index, 1..maxRows) has: one region for each.
   void forRows(Value numRows, llvm::function_ref<void(int64_t rows)> body);
 
-  /// Sums of `rows` x numVectors() over steps [0, depth) for each `outer` in [0, numOuter), the operands made by `operands(outer)`.
-  /// Returns them row by row.
+  /// The vector (f32) that the sums of vector number `vector` are multiplied by, after all steps of an `outer`.
+  using Scale = std::function<Value(Value outer, int64_t vector)>;
+
+  /// Sums of `rows` x numVectors() over steps [0, depth) for each `outer` in [0, numOuter), the operands made by `operands(outer)`,
+  /// scaled if `scale` is given. Returns them row by row.
   SmallVector<Value> multiply(int64_t rows, Value numOuter, Value depth,
-                              llvm::function_ref<Operands(Value outer)> operands);
+                              llvm::function_ref<Operands(Value outer)> operands,
+                              const Scale &scale = {});
 
 private:
   /// Chains of additions in which a tile of `rows` rows adds up.
   int64_t numChains(int64_t rows) const;
+  /// Adds up `chains` sets of sums.
+  SmallVector<Value> joinChains(SmallVector<Value> sums, int64_t chains);
   void addStep(MutableArrayRef<Value> sums, int64_t rows, Value step, const Operands &operands);
 
   KernelEmitter &e;

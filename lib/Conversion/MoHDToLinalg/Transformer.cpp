@@ -62,6 +62,20 @@ static Value emitLinear(LoopEmitter &e, LinearOp op, ConvertedOperands<LinearOp>
                   });
 }
 
+static Value emitDequantize(LoopEmitter &e, DequantizeOp op,
+                            ConvertedOperands<DequantizeOp> operands) {
+  Value values = operands.getValues().front(), scales = operands.getScales().front();
+  SmallVector<OpFoldResult> sizes;
+  for (int64_t extent : op.getResult().getType().getShape())
+    sizes.push_back(e.b.getIndexAttr(extent));
+  return e.tensor(sizes, e.b.getF32Type(), [&](ValueRange at) {
+    SmallVector<Value> place(at);
+    place.erase(place.end() - 2); // the row
+    Value value = arith::SIToFPOp::create(e.b, e.b.getF32Type(), e.read(values, at));
+    return e.mul(value, e.read(scales, place));
+  });
+}
+
 static Value emitAdd(LoopEmitter &e, AddOp, ConvertedOperands<AddOp> operands) {
   Value lhs = operands.getLhs().front(), rhs = operands.getRhs().front();
   return emitLike(e, lhs, [&](ValueRange at) { return e.add(e.read(lhs, at), e.read(rhs, at)); });
@@ -176,8 +190,9 @@ static Value emitAttention(LoopEmitter &e, AttentionOp op,
 void mlir::mohd::populateTransformerToLinalgPatterns(TypeConverter &converter,
                                                      RewritePatternSet &patterns) {
   patterns.add<LowerToLoops<EmbedOp, emitEmbed>, LowerToLoops<RmsNormOp, emitRmsNorm>,
-               LowerToLoops<LinearOp, emitLinear>, LowerToLoops<AddOp, emitAdd>,
-               LowerToLoops<SiluOp, emitSilu>, LowerToLoops<SwigluOp, emitSwiglu>,
-               LowerToLoops<RopeOp, emitRope>, LowerToLoops<KvCacheAppendOp, emitKvCacheAppend>,
+               LowerToLoops<DequantizeOp, emitDequantize>, LowerToLoops<LinearOp, emitLinear>,
+               LowerToLoops<AddOp, emitAdd>, LowerToLoops<SiluOp, emitSilu>,
+               LowerToLoops<SwigluOp, emitSwiglu>, LowerToLoops<RopeOp, emitRope>,
+               LowerToLoops<KvCacheAppendOp, emitKvCacheAppend>,
                LowerToLoops<AttentionOp, emitAttention>>(converter, patterns.getContext());
 }

@@ -10,7 +10,7 @@ import numpy as np
 from mohd.weights import from_bf16, to_bf16
 
 TOKENS = (0, 1, 3, 17, 129)
-STORAGE = {"f32": np.float32, "f16": np.float16, "bf16": np.uint16, "i32": np.int32}
+STORAGE = {"f32": np.float32, "f16": np.float16, "bf16": np.uint16, "i32": np.int32, "i8": np.int8}
 SPACING = {"f32": 2.0**-23, "f16": 2.0**-10, "bf16": 2.0**-7}
 """Distance of neighbouring values near 1: a rounding to nearest is off by half of it."""
 
@@ -22,7 +22,7 @@ def to_storage(values, dtype):
 
 def from_storage(array, dtype):
     """What an array of `dtype` holds, in float64; integers as they are."""
-    if dtype == "i32":
+    if dtype in ("i32", "i8"):
         return array
     return (from_bf16(array) if dtype == "bf16" else array).astype(np.float64)
 

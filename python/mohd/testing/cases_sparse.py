@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Entry points of the ops that walk active groups: gate, spmm, sddmm, group_fusion."""
+"""Entry points of the ops that walk active groups, gate, spmm, sddmm, group_fusion, and of dequantize."""
 
 import itertools
 
@@ -89,6 +89,35 @@ def projections(op):
     yield routed(op, (7, 2, 3, 13), 37, "bf16", "f16")
 
 
+def dequantized(groups, rows, columns):
+    """mohd.dequantize of arguments, alone and as the weight of a projection; `groups` 0: a matrix."""
+    shape, row = ((groups, rows, columns), (groups, columns)) if groups else ((rows, columns), (columns,))
+    values, scales, weight = (f"tensor<{'x'.join(map(str, dims))}x{element}>"
+                              for dims, element in ((shape, "i8"), (row, "f32"), (shape, "f32")))
+    arguments = {"x": f"tensor<?x{max(groups, 1) * rows}xf32>", "q": values, "s": scales}
+    body = f"%w = mohd.dequantize %q, %s : {values}, {scales} -> {weight}\n"
+    if groups:
+        arguments.update(indices=f"tensor<?x{groups}xi32>", gates=f"tensor<?x{groups}xf32>")
+        kind = routing_type(groups, 0, groups)
+        body += f"%r = mohd.make_routing %indices, %gates : {arguments['indices']}, {arguments['gates']} -> {kind}\n"
+        body += f"%y = mohd.spmm %x, %r, %w : {arguments['x']}, {kind}, {weight}"
+    else:
+        body += f"%y = mohd.linear %x, %w : {arguments['x']}, {weight} -> tensor<?x{columns}xf32>"
+
+    def inputs(tokens, rng):
+        made = {"x": normal(rng, (tokens, max(groups, 1) * rows)), "q": rng.integers(-128, 128, shape), "s": normal(rng, row)}
+        if groups:
+            made["indices"], made["gates"] = routing(rng, tokens, groups, 0, groups)
+        return made
+
+    def expected(x, q, s, indices=None, gates=None):
+        w = q * np.expand_dims(s, -2)
+        return (reference.spmm(x, indices, gates, w) if groups else reference.linear(x, w)), w
+
+    return Entry(named("dequantize", shape), arguments, body, {"y": f"tensor<?x{columns}xf32>", "w": weight}, inputs, expected,
+                 length=max(groups, 1) * rows)
+
+
 def gates():
     """Every shape and element type."""
     for shape in SHAPES:
@@ -172,4 +201,5 @@ def groups():
     """Entry points by group."""
     return {
         "gate": list(gates()), "spmm": list(projections("spmm")), "sddmm": list(projections("sddmm")), "fusion": list(fusions()),
+        "dequantize": [dequantized(0, 5, 19), dequantized(0, 16, 32), dequantized(4, 3, 37), dequantized(2, 8, 16)],
     }

@@ -12,6 +12,20 @@ func.func @embed(%ids: tensor<?xi32>, %table: tensor<256x64xbf16>) -> tensor<?x6
   return %x : tensor<?x64xf32>
 }
 
+// CHECK-LABEL: func.func @dequantize(
+// CHECK-SAME: %[[VALUES:.*]]: tensor<4x8x64xi8>, %[[SCALES:.*]]: tensor<4x64xf32>)
+// CHECK: %[[GROUP:.*]] = linalg.index 0
+// CHECK: %[[ROW:.*]] = linalg.index 1
+// CHECK: %[[COLUMN:.*]] = linalg.index 2
+// CHECK: %[[VALUE:.*]] = tensor.extract %[[VALUES]][%[[GROUP]], %[[ROW]], %[[COLUMN]]]
+// CHECK: %[[WIDE:.*]] = arith.sitofp %[[VALUE]] : i8 to f32
+// CHECK: %[[SCALE:.*]] = tensor.extract %[[SCALES]][%[[GROUP]], %[[COLUMN]]]
+// CHECK: arith.mulf %[[WIDE]], %[[SCALE]]
+func.func @dequantize(%q: tensor<4x8x64xi8>, %s: tensor<4x64xf32>) -> tensor<4x8x64xf32> {
+  %w = mohd.dequantize %q, %s : tensor<4x8x64xi8>, tensor<4x64xf32> -> tensor<4x8x64xf32>
+  return %w : tensor<4x8x64xf32>
+}
+
 // Statistics are f32 for narrow elements.
 // CHECK-LABEL: func.func @rms_norm(
 // CHECK-DAG: %[[WIDTH:.*]] = arith.constant 6.4{{.*}}e+01 : f32

@@ -71,6 +71,32 @@ func.func @balance_loss(%s: tensor<?x16xf32>, %r: !mohd.routing<16, 6, 2>) -> te
   return %l : tensor<f32>
 }
 
+// CHECK-LABEL: @quantized(
+// CHECK: mohd.weight "w" expanded_shape [96, 16, 4] permutation [1, 2, 0] quantized values : tensor<16x4x96xi8>
+// CHECK: mohd.weight "w" expanded_shape [96, 16, 4] permutation [1, 2, 0] quantized scales : tensor<16x96xf32>
+// CHECK: mohd.dequantize %{{.*}}, %{{.*}} : tensor<16x4x96xi8>, tensor<16x96xf32> -> tensor<16x4x96xf32>
+// CHECK: mohd.dequantize %{{.*}}, %{{.*}} : tensor<64x96xi8>, tensor<96xf32> -> tensor<64x96xf32>
+// CHECK: mohd.weight "w" expanded_shape [96, 16, 4] permutation [1, 2, 0] panels 16 quantized values : tensor<16x6x4x16xi8>
+// CHECK: mohd.weight "w" expanded_shape [96, 16, 4] permutation [1, 2, 0] panels 16 quantized scales : tensor<16x6x16xf32>
+// CHECK: mohd.tiled_spmm %{{.*}}, %{{.*}} scales(%{{.*}}) common 16 chosen 0 block 12 rows 12 panels 2
+// CHECK-SAME: : tensor<?x64xf32>, tensor<16x6x4x16xi8> scales tensor<16x6x16xf32> -> tensor<?x96xf32>
+// CHECK: mohd.tiled_sddmm %{{.*}}, %{{.*}} scales(%{{.*}}) table(%{{.*}}) common 6 chosen 2 block 12 rows 12 panels 1 depth 96
+// CHECK-SAME: : tensor<?x96xf32>, tensor<16x1x96x4xi8> scales tensor<16x1x4xf32> table tensor<?x13xi32> -> tensor<?x64xf32>
+func.func @quantized(%x: tensor<?x64xf32>, %m: tensor<64x96xi8>, %ms: tensor<96xf32>, %o: tensor<16x1x96x4xi8>, %os: tensor<16x1x4xf32>,
+                     %t: tensor<?x13xi32>) -> (tensor<16x4x96xf32>, tensor<64x96xf32>, tensor<?x64xf32>) {
+  %q = mohd.weight "w" expanded_shape [96, 16, 4] permutation [1, 2, 0] quantized values : tensor<16x4x96xi8>
+  %s = mohd.weight "w" expanded_shape [96, 16, 4] permutation [1, 2, 0] quantized scales : tensor<16x96xf32>
+  %w = mohd.dequantize %q, %s : tensor<16x4x96xi8>, tensor<16x96xf32> -> tensor<16x4x96xf32>
+  %d = mohd.dequantize %m, %ms : tensor<64x96xi8>, tensor<96xf32> -> tensor<64x96xf32>
+  %qp = mohd.weight "w" expanded_shape [96, 16, 4] permutation [1, 2, 0] panels 16 quantized values : tensor<16x6x4x16xi8>
+  %sp = mohd.weight "w" expanded_shape [96, 16, 4] permutation [1, 2, 0] panels 16 quantized scales : tensor<16x6x16xf32>
+  %y = mohd.tiled_spmm %x, %qp scales(%sp) common 16 chosen 0 block 12 rows 12 panels 2
+    : tensor<?x64xf32>, tensor<16x6x4x16xi8> scales tensor<16x6x16xf32> -> tensor<?x96xf32>
+  %z = mohd.tiled_sddmm %y, %o scales(%os) table(%t) common 6 chosen 2 block 12 rows 12 panels 1 depth 96
+    : tensor<?x96xf32>, tensor<16x1x96x4xi8> scales tensor<16x1x4xf32> table tensor<?x13xi32> -> tensor<?x64xf32>
+  return %w, %d, %z : tensor<16x4x96xf32>, tensor<64x96xf32>, tensor<?x64xf32>
+}
+
 // CHECK-LABEL: @dense(
 // CHECK: mohd.embed %{{.*}}, %{{.*}} : tensor<?xi32>, tensor<256x64xbf16> -> tensor<?x64xf32>
 // CHECK: mohd.rms_norm %{{.*}}, %{{.*}} epsilon 1.000000e-05 : tensor<?x64xf32>, tensor<64xf32>

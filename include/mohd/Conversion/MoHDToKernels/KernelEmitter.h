@@ -167,6 +167,8 @@ void emitGate(KernelEmitter &e, GateOp op, ValueRange operands, ValueRange resul
 
 std::string gridOfPackWeight(PackWeightOp op, int64_t lanes, StringRef tokens);
 void emitPackWeight(KernelEmitter &e, PackWeightOp op, ValueRange operands, ValueRange results);
+std::string gridOfDequantize(DequantizeOp op, int64_t lanes, StringRef tokens);
+void emitDequantize(KernelEmitter &e, DequantizeOp op, ValueRange operands, ValueRange results);
 std::string gridOfGroupTokens(GroupTokensOp op, int64_t lanes, StringRef tokens);
 void emitGroupTokens(KernelEmitter &e, GroupTokensOp op, ValueRange operands, ValueRange results);
 std::string gridOfPackTokens(PackTokensOp op, int64_t lanes, StringRef tokens);

@@ -53,9 +53,34 @@ LogicalResult mlir::mohd::verifyGateAndScaling(Gate gate, Scaling scaling,
 // WeightOp
 //===----------------------------------------------------------------------===//
 
+/// Checks that the result's elements and rank go with `quantized`; `rank` is that of the tensor before a cut into panels.
+static LogicalResult verifyQuantized(WeightOp op, size_t rank) {
+  Type element = op.getResult().getType().getElementType();
+  std::optional<QuantizedPart> part = op.getQuantized();
+  bool fits = !part                            ? isa<FloatType>(element)
+              : *part == QuantizedPart::Scales ? element.isF32()
+                                               : element.isInteger(8);
+  if (!fits) // weight_c4
+    return op.emitOpError("expects elements of ")
+           << (!part                            ? "f32, bf16 or f16"
+               : *part == QuantizedPart::Scales ? "f32 for scales"
+                                                : "i8 for quantised values")
+           << ", got " << element;
+  if (part && rank != 2 && rank != 3) // weight_c5
+    return op.emitOpError("expects 'quantized' only with a tensor of rank 2 or 3, got rank ")
+           << int64_t(rank);
+  if (part == QuantizedPart::Scales && !op.getExpandedShape()) // weight_c5
+    return op.emitOpError("expects scales to have an 'expanded_shape'");
+  return success();
+}
+
 LogicalResult WeightOp::verify() {
   ArrayRef<int64_t> shape = getResult().getType().getShape();
-  size_t rank = shape.size() - (getPanels() ? 1 : 0); // before the cut into panels
+  bool isScales = getQuantized() == QuantizedPart::Scales;
+  // Of the tensor before the cut into panels.
+  size_t rank = shape.size() - (getPanels() ? 1 : 0) + (isScales ? 1 : 0);
+  if (failed(verifyQuantized(*this, rank)))
+    return failure();
   if (std::optional<ArrayRef<int64_t>> permutation = getPermutation()) {
     SmallVector<int64_t> sorted(*permutation);
     llvm::sort(sorted);
@@ -77,10 +102,25 @@ LogicalResult WeightOp::verify() {
                << *panels << " of rank " << int64_t(expected.size());
       expected = getPanelShape(expected, *panels);
     }
-    if (!llvm::equal(expected, shape)) // weight_c2
+    if (isScales && expected.size() >= 2)
+      expected.erase(expected.end() - 2); // all rows share them
+    if (!llvm::equal(expected, shape))    // weight_c2
       return emitOpError("expects a result of shape [")
              << ArrayRef<int64_t>(expected) << "], got [" << shape << "]";
   }
+  return success();
+}
+
+LogicalResult DequantizeOp::verify() {
+  RankedTensorType values = getValues().getType(), result = getResult().getType();
+  SmallVector<int64_t> row(values.getShape());
+  row.erase(row.end() - 2);
+  if (getScales().getType().getShape() != ArrayRef<int64_t>(row)) // dequantize_c1
+    return emitOpError("expects 'scales' of shape [")
+           << ArrayRef<int64_t>(row) << "], got [" << getScales().getType().getShape() << "]";
+  RankedTensorType expected = values.clone(Float32Type::get(getContext()));
+  if (result != expected) // dequantize_c2
+    return emitOpError("expects a result of type ") << expected << ", got " << result;
   return success();
 }
 

@@ -110,6 +110,19 @@ template <typename TiledOp> static LogicalResult verifyTable(TiledOp op, int64_t
   return verifyTableWidth(op, op.getTable(), numGroups - numCommon + 1 + numChosen);
 }
 
+/// Checks the scales of a tiled product.
+template <typename TiledOp> static LogicalResult verifyScales(TiledOp op) {
+  RankedTensorType weight = op.getWeight().getType();
+  if (bool isQuantized = weight.getElementType().isInteger(8); isQuantized != bool(op.getScales()))
+    return op.emitOpError("expects 'scales' exactly for a weight of i8, got ")
+           << (isQuantized ? "none for one of " : "some for one of ") << weight.getElementType();
+  int64_t shape[] = {weight.getDimSize(0), weight.getDimSize(1), weight.getDimSize(3)};
+  if (op.getScales() && op.getScales().getType().getShape() != ArrayRef<int64_t>(shape))
+    return op.emitOpError("expects 'scales' of shape [")
+           << ArrayRef<int64_t>(shape) << "], got [" << op.getScales().getType().getShape() << "]";
+  return success();
+}
+
 SmallVector<unsigned> TiledSpmmOp::getTokenOperands() { return withTable(*this, getTable()); }
 
 LogicalResult TiledSpmmOp::verify() {
@@ -125,6 +138,8 @@ LogicalResult TiledSpmmOp::verify() {
     return emitOpError("expects 'weight' to have ")
            << llvm::divideCeil(columns, weight[3]) << " panels for " << columns << " columns, got "
            << weight[1];
+  if (failed(verifyScales(*this))) // tiled_spmm_c5
+    return failure();
   return verifySizes(*this, {"block", "rows", "panels"}); // tiled_spmm_c4
 }
 
@@ -141,7 +156,8 @@ LogicalResult TiledSddmmOp::verify() {
       int64_t(llvm::divideCeil(columns / weight[0], weight[3])) != weight[1])
     return emitOpError("expects a result of ")
            << weight[0] << " groups of " << weight[1] << " panels, got " << columns << " columns";
-  if (failed(verifyTable(*this, weight[0]))) // tiled_sddmm_c3
+  if (failed(verifyTable(*this, weight[0])) || // tiled_sddmm_c3
+      failed(verifyScales(*this)))             // tiled_sddmm_c5
     return failure();
   return verifySizes(*this, {"block", "rows", "panels", "depth"}); // tiled_sddmm_c4
 }

@@ -279,6 +279,8 @@ void ProgramBuilder::placeWeight(WeightOp op) {
     entry.append("permutation", op.getPermutationAttr());
   if (op.getPanelsAttr())
     entry.append("panels", op.getPanelsAttr());
+  if (op.getQuantizedAttr())
+    entry.append("quantized", op.getQuantizedAttr());
   Attribute weight = entry.getDictionary(b.getContext());
   auto *known = llvm::find(module.weights, weight);
   storage[{op.getResult(), 0}] = {BindingKind::Weight, known - module.weights.begin()};

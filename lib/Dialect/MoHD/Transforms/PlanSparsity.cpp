@@ -32,7 +32,7 @@ static ProductShape getShape(RankedTensorType weight, int64_t numGroups, int64_t
           weight.getElementTypeBitWidth()};
 }
 
-static ProductShape getShape(Operation *op) {
+static ProductShape getFloatShape(Operation *op) {
   auto ofRouting = [](RankedTensorType weight, RoutingType routing) {
     return getShape(weight, routing.getNumGroups(), routing.getNumCommon(), routing.getNumChosen());
   };
@@ -41,6 +41,15 @@ static ProductShape getShape(Operation *op) {
         return ofRouting(product.getWeight().getType(), product.getRouting().getType());
       })
       .Case([&](LinearOp linear) { return getShape(linear.getWeight().getType(), 1, 1, 0); });
+}
+
+/// The shape of a product. A quantised weight is read as bytes.
+static ProductShape getShape(Operation *op) {
+  ProductShape shape = getFloatShape(op);
+  Value weight = isa<LinearOp>(op) ? cast<LinearOp>(op).getWeight() : op->getOperand(2);
+  if (weight.getDefiningOp<DequantizeOp>())
+    shape.elementBits = 8;
+  return shape;
 }
 
 namespace {

@@ -31,10 +31,17 @@ static constexpr int64_t kMaxRows = 14;
 static constexpr int64_t kTileVectors = 2;
 /// Tokens in a block at most: enough to use a weight often.
 static constexpr int64_t kMaxBlock = 264;
-/// Steps of the contraction of sddmm for 16-bit weights, which are widened into a buffer.
+/// Steps of the contraction of sddmm for 8- and 16-bit weights, which are widened into a buffer.
 static constexpr int64_t kNarrowDepth = 256;
 
 namespace {
+
+/// A weight in panels; `scales` is null for one that is not quantised.
+struct PanelWeight {
+  Value weight, scales;
+
+  RankedTensorType getType() const { return cast<RankedTensorType>(weight.getType()); }
+};
 
 /// The sizes of a product's tiles.
 struct Tiling {
@@ -69,6 +76,11 @@ struct TileProductsPass : mohd::impl::TileProductsPassBase<TileProductsPass> {
       op->erase();
       ++numTiled;
     }
+    // Products took their parts; what reads these must go before CSE looks for dead weights.
+    getOperation().walk([](DequantizeOp op) {
+      if (op->use_empty())
+        op.erase();
+    });
     foldResiduals();
   }
 
@@ -77,7 +89,8 @@ private:
   void foldResiduals();
   Tiling getTiling(RankedTensorType weight, std::optional<PlanAttr> plan, int64_t cachedColumns,
                    bool wholeTiles) const;
-  int64_t getDepth(SddmmOp op, const Tiling &tiling) const;
+  int64_t getDepth(SddmmOp op, Type weightElement, const Tiling &tiling) const;
+  PanelWeight layOutProductWeight(OpBuilder &b, Value weight) const;
   Value layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_t> order = {}) const;
   Value tileFusion(OpBuilder &b, GroupFusionOp op) const;
   Value tileLinear(OpBuilder &b, LinearOp op) const;
@@ -108,12 +121,12 @@ Tiling TileProductsPass::getTiling(RankedTensorType weight, std::optional<PlanAt
 }
 
 /// Columns of sddmm's input that are taken at a time, so that those of a block fit half the cache.
-int64_t TileProductsPass::getDepth(SddmmOp op, const Tiling &tiling) const {
+int64_t TileProductsPass::getDepth(SddmmOp op, Type weightElement, const Tiling &tiling) const {
   int64_t columns = op.getInput().getType().getDimSize(1);
   // Sums wait in the result for the next columns, in f32.
   if (!op.getType().getElementType().isF32())
     return columns;
-  if (!op.getWeight().getType().getElementType().isF32())
+  if (!weightElement.isF32())
     return std::min(columns, kNarrowDepth);
   int64_t fitting = l2Bytes / 2 / (int64_t(sizeof(float)) * tiling.block);
   return std::min(columns, std::max<int64_t>(fitting, kNarrowDepth));
@@ -150,7 +163,27 @@ Value TileProductsPass::layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_
   }
   return WeightOp::create(b, source.getLoc(), packed, source.getSourceAttr(),
                           b.getDenseI64ArrayAttr(view), b.getDenseI64ArrayAttr(permutation),
-                          b.getI64IntegerAttr(panel));
+                          b.getI64IntegerAttr(panel), source.getQuantizedAttr());
+}
+
+/// A projection's weight in panels. Of a dequantised one that comes from the model's files these are the values and the scales.
+PanelWeight TileProductsPass::layOutProductWeight(OpBuilder &b, Value weight) const {
+  auto dequantized = weight.getDefiningOp<DequantizeOp>();
+  auto values = dequantized ? dequantized.getValues().getDefiningOp<WeightOp>() : WeightOp();
+  auto scales = dequantized ? dequantized.getScales().getDefiningOp<WeightOp>() : WeightOp();
+  auto expected = QuantizedPartAttr::get(b.getContext(), QuantizedPart::Scales);
+  if (!values || !scales || scales.getQuantizedAttr() != expected ||
+      values.getSourceAttr() != scales.getSourceAttr() ||
+      values.getExpandedShapeAttr() != scales.getExpandedShapeAttr() ||
+      values.getPermutationAttr() != scales.getPermutationAttr())
+    return {layOutWeight(b, weight), Value()};
+  auto panels = cast<WeightOp>(layOutWeight(b, values).getDefiningOp());
+  ArrayRef<int64_t> shape = panels.getType().getShape();
+  auto type = RankedTensorType::get({shape[0], shape[1], shape[3]}, b.getF32Type());
+  Value row = WeightOp::create(b, scales.getLoc(), type, panels.getSourceAttr(),
+                               panels.getExpandedShapeAttr(), panels.getPermutationAttr(),
+                               panels.getPanelsAttr(), expected);
+  return {panels, row};
 }
 
 /// A tensor of `columns` columns with as many tokens as `like`.
@@ -170,43 +203,41 @@ static Value listTokens(OpBuilder &b, Location loc, Value routing, RankedTensorT
 
 Value TileProductsPass::tileLinear(OpBuilder &b, LinearOp op) const {
   RankedTensorType input = op.getInput().getType();
-  Value weight = layOutWeight(b, op.getWeight());
-  Tiling tiling =
-      getTiling(cast<RankedTensorType>(weight.getType()), op.getPlan(), input.getDimSize(1), false);
+  PanelWeight weight = layOutProductWeight(b, op.getWeight());
+  Tiling tiling = getTiling(weight.getType(), op.getPlan(), input.getDimSize(1), false);
   Value packed =
       PackTokensOp::create(b, op.getLoc(), getTokenType(input, input.getDimSize(1), b.getF32Type()),
                            op.getInput(), Value(), Value(), tiling.block, tiling.rows);
-  return TiledSpmmOp::create(b, op.getLoc(), op.getType(), packed, weight, Value(), 1, 0,
-                             tiling.block, tiling.few, tiling.rows, tiling.panels);
+  return TiledSpmmOp::create(b, op.getLoc(), op.getType(), packed, weight.weight, weight.scales,
+                             Value(), 1, 0, tiling.block, tiling.few, tiling.rows, tiling.panels);
 }
 
 Value TileProductsPass::tileSpmm(OpBuilder &b, SpmmOp op) const {
   RankedTensorType input = op.getInput().getType();
   RoutingType routing = op.getRouting().getType();
-  Value weight = layOutWeight(b, op.getWeight());
-  auto weightType = cast<RankedTensorType>(weight.getType());
+  PanelWeight weight = layOutProductWeight(b, op.getWeight());
+  RankedTensorType weightType = weight.getType();
   int64_t active = routing.getNumActive() * weightType.getDimSize(2);
   Tiling tiling = getTiling(weightType, op.getPlan(), active, false);
   Value table = listTokens(b, op.getLoc(), op.getRouting(), input, tiling.block);
   Value packed =
       PackTokensOp::create(b, op.getLoc(), getTokenType(input, active, b.getF32Type()),
                            op.getInput(), op.getRouting(), table, tiling.block, tiling.rows);
-  return TiledSpmmOp::create(b, op.getLoc(), op.getType(), packed, weight, table,
-                             routing.getNumCommon(), routing.getNumChosen(), tiling.block,
+  return TiledSpmmOp::create(b, op.getLoc(), op.getType(), packed, weight.weight, weight.scales,
+                             table, routing.getNumCommon(), routing.getNumChosen(), tiling.block,
                              tiling.few, tiling.rows, tiling.panels);
 }
 
 Value TileProductsPass::tileSddmm(OpBuilder &b, SddmmOp op) const {
   RankedTensorType input = op.getInput().getType();
   RoutingType routing = op.getRouting().getType();
-  Value weight = layOutWeight(b, op.getWeight());
-  Tiling tiling = getTiling(cast<RankedTensorType>(weight.getType()), op.getPlan(),
-                            std::min<int64_t>(input.getDimSize(1), 1024), true);
+  PanelWeight weight = layOutProductWeight(b, op.getWeight());
+  Tiling tiling = getTiling(weight.getType(), op.getPlan(), std::min<int64_t>(input.getDimSize(1), 1024), true);
   Value table = listTokens(b, op.getLoc(), op.getRouting(), input, tiling.block);
-  return TiledSddmmOp::create(b, op.getLoc(), op.getType(), op.getInput(), weight, table,
-                              routing.getNumCommon(), routing.getNumChosen(), tiling.block,
-                              tiling.few, tiling.rows, tiling.panels, getDepth(op, tiling),
-                              /*local=*/false);
+  int64_t depth = getDepth(op, weight.getType().getElementType(), tiling);
+  return TiledSddmmOp::create(b, op.getLoc(), op.getType(), op.getInput(), weight.weight,
+                              weight.scales, table, routing.getNumCommon(), routing.getNumChosen(),
+                              tiling.block, tiling.few, tiling.rows, tiling.panels, depth, /*local=*/false);
 }
 
 /// A Monarch fusion: the blocks of the first factor, then the second one.
@@ -227,10 +258,9 @@ Value TileProductsPass::tileFusion(OpBuilder &b, GroupFusionOp op) const {
     table = listTokens(b, op.getLoc(), op.getRouting(), input, tiling.block);
   }
   RankedTensorType middle = getTokenType(input, numBlocks * rightShape[1], b.getF32Type());
-  Value u = TiledSddmmOp::create(b, op.getLoc(), middle, op.getInput(), right, table, numCommon,
-                                 numChosen, tiling.block, tiling.few, tiling.rows, tiling.panels,
-                                 rightShape[2],
-                                 /*local=*/true);
+  Value u = TiledSddmmOp::create(b, op.getLoc(), middle, op.getInput(), right, Value(), table,
+                                 numCommon, numChosen, tiling.block, tiling.few, tiling.rows, tiling.panels,
+                                 rightShape[2], /*local=*/true);
   // The middle's blocks are the token's groups if both factors cut it in the same way.
   bool sameBlocks = op.getLeft().getType().getDimSize(2) == numBlocks;
   return MixGroupsOp::create(b, op.getLoc(), op.getType(), u, left,

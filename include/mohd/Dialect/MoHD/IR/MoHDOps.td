@@ -29,25 +29,65 @@ def Mohd_WeightOp : Mohd_Op<"weight", [Pure]> {
     the result is dimension `permutation[i]` of that view. With `panels` P the last dimension of that is cut into panels of P columns, the last one
     filled up with zeros: [G, R, C] becomes [G, ceildiv(C, P), R, P]. The data never enters the IR.
 
+    With `quantized` two results stand for the tensor w, which is [G, R, C] or [R, C] before it is cut into panels:
+
+        scales[g, c] = max_r |w[g, r, c]| / 127,   0 if that is no normal f32
+        values[g, r, c] = w[g, r, c] / scales[g, c] rounded to the nearest integer, ties to even;   0 where the scale is 0
+
+    The values lie like the tensor, the scales like one of its rows: [G, C] or [C], in panels [G, ceildiv(C, P), P].
+
     Constraints:
     - (C1) `permutation` holds each of 0..rank-1 once.
     - (C2) the result's shape is `expanded_shape` permuted by `permutation` and cut into panels.
     - (C3) `panels` is positive and goes only with an `expanded_shape` of rank 3.
+    - (C4) the result's elements are i8 for quantised values, f32 for their scales, and floats otherwise.
+    - (C5) `quantized` goes only with a tensor of rank 2 or 3, panels aside; scales need an `expanded_shape`.
 
     Example:
     ```mlir
     %w = mohd.weight "model.layers.0.self_attn.q_proj.weight" expanded_shape [64, 4, 16] permutation [1, 2, 0]
        : tensor<4x16x64xbf16>
+    %s = mohd.weight "model.layers.0.self_attn.q_proj.weight" expanded_shape [64, 4, 16] permutation [1, 2, 0] quantized scales
+       : tensor<4x64xf32>
     ```
   }];
   let arguments = (ins StrAttr:$source, OptionalAttr<DenseI64ArrayAttr>:$expanded_shape,
-                       OptionalAttr<DenseI64ArrayAttr>:$permutation, OptionalAttr<I64Attr>:$panels);
-  let results = (outs Type<And<[TensorOf<[Mohd_Float]>.predicate, AllDimsAreStatic]>,
-                           "static tensor of f32, bf16 or f16", "::mlir::RankedTensorType">:$result);
+                       OptionalAttr<DenseI64ArrayAttr>:$permutation, OptionalAttr<I64Attr>:$panels,
+                       OptionalAttr<Mohd_QuantizedPartAttr>:$quantized);
+  let results = (outs Type<And<[TensorOf<[Mohd_Float, I8]>.predicate, AllDimsAreStatic]>,
+                           "static tensor of f32, bf16, f16 or i8", "::mlir::RankedTensorType">:$result);
   let assemblyFormat = [{
-    $source (`expanded_shape` $expanded_shape^)? (`permutation` $permutation^)? (`panels` $panels^)? attr-dict `:` type($result)
+    $source (`expanded_shape` $expanded_shape^)? (`permutation` $permutation^)? (`panels` $panels^)? (`quantized` $quantized^)?
+    attr-dict `:` type($result)
   }];
   let hasVerifier = 1;
+}
+
+def Mohd_DequantizeOp : Mohd_TokenOp<"dequantize", "0"> {
+  let summary = "the weight that int8 values and their scales stand for";
+  let description = [{
+    For values [G, R, C], or [R, C] as one group:
+
+        result[g, r, c] = values[g, r, c] * scales[g, c]
+
+    in f32. A product of it is tiled without making it: the product's sums are scaled instead (`mohd.tiled_spmm`, `mohd.tiled_sddmm`).
+
+    Constraints:
+    - (C1) `scales` is [G, C], or [C] for values [R, C].
+    - (C2) the result has the shape of `values` and elements of f32.
+
+    Example:
+    ```mlir
+    %w = mohd.dequantize %q, %s : tensor<16x4x96xi8>, tensor<16x96xf32> -> tensor<16x4x96xf32>
+    ```
+  }];
+  let arguments = (ins Mohd_PlainQuantizedWeight:$values, Mohd_PlainScales:$scales);
+  let results = (outs Mohd_PlainWeight:$result);
+  let assemblyFormat = "$values `,` $scales attr-dict `:` type($values) `,` type($scales) `->` type($result)";
+  let hasVerifier = 1;
+  let extraClassDeclaration = tokenOperandsDecl # [{
+    bool resultsHaveTokens() { return false; }
+  }];
 }
 
 def Mohd_RouteOp : Mohd_TokenOp<"route", "0"> {

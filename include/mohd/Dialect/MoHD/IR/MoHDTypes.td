@@ -77,5 +77,18 @@ def Mohd_PanelWeight : Type<
     And<[Mohd_Tensor<4, Mohd_Float, "">.predicate, AllDimsAreStatic, PanelIsWhole]>,
     "static [groups, panels, rows, columns of a panel (a power of two)] tensor of f32, bf16 or f16",
     "::mlir::RankedTensorType">;
+class Mohd_QuantizedWeight<int rank, string shape> : Type<
+    And<[Mohd_Tensor<rank, I8, "">.predicate, AllDimsAreStatic]>, "static " # shape # " tensor of i8", "::mlir::RankedTensorType">;
+def Mohd_PlainQuantizedWeight : AnyTypeOf<[Mohd_QuantizedWeight<2, "[rows, columns]">,
+                                           Mohd_QuantizedWeight<3, "[groups, rows, columns]">], "", "::mlir::RankedTensorType">;
+class Mohd_Scales<int rank, string shape> : Type<
+    And<[Mohd_Tensor<rank, F32, "">.predicate, AllDimsAreStatic]>, "static " # shape # " tensor of f32", "::mlir::RankedTensorType">;
+def Mohd_PlainScales : AnyTypeOf<[Mohd_Scales<1, "[columns]">, Mohd_Scales<2, "[groups, columns]">], "", "::mlir::RankedTensorType">;
+def Mohd_PanelScales : Mohd_Scales<3, "[groups, panels, columns of a panel]">;
+def Mohd_QuantizedPanelWeight : Type<
+    And<[Mohd_Tensor<4, I8, "">.predicate, AllDimsAreStatic, PanelIsWhole]>,
+    "static [groups, panels, rows, columns of a panel (a power of two)] tensor of i8", "::mlir::RankedTensorType">;
+def Mohd_ProductWeight : AnyTypeOf<[Mohd_PanelWeight, Mohd_QuantizedPanelWeight], "",
+                                   "::mlir::RankedTensorType">;
 
 #endif // MOHD_DIALECT_MOHD_IR_MOHDTYPES_TD

@@ -94,18 +94,20 @@ def Mohd_PackTokensOp : Mohd_TokenOp<"pack_tokens", "", [AttrSizedOperandSegment
   }];
 }
 
-def Mohd_TiledSpmmOp : Mohd_TokenOp<"tiled_spmm", ""> {
+def Mohd_TiledSpmmOp : Mohd_TokenOp<"tiled_spmm", "", [AttrSizedOperandSegments]> {
   let summary = "contraction-side projection of packed tokens";
   let description = [{
     What `mohd.spmm` (with K_c = `num_common` and K - K_c = `num_chosen`) or `mohd.linear` (one group, common) computes, from tokens that
     `mohd.pack_tokens` laid out with the same `block` and `rows`. A tile of `rows` tokens and `panels` panels of the weight stays in registers while the
     common groups, or one of the others, are added up. Blocks of at most `few` tokens take one group after the other (plan `gather`).
+    With `scales` the weight's elements are int8 values, and a group's part of a sum is multiplied by the scale of that group and column.
 
     Constraints:
     - (C1) `packed` is [tokens, (num_common + num_chosen) * group width].
     - (C2) the result's width needs all panels of the weight and no more.
     - (C3) `table` is given exactly if `num_chosen` is not 0, and is [tokens, N - num_common + 1 + num_chosen].
     - (C4) `block`, `rows` and `panels` are positive.
+    - (C5) `scales` is given exactly for a weight of i8, and is a row of it: [groups, panels, columns of a panel].
 
     Example:
     ```mlir
@@ -113,12 +115,14 @@ def Mohd_TiledSpmmOp : Mohd_TokenOp<"tiled_spmm", ""> {
        : tensor<?x32xf32>, tensor<16x6x4x16xbf16> table tensor<?x13xi32> -> tensor<?x96xf32>
     ```
   }];
-  let arguments = (ins Mohd_TokenTensor:$packed, Mohd_PanelWeight:$weight, Optional<Mohd_IndexTensor>:$table,
+  let arguments = (ins Mohd_TokenTensor:$packed, Mohd_ProductWeight:$weight, Optional<Mohd_PanelScales>:$scales,
+                       Optional<Mohd_IndexTensor>:$table,
                        I64Attr:$num_common, I64Attr:$num_chosen, I64Attr:$block, I64Attr:$few, I64Attr:$rows, I64Attr:$panels);
   let results = (outs Mohd_TokenTensor:$result);
   let assemblyFormat = [{
-    $packed `,` $weight (`table` `(` $table^ `)`)? `common` $num_common `chosen` $num_chosen `block` $block `few` $few `rows` $rows `panels` $panels
-    attr-dict `:` type($packed) `,` type($weight) (`table` type($table)^)? `->` type($result)
+    $packed `,` $weight (`scales` `(` $scales^ `)`)? (`table` `(` $table^ `)`)? `common` $num_common `chosen` $num_chosen
+    `block` $block `few` $few `rows` $rows `panels` $panels attr-dict
+    `:` type($packed) `,` type($weight) (`scales` type($scales)^)? (`table` type($table)^)? `->` type($result)
   }];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
@@ -127,17 +131,19 @@ def Mohd_TiledSpmmOp : Mohd_TokenOp<"tiled_spmm", ""> {
   }];
 }
 
-def Mohd_TiledSddmmOp : Mohd_TokenOp<"tiled_sddmm", ""> {
+def Mohd_TiledSddmmOp : Mohd_TokenOp<"tiled_sddmm", "", [AttrSizedOperandSegments]> {
   let summary = "output-side projection by tiles of the tokens that want a group";
   let description = [{
     What `mohd.sddmm` computes: a tile of `rows` tokens that have group j and `panels` panels of that group's weight stays in registers while `depth` columns
-    of the input, or all in blocks of at most `few` tokens, are added up. If it is `local`, group j contracts its own columns of the input only, as the blocks of a `mohd.group_fusion` do.
+    of the input, or all in blocks of at most `few` tokens, are added up. If it is `local`, group j contracts its own columns of the input only, as the
+    blocks of a `mohd.group_fusion` do. With `scales` the weight's elements are int8 values, and sums are multiplied by the scale of their group and column.
 
     Constraints:
     - (C1) `weight` has the width of `input` as its third extent, or a group's share of it if it is local.
     - (C2) the result's width is the number of groups times a width that needs all panels of a group and no more.
     - (C3) `table` is given exactly if `num_chosen` is not 0, and is [tokens, N - num_common + 1 + num_chosen].
     - (C4) `block`, `rows`, `panels` and `depth` are positive.
+    - (C5) `scales` is given exactly for a weight of i8, and is a row of it: [groups, panels, columns of a panel].
 
     Example:
     ```mlir
@@ -145,13 +151,15 @@ def Mohd_TiledSddmmOp : Mohd_TokenOp<"tiled_sddmm", ""> {
        : tensor<?x96xf32>, tensor<16x1x96x4xbf16> table tensor<?x13xi32> -> tensor<?x64xf32>
     ```
   }];
-  let arguments = (ins Mohd_TokenTensor:$input, Mohd_PanelWeight:$weight, Optional<Mohd_IndexTensor>:$table,
+  let arguments = (ins Mohd_TokenTensor:$input, Mohd_ProductWeight:$weight, Optional<Mohd_PanelScales>:$scales,
+                       Optional<Mohd_IndexTensor>:$table,
                        I64Attr:$num_common, I64Attr:$num_chosen, I64Attr:$block, I64Attr:$few, I64Attr:$rows, I64Attr:$panels, I64Attr:$depth,
                        UnitAttr:$local);
   let results = (outs Mohd_TokenTensor:$result);
   let assemblyFormat = [{
-    $input `,` $weight (`table` `(` $table^ `)`)? `common` $num_common `chosen` $num_chosen `block` $block `few` $few `rows` $rows `panels` $panels
-    `depth` $depth (`local` $local^)? attr-dict `:` type($input) `,` type($weight) (`table` type($table)^)? `->` type($result)
+    $input `,` $weight (`scales` `(` $scales^ `)`)? (`table` `(` $table^ `)`)? `common` $num_common `chosen` $num_chosen
+    `block` $block `few` $few `rows` $rows `panels` $panels `depth` $depth (`local` $local^)? attr-dict
+    `:` type($input) `,` type($weight) (`scales` type($scales)^)? (`table` type($table)^)? `->` type($result)
   }];
   let hasVerifier = 1;
   let extraClassDeclaration = [{

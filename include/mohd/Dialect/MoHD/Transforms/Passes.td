@@ -25,6 +25,23 @@ def FoldScalePass : Pass<"mohd-fold-scale", "::mlir::func::FuncOp"> {
   let statistics = [Statistic<"numFolded", "num-folded", "Activation scalings folded into gates">];
 }
 
+def QuantizeWeightsPass : Pass<"mohd-quantize-weights", "::mlir::func::FuncOp"> {
+  let summary = "let int8 values and scales stand for the weights of projections";
+  let description = [{
+    The weight of a `mohd.linear`, `mohd.spmm` or `mohd.sddmm` that comes from the model's files becomes a `mohd.dequantize` of its quantised values
+    and their scales, one for each group and output column. That is a quarter of the bytes of f32; nothing else changes, so that the
+    reference lowering computes with the same numbers.
+
+    Runs: in phase plan, if asked for (`mohd-compile --quantize=int8`).
+    Leaves alone: weights that are arguments, and those of other ops: embeddings, norms, routers, fusions.
+    Statistics: number of weights quantised.
+
+    Before and after: see test/Docs/quantize-weights.mlir.
+  }];
+  let statistics = [Statistic<"numQuantized", "num-quantized", "Weights that were quantised">];
+  let dependentDialects = ["::mlir::mohd::MohdDialect"];
+}
+
 def PlanSparsityPass : Pass<"mohd-plan-sparsity", "::mlir::func::FuncOp"> {
   let summary = "choose how each product walks its groups";
   let description = [{
@@ -56,7 +73,7 @@ def TileProductsPass : Pass<"mohd-tile-products", "::mlir::func::FuncOp"> {
   let description = [{
     Every `mohd.linear`, `mohd.spmm` and `mohd.sddmm` becomes its tiled form, with tiles that fit the registers and blocks of tokens that fit the
     second-level cache of the target. The weight is laid out in panels: a `mohd.weight` by an attribute, when the bundle is written, any other by a
-    `mohd.pack_weight`. Tokens are listed by routed group (`mohd.group_tokens`) and, on the contraction side, packed (`mohd.pack_tokens`); CSE then leaves
+    `mohd.pack_weight`. Of a `mohd.dequantize` the product takes the values and the scales. Tokens are listed by routed group (`mohd.group_tokens`) and, on the contraction side, packed (`mohd.pack_tokens`); CSE then leaves
     one list and one packing for the projections of a sub-layer.
 
     Runs: first in phase schedule.
