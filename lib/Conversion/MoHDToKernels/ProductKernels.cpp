@@ -486,8 +486,10 @@ public:
     forBlocks(numGroups * numColumnTiles(), [&](Value lower, Value upper) {
       // Few tokens fit the cache with all their columns.
       Value few = compare(arith::CmpIPredicate::ule, blockSize, e.index(tile.maxRows));
-      Value step = select(few, e.index(depth), e.index(chunk));
-      e.loop(e.index(0), e.index(depth), step, [&](Value firstStep) {
+      // A contraction of nothing is one chunk too, as the result is to be cleared.
+      Value end = e.index(std::max<int64_t>(depth, 1));
+      Value step = select(few, end, e.index(chunk));
+      e.loop(e.index(0), end, step, [&](Value firstStep) {
         firstColumn = firstStep;
         numSteps = e.min(step, e.sub(e.index(depth), firstStep));
         isFirst = compare(arith::CmpIPredicate::eq, firstStep, e.index(0));
