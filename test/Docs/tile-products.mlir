@@ -16,3 +16,23 @@ func.func @project(%x: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>) -> tensor<
   %y = mohd.spmm %x, %r, %w plan <gather> : tensor<?x64xf32>, !mohd.routing<16, 6, 2>, tensor<16x4x96xf32>
   return %y : tensor<?x96xf32>
 }
+
+// The two factors of a Monarch fusion: the groups' own columns, then the mix of groups, which adds the residual stream. The right factor lies as [k, p, q], the
+// left one as [r, s, l].
+
+// CHECK-LABEL: func.func @mix(
+// CHECK-SAME:    %[[O:.*]]: tensor<?x64xf32>, %[[X:.*]]: tensor<?x64xf32>, %[[R:.*]]: !mohd.routing<16, 6, 2>)
+// CHECK-DAG:     %[[RIGHT:.*]] = mohd.weight "right" expanded_shape [16, 4, 4] permutation [0, 2, 1] panels 4 : tensor<16x1x4x4xf32>
+// CHECK-DAG:     %[[LEFT:.*]] = mohd.weight "left" expanded_shape [4, 16, 16] permutation [2, 1, 0] panels 4 : tensor<16x1x16x4xf32>
+// CHECK-DAG:     %[[T:.*]] = mohd.group_tokens %[[R]] block 252 :
+// CHECK:         %[[U:.*]] = mohd.tiled_sddmm %[[O]], %[[RIGHT]] table(%[[T]]) common 6 chosen 2 block 252 rows 14 panels 1 depth 4 local
+// CHECK-NEXT:    %[[Y:.*]] = mohd.mix_groups %[[U]], %[[LEFT]] routing(%[[R]]) residual(%[[X]])
+// CHECK-NEXT:    return %[[Y]]
+func.func @mix(%o: tensor<?x64xf32>, %x: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>) -> tensor<?x64xf32> {
+  %right = mohd.weight "right" : tensor<16x4x4xf32>
+  %left = mohd.weight "left" : tensor<4x16x16xf32>
+  %f = mohd.group_fusion %o kind monarch right(%right) left(%left) routing(%r)
+    : tensor<?x64xf32> right tensor<16x4x4xf32> left tensor<4x16x16xf32> routing !mohd.routing<16, 6, 2>
+  %y = mohd.add %x, %f : tensor<?x64xf32>
+  return %y : tensor<?x64xf32>
+}

@@ -526,8 +526,10 @@ public:
       // Few tokens fit the cache with all their columns; the buffer of widened weights does not.
       int64_t mostFew = widened ? std::min(few, tile.maxRows) : few;
       Value isFew = compare(arith::CmpIPredicate::ule, blockSize, e.index(mostFew));
-      Value step = select(isFew, e.index(depth), e.index(chunk));
-      e.loop(e.index(0), e.index(depth), step, [&](Value firstStep) {
+      // A contraction of nothing is one chunk too, as the result is to be cleared.
+      Value end = e.index(std::max<int64_t>(depth, 1));
+      Value step = select(isFew, end, e.index(chunk));
+      e.loop(e.index(0), end, step, [&](Value firstStep) {
         firstColumn = firstStep;
         numSteps = e.min(step, e.sub(e.index(depth), firstStep));
         isFirst = compare(arith::CmpIPredicate::eq, firstStep, e.index(0));

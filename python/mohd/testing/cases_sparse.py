@@ -19,7 +19,7 @@ def named(op, *parts):
     return "_".join(map(str, [op, *itertools.chain.from_iterable(p if isinstance(p, tuple) else [p] for p in parts)]))
 
 
-def routed(op, shape, columns, element, weight):
+def routed(op, shape, columns, element, weight, special_tokens=17):
     """An entry point of `op` (gate, spmm or sddmm) with a routing given by its tensors."""
     n, shared, num_routed, width = shape
     k, kind = shared + num_routed, routing_type(n, shared, num_routed)
@@ -72,7 +72,8 @@ def routed(op, shape, columns, element, weight):
         named(op, shape, columns, element, weight), arguments, body, {"y": f"tensor<?x{result}x{element}>"},
         lambda tokens, rng: made(rng, tokens, routing), expected, length={"gate": 1, "spmm": k * width, "sddmm": columns}[op],
         special={
-            "identical": lambda rng: made(rng, 17, identical_routing), "disjoint": lambda rng: made(rng, 17, disjoint_routing),
+            "identical": lambda rng: made(rng, special_tokens, identical_routing),
+            "disjoint": lambda rng: made(rng, special_tokens, disjoint_routing),
             "bad_token": bad_token, "bad_where_inactive": bad_where_inactive,
         })
 
@@ -126,7 +127,7 @@ def gates():
         yield routed("gate", (7, 2, 3, 13), 0, element, "f32")
 
 
-def fusion(kind, right, left=None, bias=False, routed_groups=None, element="f32", weight="f32"):
+def fusion(kind, right, left=None, bias=False, routed_groups=None, element="f32", weight="f32", special_tokens=17):
     """mohd.group_fusion with blocks `right` (k, q, p) and `left` (l, s, r); with (K_s, K_r) the routing of the input is given."""
     k, q, p = right
     dims, inner = k * p, k * q
@@ -147,14 +148,14 @@ def fusion(kind, right, left=None, bias=False, routed_groups=None, element="f32"
         body = f"%r = mohd.make_routing %indices, %gates : tensor<?x{active}xi32>, tensor<?x{active}xf32> -> {type}\n"
     body += f"%y = mohd.group_fusion %x kind {kind} {operands} : {types}"
 
-    def inputs(tokens, rng):
+    def inputs(tokens, rng, choose=routing):
         made = {"x": normal(rng, (tokens, dims), element), "right": normal(rng, right, weight)}
         if left:
             made["left"] = normal(rng, left, weight)
         if bias:
             made["bias"] = normal(rng, (result,), weight)
         if routed_groups:
-            made["indices"], made["gates"] = routing(rng, tokens, k, *routed_groups)
+            made["indices"], made["gates"] = choose(rng, tokens, k, *routed_groups)
             made["x"] = reference.gate(made["x"], made["indices"], np.ones_like(made["gates"]), k)
         return made
 
@@ -173,7 +174,11 @@ def fusion(kind, right, left=None, bias=False, routed_groups=None, element="f32"
             right = np.where(np.isin(np.arange(k), indices)[:, None, None], right, 0.0)
         return reference.group_fusion(x, kind, right, left, bias)
 
-    special = {"bad_token": bad_token} if not routed_groups else {"bad_where_inactive": bad_where_inactive}
+    special = {"bad_token": bad_token}
+    if routed_groups:
+        special = {
+            "identical": lambda rng: inputs(special_tokens, rng, identical_routing),
+            "disjoint": lambda rng: inputs(special_tokens, rng, disjoint_routing), "bad_where_inactive": bad_where_inactive}
     return Entry(
         named("fusion", kind, right, left or (), "bias" if bias else "plain", routed_groups or "dense", element, weight),
         arguments, body, {"y": f"tensor<?x{result}x{element}>"}, inputs, expected, length=p + (left[2] if left else 0), special=special)

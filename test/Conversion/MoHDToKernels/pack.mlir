@@ -14,7 +14,8 @@
 // CHECK: %[[PLACE:.*]] = arith.remui %[[COLUMN]], %c16
 // CHECK: %[[DATA:.*]] = vector.load %[[W]][%[[GROUP]], %[[ROW]], %[[COLUMN]]] {{.*}} vector<8xi16>
 // CHECK: vector.store %[[DATA]], %[[P]][%[[GROUP]], %[[PANEL]], %[[ROW]], %[[PLACE]]]
-// CHECK: scf.for %{{.*}} = %c16 to %c20 step %c1 {
+// CHECK: %[[TAIL:.*]] = vector.load %[[W]][%[[GROUP]], %[[ROW]], %c16] {{.*}} vector<4xi16>
+// CHECK: vector.store %[[TAIL]], %[[P]][%[[GROUP]], %c1, %[[ROW]], %c0]
 // CHECK: scf.for %{{.*}} = %c20 to %c32 step %c1 {
 // CHECK: memref.store %[[ZERO]], %[[P]][%[[GROUP]],
 // CHECK: return
@@ -41,6 +42,27 @@ func.func @pack_matrix(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %e
   %w = bufferization.to_tensor %0 restrict : memref<3x32xf32> to tensor<3x32xf32>
   %y = mohd.pack_weight %w : tensor<3x32xf32> -> tensor<1x2x3x16xf32>
   bufferization.materialize_in_destination %y in restrict writable %1 : (tensor<1x2x3x16xf32>, memref<1x2x3x16xf32>) -> ()
+  return
+}
+
+// Columns that do not lie side by side in the weight, its rows here, go one by one.
+// CHECK-LABEL: func.func @pack_permuted(
+// CHECK: %[[W:.*]] = tile.binding %{{.*}}[0] : memref<4x6x3xf32>
+// CHECK: %[[P:.*]] = tile.binding %{{.*}}[1] : memref<3x1x4x8xf32>
+// CHECK: %[[GROUP:.*]] = arith.divui %[[TASK:.*]], %c4
+// CHECK: %[[ROW:.*]] = arith.remui %[[TASK]], %c4
+// CHECK: scf.for %[[COLUMN:.*]] = %c0 to %c6 step %c1 {
+// CHECK: %[[DATA:.*]] = {{.*}}load %[[W]][%[[ROW]], %[[COLUMN]], %[[GROUP]]]
+// CHECK: store %[[DATA]], %[[P]][%[[GROUP]], %{{.*}}, %[[ROW]], %{{.*}}]
+// CHECK: scf.for %{{.*}} = %c6 to %c8 step %c1 {
+// CHECK: return
+func.func @pack_permuted(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %end: i64) {
+  %tokens = tile.param %params[0]
+  %0 = tile.binding %bindings[0] : memref<4x6x3xf32>
+  %1 = tile.binding %bindings[1] : memref<3x1x4x8xf32>
+  %w = bufferization.to_tensor %0 restrict : memref<4x6x3xf32> to tensor<4x6x3xf32>
+  %y = mohd.pack_weight %w permutation [2, 0, 1] : tensor<4x6x3xf32> -> tensor<3x1x4x8xf32>
+  bufferization.materialize_in_destination %y in restrict writable %1 : (tensor<3x1x4x8xf32>, memref<3x1x4x8xf32>) -> ()
   return
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // RUN: mohd-opt %s --mohd-emit-kernels="lanes=8" --canonicalize --cse | FileCheck %s
 
-// The columns of a chosen group are cleared for all tokens of the block before those that have it are multiplied. Groups of 6 columns are a vector of 4 and one
-// of 2 of a panel of 8. The weights of several tiles are widened once; a step takes one element of each token's row.
+// The 6 tasks of common groups, which all tokens have, are spread among the 16. The columns of a chosen group are cleared for all tokens of the block before those that
+// have it are multiplied. Groups of 6 columns are a vector of 4 and one of 2 of a panel of 8. The weights of several tiles are widened once; a step takes one
+// element of each token's row.
 // CHECK-LABEL: func.func @sddmm(
 // CHECK-DAG: %[[ZERO:.*]] = arith.constant dense<0.000000e+00> : vector<4xf16>
 // CHECK-DAG: %[[ZERO_PAIR:.*]] = arith.constant dense<0.000000e+00> : vector<2xf16>
@@ -10,22 +11,37 @@
 // CHECK: %[[W:.*]] = tile.binding %{{.*}}[1]
 // CHECK: %[[TABLE2D:.*]] = tile.binding %{{.*}}[2]
 // CHECK: %[[Y:.*]] = tile.binding %{{.*}}[3]
-// CHECK: %[[PLACES:.*]] = memref.alloca() {{.*}} : memref<252xindex>
 // CHECK: %[[X:.*]] = memref.collapse_shape %[[X2D]]
+// CHECK: %[[PLACES:.*]] = memref.alloca() {{.*}} : memref<252xindex>
 // CHECK: %[[WIDE:.*]] = memref.alloca() {{.*}} : memref<256x8xf32>
-// CHECK: %[[CHOSEN:.*]] = arith.cmpi uge, %{{.*}}, %c6
+// CHECK: scf.for
+// CHECK: scf.for %[[TASK:.*]] = %{{.*}} to %{{.*}} step %c1 {
+// CHECK: %[[SCALED:.*]] = arith.muli %[[TASK]], %c6
+// CHECK: %[[BEFORE:.*]] = arith.divui %[[SCALED]], %c16
+// CHECK: %[[AFTER:.*]] = arith.divui %{{.*}}, %c16
+// CHECK: %[[COMMON:.*]] = arith.cmpi ne, %[[BEFORE]], %[[AFTER]]
+// CHECK: %[[OTHERS:.*]] = arith.subi %[[TASK]], %[[BEFORE]]
+// CHECK: %[[OTHER:.*]] = arith.addi %[[OTHERS]], %c6
+// CHECK: %[[GROUP:.*]] = arith.select %[[COMMON]], %[[BEFORE]], %[[OTHER]]
+// CHECK: %[[CHOSEN:.*]] = arith.cmpi uge, %[[GROUP]], %c6
 // CHECK: scf.if %[[CHOSEN]] {
 // CHECK: vector.store %[[ZERO]], %[[Y]]
 // CHECK: vector.store %[[ZERO_PAIR]], %[[Y]]
 // CHECK: %[[TABLE:.*]] = memref.collapse_shape %[[TABLE2D]]
 // CHECK: memref.load %[[TABLE]]
+// CHECK: scf.if %[[COMMON]] {
+// CHECK-NOT: memref.load
 // CHECK: memref.store %{{.*}}, %[[PLACES]]
-// CHECK: arith.cmpi ugt, %{{.*}}, %c8
-// CHECK-NEXT: scf.if
-// CHECK: vector.load %[[W]]{{.*}} vector<8xf16>
+// CHECK: } else {
+// CHECK: memref.load %[[TABLE]]
+// CHECK: memref.store %{{.*}}, %[[PLACES]]
+// CHECK: %[[SEVERAL:.*]] = arith.cmpi ugt, %{{.*}}, %c8
+// CHECK-NEXT: scf.if %[[SEVERAL]] {
+// CHECK: vector.load %[[W]][%[[GROUP]],{{.*}} vector<8xf16>
 // CHECK: vector.store %{{.*}}, %[[WIDE]]
 // CHECK-NOT: %[[W]][
 // CHECK: case 7 {
+// CHECK-NOT: %[[W]][
 // CHECK: default {
 // CHECK-COUNT-8: memref.load %[[PLACES]]
 // CHECK-NOT: memref.load
@@ -77,7 +93,9 @@ func.func @sddmm(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %end: i6
 // CHECK: %[[W:.*]] = tile.binding %{{.*}}[1]
 // CHECK: %[[Y:.*]] = tile.binding %{{.*}}[2]
 // CHECK-NOT: xi32>
-// CHECK: %[[COMMON:.*]] = arith.cmpi ult, %{{.*}}, %c2
+// CHECK: %[[COMMON:.*]] = arith.cmpi ne,
+// CHECK: %[[OTHER:.*]] = arith.cmpi uge, %{{.*}}, %c2
+// CHECK: scf.if %[[OTHER]] {
 // CHECK: vector.store %[[ZERO]], %[[Y]]
 // CHECK-NOT: vector.load
 // CHECK: scf.if %[[COMMON]] {
@@ -119,6 +137,31 @@ func.func @sddmm_all_active(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i6
   %z = bufferization.to_tensor %0 restrict : memref<?x96xf32> to tensor<?x96xf32>
   %w = bufferization.to_tensor %1 restrict : memref<4x1x96x4xf32> to tensor<4x1x96x4xf32>
   %y = mohd.tiled_sddmm %z, %w common 4 chosen 0 block 252 rows 2 panels 1 depth 64 : tensor<?x96xf32>, tensor<4x1x96x4xf32> -> tensor<?x16xf32>
+  bufferization.materialize_in_destination %y in restrict writable %2 : (tensor<?x16xf32>, memref<?x16xf32>) -> ()
+  return
+}
+
+// A group of a local product contracts its own 8 columns of a token's 32.
+// CHECK-LABEL: func.func @sddmm_local(
+// CHECK: %[[X2D:.*]] = tile.binding %{{.*}}[0]
+// CHECK: %[[X:.*]] = memref.collapse_shape %[[X2D]]
+// CHECK: default {
+// CHECK: %[[COLUMN:.*]] = arith.muli %[[GROUP:.*]], %c8
+// CHECK: %[[ROW:.*]] = arith.muli %{{.*}}, %c32
+// CHECK: %[[FIRST:.*]] = arith.addi %[[ROW]], %[[COLUMN]]
+// CHECK: scf.for %[[STEP:.*]] = %c0 to %c8 step
+// CHECK: vector.load %{{.*}}[%[[GROUP]], %c0, %[[STEP]], %c0]
+// CHECK: %[[AT:.*]] = arith.addi %[[FIRST]], %[[STEP]]
+// CHECK: memref.load %[[X]][%[[AT]]]
+// CHECK: return
+func.func @sddmm_local(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %end: i64) {
+  %tokens = tile.param %params[0]
+  %0 = tile.binding %bindings[0] (%tokens) : memref<?x32xf32>
+  %1 = tile.binding %bindings[1] : memref<4x1x8x4xf32>
+  %2 = tile.binding %bindings[2] (%tokens) : memref<?x16xf32>
+  %z = bufferization.to_tensor %0 restrict : memref<?x32xf32> to tensor<?x32xf32>
+  %w = bufferization.to_tensor %1 restrict : memref<4x1x8x4xf32> to tensor<4x1x8x4xf32>
+  %y = mohd.tiled_sddmm %z, %w common 4 chosen 0 block 252 rows 2 panels 1 depth 8 local : tensor<?x32xf32>, tensor<4x1x8x4xf32> -> tensor<?x16xf32>
   bufferization.materialize_in_destination %y in restrict writable %2 : (tensor<?x16xf32>, memref<?x16xf32>) -> ()
   return
 }

@@ -1,40 +1,58 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // RUN: mohd-opt %s --mohd-emit-kernels="lanes=8" --canonicalize --cse | FileCheck %s
 
-// The list of a chosen group comes from the table (11 offsets, then entries of 2 for each token), that of the common groups is all tokens. 16-bit weights that
-// several tiles meet are widened once, for all of them. In a whole tile of 4 tokens each of the two vectors of weights is loaded once, each token once, and there
-// are 8 multiplications; where weights are not widened, a tile asks for those that come next. Sums are added up for the whole block and stored at the end.
+// A block's lists of tokens are made once: all tokens for the common groups, then those of the table (11 offsets, then entries of 2 for each token) for each of
+// the 10 others. While a block has few tokens, 4 tiles, as many column tiles as there is room for sums go together, a group at a time; else one column tile goes with
+// all groups. 16-bit weights that several tiles meet are widened once, for all of them. In a whole tile of 4 tokens each of the two vectors of weights is loaded
+// once, each token once, there are 8 multiplications, and the tile asks for some of the panels that come next. Sums are added up for the whole block and stored at
+// the end.
 // CHECK-LABEL: func.func @spmm(
 // CHECK-DAG: %[[ZERO:.*]] = arith.constant dense<0.000000e+00> : vector<8xf32>
 // CHECK: %[[X2D:.*]] = tile.binding %{{.*}}[0]
 // CHECK: %[[W:.*]] = tile.binding %{{.*}}[1] : memref<16x6x4x16xi16>
 // CHECK: %[[TABLE2D:.*]] = tile.binding %{{.*}}[2]
 // CHECK: %[[Y:.*]] = tile.binding %{{.*}}[3]
-// CHECK: %[[PLACES:.*]] = memref.alloca() {{.*}} : memref<252xindex>
 // CHECK: %[[X:.*]] = memref.collapse_shape %[[X2D]]
 // CHECK: %[[SUMS:.*]] = memref.alloca() {{.*}} : memref<32768xf32>
+// CHECK: memref.alloca() {{.*}} : memref<12xi32>
+// CHECK: %[[FIRST_PLACES:.*]] = memref.alloca() {{.*}} : memref<12xi32>
+// CHECK: %[[PLACES:.*]] = memref.alloca() {{.*}} : memref<756xi32>
 // CHECK: %[[WIDE:.*]] = memref.alloca() {{.*}} : memref<256x16xf32>
-// CHECK: vector.store %[[ZERO]], %[[SUMS]]
-// CHECK: scf.for %{{.*}} = %c0 to %c11 step %c1 {
+// CHECK: %[[FEW:.*]] = arith.cmpi ule, %[[BLOCK:.*]], %c16
+// CHECK: scf.for %[[I:.*]] = %c0 to %[[BLOCK]] step %c1 {
+// CHECK-NEXT: %[[TOKEN:.*]] = arith.index_cast %[[I]]
+// CHECK-NEXT: memref.store %[[TOKEN]], %[[PLACES]][%[[I]]]
 // CHECK: %[[TABLE:.*]] = memref.collapse_shape %[[TABLE2D]]
-// CHECK-COUNT-2: memref.load %[[TABLE]]
-// CHECK: scf.for %[[I:.*]] = %c0
-// CHECK-NEXT: memref.store %[[I]], %[[PLACES]][%[[I]]]
-// CHECK: } else {
+// CHECK: scf.for %{{.*}} = %c0 to %c11 step %c1 {
+// CHECK: memref.load %[[TABLE]]
+// CHECK: memref.store %{{.*}}, %[[FIRST_PLACES]]
+// CHECK: %[[ENTRIES:.*]] = arith.muli %[[BLOCK]], %c2 :
+// CHECK: scf.for %[[I:.*]] = %c0 to %[[ENTRIES]] step %c1 {
 // CHECK: %[[ENTRY:.*]] = memref.load %[[TABLE]]
 // CHECK: %[[ENTRY_INDEX:.*]] = arith.index_cast %[[ENTRY]]
 // CHECK: %[[TOKEN:.*]] = arith.divui %[[ENTRY_INDEX]], %c2
-// CHECK: memref.store %[[TOKEN]], %[[PLACES]]
-// CHECK: arith.cmpi ugt, %{{.*}}, %c4
-// CHECK-NEXT: scf.if
+// CHECK: %[[PLACE:.*]] = arith.addi %[[BLOCK]], %[[I]]
+// CHECK: %[[TOKEN32:.*]] = arith.index_cast %[[TOKEN]]
+// CHECK: memref.store %[[TOKEN32]], %[[PLACES]][%[[PLACE]]]
+// CHECK: %[[ROOM:.*]] = arith.divui %c32768, %{{.*}}
+// CHECK: %[[COLUMN_TILES:.*]] = arith.select %[[FEW]], %[[ROOM]], %c1
+// CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %[[COLUMN_TILES]] {
+// CHECK-NOT: %[[TABLE]][
+// CHECK: vector.store %[[ZERO]], %[[SUMS]]
+// CHECK: scf.for %{{.*}} = %c0 to %c11 step %c1 {
+// CHECK: %[[SEVERAL:.*]] = arith.cmpi ugt, %{{.*}}, %c1
+// CHECK: scf.if %[[SEVERAL]] {
 // CHECK: vector.load %[[W]]{{.*}} vector<8xi16>
 // CHECK: vector.store %{{.*}}, %[[WIDE]]
 // CHECK: vector.load %[[W]]{{.*}} vector<8xi16>
 // CHECK: vector.store %{{.*}}, %[[WIDE]]
 // CHECK: scf.index_switch
+// CHECK-NOT: vector.load %[[W]]
 // CHECK: case 3 {
-// CHECK-NOT: %[[W]][
+// CHECK-NOT: vector.load %[[W]]
 // CHECK: default {
+// CHECK: memref.prefetch %[[W]]
+// CHECK-NOT: memref.prefetch
 // CHECK-COUNT-2: vector.load %[[WIDE]]
 // CHECK-NOT: vector.load
 // CHECK: memref.load %[[X]][
@@ -49,7 +67,7 @@
 // CHECK: memref.load %[[PLACES]]
 // CHECK: vector.load %[[SUMS]]
 // CHECK: vector.store %{{.*}}, %[[SUMS]]
-// CHECK-NOT: %[[W]][
+// CHECK-NOT: vector.load %[[W]]
 // CHECK: } else {
 // CHECK: scf.index_switch
 // CHECK: default {
@@ -85,31 +103,34 @@ func.func @spmm(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %end: i64
   return
 }
 
-// One group that all tokens have: nothing is looked up. Three panels in tiles of two: the last tile reads the last panel twice, and stores the 8 columns that
+// One group that all tokens have: there is no table. Three panels in tiles of two: the last tile reads the last panel twice, and stores the 8 columns that
 // there are of the result. f32 weights are read in place.
 // CHECK-LABEL: func.func @linear(
 // CHECK: %[[X2D:.*]] = tile.binding %{{.*}}[0]
 // CHECK: %[[W:.*]] = tile.binding %{{.*}}[1]
 // CHECK: %[[Y:.*]] = tile.binding %{{.*}}[2]
-// CHECK: %[[PLACES:.*]] = memref.alloca() {{.*}} : memref<32xindex>
 // CHECK: %[[X:.*]] = memref.collapse_shape %[[X2D]]
 // CHECK: %[[SUMS:.*]] = memref.alloca() {{.*}} : memref<32768xf32>
-// CHECK-NOT: memref.alloca
-// CHECK-NOT: xi32>
-// CHECK: arith.minui %{{.*}}, %c2
+// CHECK: memref.alloca() {{.*}} : memref<32xi32>
+// CHECK-NOT: x{{16|32}}xf32>
+// CHECK: scf.for
 // CHECK: default {
-// CHECK: scf.for %{{.*}} = %c0 to %c64 step %c1
+// CHECK: scf.for %[[STEP:.*]] = %c0 to %c64 step %c1
 // CHECK: memref.prefetch %[[W]]
 // CHECK: memref.prefetch %[[W]]
 // CHECK-NOT: memref.prefetch
-// CHECK-COUNT-4: vector.load %[[W]]
+// CHECK: %[[PANEL:.*]] = arith.minui %{{.*}}, %c2
+// CHECK: vector.load %[[W]][%c0, %[[PANEL]], %[[STEP]], %c0]
+// CHECK: vector.load %[[W]][%c0, %[[PANEL]], %[[STEP]], %c8]
+// CHECK: %[[NEXT:.*]] = arith.minui %{{.*}}, %c2
+// CHECK: vector.load %[[W]][%c0, %[[NEXT]], %[[STEP]], %c0]
+// CHECK: vector.load %[[W]][%c0, %[[NEXT]], %[[STEP]], %c8]
 // CHECK-NOT: vector.load
 // CHECK: memref.load %[[X]][
 // CHECK-COUNT-4: vector.fma
 // CHECK: memref.load %[[X]][
 // CHECK-COUNT-4: vector.fma
 // CHECK-NOT: vector.fma
-// CHECK-NOT: xi32>
 // CHECK: scf.if
 // CHECK-COUNT-4: vector.store %{{.*}}, %[[Y]]{{.*}} vector<8xf32>
 // CHECK: } else {

@@ -61,6 +61,47 @@ func.func @pack_weight_c1_element(%w: tensor<64x96xbf16>) {
 
 // -----
 
+// What counts is the weight as permuted: 100 columns of 16 rows.
+func.func @pack_weight_c1_permuted(%w: tensor<16x4x100xbf16>) {
+  // expected-error @below {{expects a result of type 'tensor<4x7x16x16xbf16>', got 'tensor<16x7x4x16xbf16>'}}
+  %p = mohd.pack_weight %w permutation [1, 0, 2] : tensor<16x4x100xbf16> -> tensor<16x7x4x16xbf16>
+  return
+}
+
+// -----
+
+func.func @pack_weight_c2_twice(%w: tensor<16x4x96xbf16>) {
+  // expected-error @below {{'mohd.pack_weight' op expects 'permutation' to hold each of 0..2 once for a weight of rank 3, got [0, 2, 2] for rank 3}}
+  %p = mohd.pack_weight %w permutation [0, 2, 2] : tensor<16x4x96xbf16> -> tensor<16x6x96x16xbf16>
+  return
+}
+
+// -----
+
+func.func @pack_weight_c2_beyond(%w: tensor<16x4x96xbf16>) {
+  // expected-error @below {{expects 'permutation' to hold each of 0..2 once for a weight of rank 3, got [0, 1, 3] for rank 3}}
+  %p = mohd.pack_weight %w permutation [0, 1, 3] : tensor<16x4x96xbf16> -> tensor<16x6x4x16xbf16>
+  return
+}
+
+// -----
+
+func.func @pack_weight_c2_short(%w: tensor<16x4x96xbf16>) {
+  // expected-error @below {{expects 'permutation' to hold each of 0..2 once for a weight of rank 3, got [1, 0] for rank 3}}
+  %p = mohd.pack_weight %w permutation [1, 0] : tensor<16x4x96xbf16> -> tensor<16x6x4x16xbf16>
+  return
+}
+
+// -----
+
+func.func @pack_weight_c2_matrix(%w: tensor<64x96xbf16>) {
+  // expected-error @below {{expects 'permutation' to hold each of 0..2 once for a weight of rank 3, got [0, 2, 1] for rank 2}}
+  %p = mohd.pack_weight %w permutation [0, 2, 1] : tensor<64x96xbf16> -> tensor<1x4x96x16xbf16>
+  return
+}
+
+// -----
+
 func.func @group_tokens_c1(%r: !mohd.routing<16, 6, 2>) {
   // expected-error @below {{'mohd.group_tokens' op expects a table of 13 columns, got 12}}
   %t = mohd.group_tokens %r block 256 : !mohd.routing<16, 6, 2> -> tensor<?x12xi32>

@@ -71,3 +71,14 @@ func.func @empty(%x: tensor<?x0xf32>, %w: tensor<0x96xf32>, %v: tensor<96x0xf32>
   %z = mohd.linear %y, %v : tensor<?x96xf32>, tensor<96x0xf32> -> tensor<?x0xf32>
   return %z : tensor<?x0xf32>
 }
+
+// A contraction of nothing has a step all the same: what clears the result.
+// CHECK-LABEL: func.func @empty_contraction(
+// CHECK:         mohd.tiled_sddmm {{.*}} depth 1 : tensor<?x0xf32>, tensor<4x1x0x2xf32> table {{.*}} -> tensor<?x8xf32>
+// CHECK:         mohd.tiled_sddmm {{.*}} depth 1 local : tensor<?x0xf32>, tensor<4x1x0x2xf32> -> tensor<?x8xf32>
+func.func @empty_contraction(%x: tensor<?x0xf32>, %r: !mohd.routing<4, 1, 2>, %w: tensor<4x0x2xf32>, %right: tensor<4x2x0xf32>, %left: tensor<2x4x4xf32>)
+    -> (tensor<?x8xf32>, tensor<?x8xf32>) {
+  %y = mohd.sddmm %x, %r, %w plan <gather> : tensor<?x0xf32>, !mohd.routing<4, 1, 2>, tensor<4x0x2xf32>
+  %z = mohd.group_fusion %x kind monarch right(%right) left(%left) : tensor<?x0xf32> right tensor<4x2x0xf32> left tensor<2x4x4xf32>
+  return %y, %z : tensor<?x8xf32>, tensor<?x8xf32>
+}

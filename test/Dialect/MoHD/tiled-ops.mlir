@@ -16,10 +16,13 @@ func.func @weight_in_panels() -> (tensor<16x6x4x16xbf16>, tensor<2x3x3x8xf32>) {
 // CHECK-LABEL: @pack_weight(
 // CHECK: mohd.pack_weight %{{.*}} : tensor<16x4x96xbf16> -> tensor<16x6x4x16xbf16>
 // CHECK: mohd.pack_weight %{{.*}} : tensor<64x100xf16> -> tensor<1x7x64x16xf16>
-func.func @pack_weight(%w: tensor<16x4x96xbf16>, %m: tensor<64x100xf16>) -> (tensor<16x6x4x16xbf16>, tensor<1x7x64x16xf16>) {
+// CHECK: mohd.pack_weight %{{.*}} permutation [2, 0, 1] : tensor<16x4x96xbf16> -> tensor<96x2x16x2xbf16>
+func.func @pack_weight(%w: tensor<16x4x96xbf16>, %m: tensor<64x100xf16>)
+    -> (tensor<16x6x4x16xbf16>, tensor<1x7x64x16xf16>, tensor<96x2x16x2xbf16>) {
   %p = mohd.pack_weight %w : tensor<16x4x96xbf16> -> tensor<16x6x4x16xbf16>
   %q = mohd.pack_weight %m : tensor<64x100xf16> -> tensor<1x7x64x16xf16>
-  return %p, %q : tensor<16x6x4x16xbf16>, tensor<1x7x64x16xf16>
+  %r = mohd.pack_weight %w permutation [2, 0, 1] : tensor<16x4x96xbf16> -> tensor<96x2x16x2xbf16>
+  return %p, %q, %r : tensor<16x6x4x16xbf16>, tensor<1x7x64x16xf16>, tensor<96x2x16x2xbf16>
 }
 
 // With a routing and a table, with a routing alone (all tokens have the same groups), and with neither.
@@ -55,4 +58,24 @@ func.func @products(%x: tensor<?x32xf32>, %w: tensor<16x6x4x16xbf16>, %v: tensor
   %d = mohd.tiled_sddmm %a, %v common 8 chosen 0 block 256 rows 12 panels 1 depth 96
     : tensor<?x96xf32>, tensor<16x1x96x4xf16> -> tensor<?x48xf32>
   return %a, %b, %c, %d : tensor<?x96xf32>, tensor<?x90xf32>, tensor<?x64xf32>, tensor<?x48xf32>
+}
+
+// A group of a local product contracts its 4 of 64 columns.
+// CHECK-LABEL: @fusion(
+// CHECK: %[[U:.*]] = mohd.tiled_sddmm %{{.*}}, %{{.*}} table(%{{.*}}) common 6 chosen 2 block 256 rows 12 panels 1 depth 4 local : tensor<?x64xf32>, tensor<16x1x4x4xbf16> table tensor<?x13xi32> -> tensor<?x64xf32>
+// CHECK: mohd.mix_groups %[[U]], %{{.*}} routing(%{{.*}}) residual(%{{.*}}) : tensor<?x64xf32>, tensor<16x1x16x4xf32> routing !mohd.routing<16, 6, 2> residual tensor<?x64xf32> -> tensor<?x64xf32>
+// CHECK: mohd.mix_groups %[[U]], %{{.*}} routing(%{{.*}}) : tensor<?x64xf32>, tensor<16x1x16x4xf32> routing !mohd.routing<16, 6, 2> -> tensor<?x64xf32>
+// CHECK: mohd.mix_groups %[[U]], %{{.*}} residual(%{{.*}}) : tensor<?x64xf32>, tensor<16x1x16x4xf32> residual tensor<?x64xf32> -> tensor<?x64xf32>
+// CHECK: mohd.mix_groups %[[U]], %{{.*}} : tensor<?x64xf32>, tensor<2x2x3x16xf32> -> tensor<?x96xf16>
+func.func @fusion(%x: tensor<?x64xf32>, %right: tensor<16x1x4x4xbf16>, %left: tensor<16x1x16x4xf32>, %other: tensor<2x2x3x16xf32>,
+                  %r: !mohd.routing<16, 6, 2>, %t: tensor<?x13xi32>)
+    -> (tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x96xf16>) {
+  %u = mohd.tiled_sddmm %x, %right table(%t) common 6 chosen 2 block 256 rows 12 panels 1 depth 4 local
+    : tensor<?x64xf32>, tensor<16x1x4x4xbf16> table tensor<?x13xi32> -> tensor<?x64xf32>
+  %a = mohd.mix_groups %u, %left routing(%r) residual(%x)
+    : tensor<?x64xf32>, tensor<16x1x16x4xf32> routing !mohd.routing<16, 6, 2> residual tensor<?x64xf32> -> tensor<?x64xf32>
+  %b = mohd.mix_groups %u, %left routing(%r) : tensor<?x64xf32>, tensor<16x1x16x4xf32> routing !mohd.routing<16, 6, 2> -> tensor<?x64xf32>
+  %c = mohd.mix_groups %u, %left residual(%x) : tensor<?x64xf32>, tensor<16x1x16x4xf32> residual tensor<?x64xf32> -> tensor<?x64xf32>
+  %d = mohd.mix_groups %u, %other : tensor<?x64xf32>, tensor<2x2x3x16xf32> -> tensor<?x96xf16>
+  return %a, %b, %c, %d : tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x96xf16>
 }

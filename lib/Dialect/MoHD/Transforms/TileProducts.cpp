@@ -122,7 +122,7 @@ Tiling TileProductsPass::getTiling(RankedTensorType weight, std::optional<PlanAt
 
 /// Columns of sddmm's input that are taken at a time, so that those of a block fit half the cache.
 int64_t TileProductsPass::getDepth(SddmmOp op, Type weightElement, const Tiling &tiling) const {
-  int64_t columns = op.getInput().getType().getDimSize(1);
+  int64_t columns = std::max<int64_t>(op.getInput().getType().getDimSize(1), 1);
   // Sums wait in the result for the next columns, in f32.
   if (!op.getType().getElementType().isF32())
     return columns;
@@ -260,7 +260,7 @@ Value TileProductsPass::tileFusion(OpBuilder &b, GroupFusionOp op) const {
   RankedTensorType middle = getTokenType(input, numBlocks * rightShape[1], b.getF32Type());
   Value u = TiledSddmmOp::create(b, op.getLoc(), middle, op.getInput(), right, Value(), table,
                                  numCommon, numChosen, tiling.block, tiling.few, tiling.rows, tiling.panels,
-                                 rightShape[2], /*local=*/true);
+                                 std::max<int64_t>(rightShape[2], 1), /*local=*/true);
   // The middle's blocks are the token's groups if both factors cut it in the same way.
   bool sameBlocks = op.getLeft().getType().getDimSize(2) == numBlocks;
   return MixGroupsOp::create(b, op.getLoc(), op.getType(), u, left,

@@ -76,9 +76,12 @@ def TileProductsPass : Pass<"mohd-tile-products", "::mlir::func::FuncOp"> {
     `mohd.pack_weight`. Of a `mohd.dequantize` the product takes the values and the scales. Tokens are listed by routed group (`mohd.group_tokens`) and, on the contraction side, packed (`mohd.pack_tokens`); CSE then leaves
     one list and one packing for the projections of a sub-layer.
 
+    A Monarch `mohd.group_fusion` becomes the product of its right factor, tiled like an sddmm, and a `mohd.mix_groups`, into which the `mohd.add` of the residual
+    stream goes if nothing else uses the fusion's result. If both factors cut the middle into the same blocks, the second one skips inactive groups too.
+
     Runs: first in phase schedule.
-    Leaves alone: other ops.
-    Statistics: number of products tiled.
+    Leaves alone: other ops, and fusions of other kinds.
+    Statistics: number of products and fusions tiled.
 
     Before and after: see test/Docs/tile-products.mlir.
   }];
@@ -88,7 +91,7 @@ def TileProductsPass : Pass<"mohd-tile-products", "::mlir::func::FuncOp"> {
     Option<"l2Bytes", "l2-bytes", "int64_t", /*default=*/"262144", "Bytes of the second-level data cache of the target.">,
     Option<"remarks", "remarks", "bool", /*default=*/"false", "Tell the sizes of tiles and blocks in a remark.">,
   ];
-  let statistics = [Statistic<"numTiled", "num-tiled", "Products that were tiled">];
+  let statistics = [Statistic<"numTiled", "num-tiled", "Products and fusions that were tiled">];
   let dependentDialects = ["::mlir::mohd::MohdDialect"];
 }
 
