@@ -10,7 +10,7 @@
 // PLAN: mohd.spmm
 func.func @planned(%x: tensor<?x64xf32>, %r: !mohd.routing<4, 1, 1>) -> (tensor<?x32xf32>, tensor<4096xf32>) {
   %w = mohd.weight "w" : tensor<4x16x32xf32>
-  %y = mohd.spmm %x, %r, %w plan <gather> : tensor<?x64xf32>, !mohd.routing<4, 1, 1>, tensor<4x16x32xf32>
+  %y = mohd.spmm %x, %r, %w plan <gather to 24, grouped> : tensor<?x64xf32>, !mohd.routing<4, 1, 1>, tensor<4x16x32xf32>
   %splat = arith.constant dense<1.0> : tensor<4096xf32>
   return %y, %splat : tensor<?x32xf32>, tensor<4096xf32>
 }

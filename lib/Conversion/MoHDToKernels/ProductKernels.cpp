@@ -516,7 +516,8 @@ public:
         groupWidth(op.getResult().getType().getDimSize(1) / numGroups), chunk(op.getDepth()),
         inputWidth(op.getInput().getType().getDimSize(1)), isLocal(op.getLocal()),
         input(e.flatten(operands[0])), result(result),
-        places(e.array({block}, e.b.getIndexType())) {
+        places(e.array({block}, e.b.getIndexType())),
+        starts(e.array({block}, e.b.getIndexType())) {
     if (isNarrow() && chunk <= kWidenedSteps)
       widened = e.array({kWidenedSteps, tile.columns()});
   }
@@ -546,8 +547,7 @@ private:
   };
 
   List listTokens(Value isCommon, Value chosenGroup);
-  void fillPlaces(const List &list, Value isCommon);
-  Value place(Value i) { return memref::LoadOp::create(b, places, i); }
+  void fillPlaces(const List &list, Value isCommon, Value group);
   /// A task: a column tile of a group.
   struct Task {
     Value number, isCommon, group, columnTile;
@@ -565,6 +565,8 @@ private:
   const bool isLocal; // a group contracts its own columns
   const Value input, result;
   const Value places; // [block]: the tokens of a list, counted from the block's start
+  // [block]: where their columns start in the input. In memory, or LLVM forms them anew in every step when it knows the number of steps.
+  const Value starts;
   Value firstColumn, numSteps, isFirst; // of the chunk of the contraction
 };
 
@@ -580,10 +582,16 @@ SddmmEmitter::List SddmmEmitter::listTokens(Value isCommon, Value chosenGroup) {
   return {select(isCommon, blockSize, e.sub(end, start)), select(isCommon, e.index(0), start)};
 }
 
-void SddmmEmitter::fillPlaces(const List &list, Value isCommon) {
-  auto fill = [&](llvm::function_ref<Value(Value)> token) {
-    e.loop(e.index(0), list.numTokens, 1,
-           [&](Value i) { memref::StoreOp::create(b, token(i), places, i); });
+/// Writes the tokens of a list, and where a group's columns of them start.
+void SddmmEmitter::fillPlaces(const List &list, Value isCommon, Value group) {
+  Value column = isLocal ? e.add(firstColumn, e.mul(group, e.index(depth))) : firstColumn;
+  auto fill = [&](llvm::function_ref<Value(Value)> placeOf) {
+    e.loop(e.index(0), list.numTokens, 1, [&](Value i) {
+      Value place = placeOf(i);
+      memref::StoreOp::create(b, place, places, i);
+      Value token = e.mul(e.add(first, place), e.index(inputWidth));
+      memref::StoreOp::create(b, e.add(token, column), starts, i);
+    });
   };
   auto all = [&] { fill([](Value i) { return i; }); };
   if (numChosen == 0)
@@ -607,7 +615,7 @@ void SddmmEmitter::addTask(Value number) {
   Task task = getTask(number);
   auto multiply = [&] {
     List list = listTokens(task.isCommon, e.sub(task.group, e.index(numCommon)));
-    fillPlaces(list, task.isCommon);
+    fillPlaces(list, task.isCommon, task.group);
     auto direct = [&] { addTiles(list, task, /*fromWidened=*/false); };
     if (!widened)
       return direct();
@@ -668,9 +676,9 @@ void SddmmEmitter::addTiles(const List &list, const Task &task, bool fromWidened
     tile.forRows(numRows, [&](int64_t rows) {
       SmallVector<Value> tokens, from;
       for (int64_t row = 0; row < rows; ++row) {
-        tokens.push_back(e.add(first, place(e.add(start, e.index(row)))));
-        Value column = isLocal ? e.add(firstColumn, e.mul(group, e.index(depth))) : firstColumn;
-        from.push_back(e.add(e.mul(tokens.back(), e.index(inputWidth)), column));
+        Value at = e.add(start, e.index(row));
+        tokens.push_back(e.add(first, memref::LoadOp::create(b, places, at)));
+        from.push_back(memref::LoadOp::create(b, starts, at));
       }
       SmallVector<Value> sums = tile.multiply(
           rows, e.index(1), numSteps,

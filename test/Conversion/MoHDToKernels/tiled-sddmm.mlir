@@ -81,7 +81,7 @@ func.func @sddmm(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %end: i6
   %z = bufferization.to_tensor %0 restrict : memref<?x96xf16> to tensor<?x96xf16>
   %w = bufferization.to_tensor %1 restrict : memref<16x1x96x8xf16> to tensor<16x1x96x8xf16>
   %t = bufferization.to_tensor %2 restrict : memref<?x13xi32> to tensor<?x13xi32>
-  %y = mohd.tiled_sddmm %z, %w table(%t) common 6 chosen 2 block 252 rows 8 panels 1 depth 96
+  %y = mohd.tiled_sddmm %z, %w table(%t) common 6 chosen 2 block 252 few 24 rows 8 panels 1 depth 96
     : tensor<?x96xf16>, tensor<16x1x96x8xf16> table tensor<?x13xi32> -> tensor<?x96xf16>
   bufferization.materialize_in_destination %y in restrict writable %3 : (tensor<?x96xf16>, memref<?x96xf16>) -> ()
   return
@@ -109,7 +109,7 @@ func.func @sddmm_none_chosen(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i
   %2 = tile.binding %bindings[2] (%tokens) : memref<?x16xf32>
   %z = bufferization.to_tensor %0 restrict : memref<?x96xf32> to tensor<?x96xf32>
   %w = bufferization.to_tensor %1 restrict : memref<4x1x96x4xf32> to tensor<4x1x96x4xf32>
-  %y = mohd.tiled_sddmm %z, %w common 2 chosen 0 block 252 rows 2 panels 1 depth 96 : tensor<?x96xf32>, tensor<4x1x96x4xf32> -> tensor<?x16xf32>
+  %y = mohd.tiled_sddmm %z, %w common 2 chosen 0 block 252 few 24 rows 2 panels 1 depth 96 : tensor<?x96xf32>, tensor<4x1x96x4xf32> -> tensor<?x16xf32>
   bufferization.materialize_in_destination %y in restrict writable %2 : (tensor<?x16xf32>, memref<?x16xf32>) -> ()
   return
 }
@@ -136,7 +136,7 @@ func.func @sddmm_all_active(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i6
   %2 = tile.binding %bindings[2] (%tokens) : memref<?x16xf32>
   %z = bufferization.to_tensor %0 restrict : memref<?x96xf32> to tensor<?x96xf32>
   %w = bufferization.to_tensor %1 restrict : memref<4x1x96x4xf32> to tensor<4x1x96x4xf32>
-  %y = mohd.tiled_sddmm %z, %w common 4 chosen 0 block 252 rows 2 panels 1 depth 64 : tensor<?x96xf32>, tensor<4x1x96x4xf32> -> tensor<?x16xf32>
+  %y = mohd.tiled_sddmm %z, %w common 4 chosen 0 block 252 few 24 rows 2 panels 1 depth 64 : tensor<?x96xf32>, tensor<4x1x96x4xf32> -> tensor<?x16xf32>
   bufferization.materialize_in_destination %y in restrict writable %2 : (tensor<?x16xf32>, memref<?x16xf32>) -> ()
   return
 }
@@ -161,7 +161,7 @@ func.func @sddmm_local(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %e
   %2 = tile.binding %bindings[2] (%tokens) : memref<?x16xf32>
   %z = bufferization.to_tensor %0 restrict : memref<?x32xf32> to tensor<?x32xf32>
   %w = bufferization.to_tensor %1 restrict : memref<4x1x8x4xf32> to tensor<4x1x8x4xf32>
-  %y = mohd.tiled_sddmm %z, %w common 4 chosen 0 block 252 rows 2 panels 1 depth 8 local : tensor<?x32xf32>, tensor<4x1x8x4xf32> -> tensor<?x16xf32>
+  %y = mohd.tiled_sddmm %z, %w common 4 chosen 0 block 252 few 24 rows 2 panels 1 depth 8 local : tensor<?x32xf32>, tensor<4x1x8x4xf32> -> tensor<?x16xf32>
   bufferization.materialize_in_destination %y in restrict writable %2 : (tensor<?x16xf32>, memref<?x16xf32>) -> ()
   return
 }

@@ -97,7 +97,7 @@ func.func @spmm(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %end: i64
   %x = bufferization.to_tensor %0 restrict : memref<?x32xf32> to tensor<?x32xf32>
   %w = bufferization.to_tensor %1 restrict : memref<16x6x4x16xbf16> to tensor<16x6x4x16xbf16>
   %t = bufferization.to_tensor %2 restrict : memref<?x13xi32> to tensor<?x13xi32>
-  %y = mohd.tiled_spmm %x, %w table(%t) common 6 chosen 2 block 252 rows 4 panels 1
+  %y = mohd.tiled_spmm %x, %w table(%t) common 6 chosen 2 block 252 few 24 rows 4 panels 1
     : tensor<?x32xf32>, tensor<16x6x4x16xbf16> table tensor<?x13xi32> -> tensor<?x96xf32>
   bufferization.materialize_in_destination %y in restrict writable %3 : (tensor<?x96xf32>, memref<?x96xf32>) -> ()
   return
@@ -144,7 +144,7 @@ func.func @linear(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %end: i
   %2 = tile.binding %bindings[2] (%tokens) : memref<?x40xf32>
   %x = bufferization.to_tensor %0 restrict : memref<?x64xf32> to tensor<?x64xf32>
   %w = bufferization.to_tensor %1 restrict : memref<1x3x64x16xf32> to tensor<1x3x64x16xf32>
-  %y = mohd.tiled_spmm %x, %w common 1 chosen 0 block 32 rows 2 panels 2 : tensor<?x64xf32>, tensor<1x3x64x16xf32> -> tensor<?x40xf32>
+  %y = mohd.tiled_spmm %x, %w common 1 chosen 0 block 32 few 24 rows 2 panels 2 : tensor<?x64xf32>, tensor<1x3x64x16xf32> -> tensor<?x40xf32>
   bufferization.materialize_in_destination %y in restrict writable %2 : (tensor<?x40xf32>, memref<?x40xf32>) -> ()
   return
 }

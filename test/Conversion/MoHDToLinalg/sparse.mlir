@@ -34,7 +34,7 @@ func.func @gate(%x: tensor<?x64xbf16>, %i: tensor<?x8xi32>, %g: tensor<?x8xf32>)
 // CHECK: arith.truncf %[[SUM]] : f32 to bf16
 func.func @spmm(%x: tensor<?x64xbf16>, %w: tensor<16x4x96xbf16>, %i: tensor<?x8xi32>, %g: tensor<?x8xf32>) -> tensor<?x96xbf16> {
   %r = mohd.make_routing %i, %g : tensor<?x8xi32>, tensor<?x8xf32> -> !mohd.routing<16, 6, 2>
-  %y = mohd.spmm %x, %r, %w plan <gather> : tensor<?x64xbf16>, !mohd.routing<16, 6, 2>, tensor<16x4x96xbf16>
+  %y = mohd.spmm %x, %r, %w plan <gather to 24, grouped> : tensor<?x64xbf16>, !mohd.routing<16, 6, 2>, tensor<16x4x96xbf16>
   return %y : tensor<?x96xbf16>
 }
 

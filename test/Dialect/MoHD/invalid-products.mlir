@@ -5,7 +5,7 @@
 
 func.func @tiled_spmm_c1(%x: tensor<?x64xf32>, %w: tensor<16x6x4x16xbf16>, %t: tensor<?x13xi32>) {
   // expected-error @below {{'mohd.tiled_spmm' op expects 'packed' to have 32 columns, got 64}}
-  %y = mohd.tiled_spmm %x, %w table(%t) common 6 chosen 2 block 256 rows 12 panels 2
+  %y = mohd.tiled_spmm %x, %w table(%t) common 6 chosen 2 block 256 few 24 rows 12 panels 2
     : tensor<?x64xf32>, tensor<16x6x4x16xbf16> table tensor<?x13xi32> -> tensor<?x96xf32>
   return
 }
@@ -14,7 +14,7 @@ func.func @tiled_spmm_c1(%x: tensor<?x64xf32>, %w: tensor<16x6x4x16xbf16>, %t: t
 
 func.func @tiled_spmm_c2_wide(%x: tensor<?x32xf32>, %w: tensor<16x6x4x16xbf16>) {
   // expected-error @below {{'mohd.tiled_spmm' op expects 'weight' to have 7 panels for 97 columns, got 6}}
-  %y = mohd.tiled_spmm %x, %w common 8 chosen 0 block 256 rows 12 panels 2
+  %y = mohd.tiled_spmm %x, %w common 8 chosen 0 block 256 few 24 rows 12 panels 2
     : tensor<?x32xf32>, tensor<16x6x4x16xbf16> -> tensor<?x97xf32>
   return
 }
@@ -23,7 +23,7 @@ func.func @tiled_spmm_c2_wide(%x: tensor<?x32xf32>, %w: tensor<16x6x4x16xbf16>) 
 
 func.func @tiled_spmm_c2_narrow(%x: tensor<?x32xf32>, %w: tensor<16x6x4x16xbf16>) {
   // expected-error @below {{expects 'weight' to have 5 panels for 80 columns, got 6}}
-  %y = mohd.tiled_spmm %x, %w common 8 chosen 0 block 256 rows 12 panels 2
+  %y = mohd.tiled_spmm %x, %w common 8 chosen 0 block 256 few 24 rows 12 panels 2
     : tensor<?x32xf32>, tensor<16x6x4x16xbf16> -> tensor<?x80xf32>
   return
 }
@@ -32,7 +32,7 @@ func.func @tiled_spmm_c2_narrow(%x: tensor<?x32xf32>, %w: tensor<16x6x4x16xbf16>
 
 func.func @tiled_spmm_c3_missing(%x: tensor<?x32xf32>, %w: tensor<16x6x4x16xbf16>) {
   // expected-error @below {{'mohd.tiled_spmm' op expects 'table' exactly if groups are chosen, got 2 chosen groups}}
-  %y = mohd.tiled_spmm %x, %w common 6 chosen 2 block 256 rows 12 panels 2
+  %y = mohd.tiled_spmm %x, %w common 6 chosen 2 block 256 few 24 rows 12 panels 2
     : tensor<?x32xf32>, tensor<16x6x4x16xbf16> -> tensor<?x96xf32>
   return
 }
@@ -41,7 +41,7 @@ func.func @tiled_spmm_c3_missing(%x: tensor<?x32xf32>, %w: tensor<16x6x4x16xbf16
 
 func.func @tiled_spmm_c3_columns(%x: tensor<?x32xf32>, %w: tensor<16x6x4x16xbf16>, %t: tensor<?x11xi32>) {
   // expected-error @below {{'mohd.tiled_spmm' op expects a 'table' of 13 columns, got 11}}
-  %y = mohd.tiled_spmm %x, %w table(%t) common 6 chosen 2 block 256 rows 12 panels 2
+  %y = mohd.tiled_spmm %x, %w table(%t) common 6 chosen 2 block 256 few 24 rows 12 panels 2
     : tensor<?x32xf32>, tensor<16x6x4x16xbf16> table tensor<?x11xi32> -> tensor<?x96xf32>
   return
 }
@@ -50,7 +50,7 @@ func.func @tiled_spmm_c3_columns(%x: tensor<?x32xf32>, %w: tensor<16x6x4x16xbf16
 
 func.func @tiled_spmm_c3_too_many_groups(%x: tensor<?x68xf32>, %w: tensor<16x6x4x16xbf16>) {
   // expected-error @below {{'mohd.tiled_spmm' op expects 1 to 16 active groups, got 17 common and 0 chosen}}
-  %y = mohd.tiled_spmm %x, %w common 17 chosen 0 block 256 rows 12 panels 2
+  %y = mohd.tiled_spmm %x, %w common 17 chosen 0 block 256 few 24 rows 12 panels 2
     : tensor<?x68xf32>, tensor<16x6x4x16xbf16> -> tensor<?x96xf32>
   return
 }
@@ -59,7 +59,7 @@ func.func @tiled_spmm_c3_too_many_groups(%x: tensor<?x68xf32>, %w: tensor<16x6x4
 
 func.func @tiled_spmm_c3_negative(%x: tensor<?x32xf32>, %w: tensor<16x6x4x16xbf16>, %t: tensor<?x11xi32>) {
   // expected-error @below {{expects 1 to 16 active groups, got -1 common and 9 chosen}}
-  %y = mohd.tiled_spmm %x, %w table(%t) common -1 chosen 9 block 256 rows 12 panels 2
+  %y = mohd.tiled_spmm %x, %w table(%t) common -1 chosen 9 block 256 few 24 rows 12 panels 2
     : tensor<?x32xf32>, tensor<16x6x4x16xbf16> table tensor<?x11xi32> -> tensor<?x96xf32>
   return
 }
@@ -69,7 +69,7 @@ func.func @tiled_spmm_c3_negative(%x: tensor<?x32xf32>, %w: tensor<16x6x4x16xbf1
 // The sum of these does not fit 64 bits.
 func.func @tiled_spmm_c3_huge(%x: tensor<?x32xf32>, %w: tensor<16x6x4x16xbf16>, %t: tensor<?x11xi32>) {
   // expected-error @below {{expects 1 to 16 active groups, got 9223372036854775807 common and 9223372036854775807 chosen}}
-  %y = mohd.tiled_spmm %x, %w table(%t) common 9223372036854775807 chosen 9223372036854775807 block 256 rows 12 panels 2
+  %y = mohd.tiled_spmm %x, %w table(%t) common 9223372036854775807 chosen 9223372036854775807 block 256 few 24 rows 12 panels 2
     : tensor<?x32xf32>, tensor<16x6x4x16xbf16> table tensor<?x11xi32> -> tensor<?x96xf32>
   return
 }
@@ -78,7 +78,7 @@ func.func @tiled_spmm_c3_huge(%x: tensor<?x32xf32>, %w: tensor<16x6x4x16xbf16>, 
 
 func.func @tiled_spmm_c4(%x: tensor<?x32xf32>, %w: tensor<16x6x4x16xbf16>) {
   // expected-error @below {{'mohd.tiled_spmm' op expects a positive 'panels', got 0}}
-  %y = mohd.tiled_spmm %x, %w common 8 chosen 0 block 256 rows 12 panels 0
+  %y = mohd.tiled_spmm %x, %w common 8 chosen 0 block 256 few 24 rows 12 panels 0
     : tensor<?x32xf32>, tensor<16x6x4x16xbf16> -> tensor<?x96xf32>
   return
 }
@@ -87,7 +87,7 @@ func.func @tiled_spmm_c4(%x: tensor<?x32xf32>, %w: tensor<16x6x4x16xbf16>) {
 
 func.func @tiled_spmm_empty_panel(%x: tensor<?x32xf32>, %w: tensor<16x6x4x0xbf16>) {
   // expected-error @below {{operand #1 must be static [groups, panels, rows, columns of a panel (a power of two)] tensor of f32, bf16 or f16}}
-  %y = mohd.tiled_spmm %x, %w common 8 chosen 0 block 256 rows 12 panels 2
+  %y = mohd.tiled_spmm %x, %w common 8 chosen 0 block 256 few 24 rows 12 panels 2
     : tensor<?x32xf32>, tensor<16x6x4x0xbf16> -> tensor<?x96xf32>
   return
 }
@@ -96,7 +96,7 @@ func.func @tiled_spmm_empty_panel(%x: tensor<?x32xf32>, %w: tensor<16x6x4x0xbf16
 
 func.func @tiled_sddmm_odd_panel(%x: tensor<?x96xf32>, %w: tensor<16x1x96x3xbf16>) {
   // expected-error @below {{operand #1 must be static [groups, panels, rows, columns of a panel (a power of two)] tensor}}
-  %y = mohd.tiled_sddmm %x, %w common 8 chosen 0 block 256 rows 12 panels 1 depth 96
+  %y = mohd.tiled_sddmm %x, %w common 8 chosen 0 block 256 few 24 rows 12 panels 1 depth 96
     : tensor<?x96xf32>, tensor<16x1x96x3xbf16> -> tensor<?x48xf32>
   return
 }
@@ -105,7 +105,7 @@ func.func @tiled_sddmm_odd_panel(%x: tensor<?x96xf32>, %w: tensor<16x1x96x3xbf16
 
 func.func @tiled_sddmm_no_group(%x: tensor<?x96xf32>, %w: tensor<0x1x96x4xbf16>) {
   // expected-error @below {{operand #1 must be static [groups, panels, rows, columns of a panel (a power of two)] tensor}}
-  %y = mohd.tiled_sddmm %x, %w common 8 chosen 0 block 256 rows 12 panels 1 depth 96
+  %y = mohd.tiled_sddmm %x, %w common 8 chosen 0 block 256 few 24 rows 12 panels 1 depth 96
     : tensor<?x96xf32>, tensor<0x1x96x4xbf16> -> tensor<?x48xf32>
   return
 }
@@ -114,7 +114,7 @@ func.func @tiled_sddmm_no_group(%x: tensor<?x96xf32>, %w: tensor<0x1x96x4xbf16>)
 
 func.func @tiled_sddmm_c1(%x: tensor<?x95xf32>, %w: tensor<16x1x96x4xbf16>) {
   // expected-error @below {{'mohd.tiled_sddmm' op expects 'weight' to contract the width 95 of 'input', got 96}}
-  %y = mohd.tiled_sddmm %x, %w common 8 chosen 0 block 256 rows 12 panels 1 depth 95
+  %y = mohd.tiled_sddmm %x, %w common 8 chosen 0 block 256 few 24 rows 12 panels 1 depth 95
     : tensor<?x95xf32>, tensor<16x1x96x4xbf16> -> tensor<?x64xf32>
   return
 }
@@ -123,7 +123,7 @@ func.func @tiled_sddmm_c1(%x: tensor<?x95xf32>, %w: tensor<16x1x96x4xbf16>) {
 
 func.func @tiled_sddmm_c2_groups(%x: tensor<?x96xf32>, %w: tensor<16x1x96x4xbf16>) {
   // expected-error @below {{'mohd.tiled_sddmm' op expects a result of 16 groups of 1 panels, got 60 columns}}
-  %y = mohd.tiled_sddmm %x, %w common 8 chosen 0 block 256 rows 12 panels 1 depth 96
+  %y = mohd.tiled_sddmm %x, %w common 8 chosen 0 block 256 few 24 rows 12 panels 1 depth 96
     : tensor<?x96xf32>, tensor<16x1x96x4xbf16> -> tensor<?x60xf32>
   return
 }
@@ -132,7 +132,7 @@ func.func @tiled_sddmm_c2_groups(%x: tensor<?x96xf32>, %w: tensor<16x1x96x4xbf16
 
 func.func @tiled_sddmm_c2_panels(%x: tensor<?x96xf32>, %w: tensor<16x1x96x4xbf16>) {
   // expected-error @below {{expects a result of 16 groups of 1 panels, got 80 columns}}
-  %y = mohd.tiled_sddmm %x, %w common 8 chosen 0 block 256 rows 12 panels 1 depth 96
+  %y = mohd.tiled_sddmm %x, %w common 8 chosen 0 block 256 few 24 rows 12 panels 1 depth 96
     : tensor<?x96xf32>, tensor<16x1x96x4xbf16> -> tensor<?x80xf32>
   return
 }
@@ -141,7 +141,7 @@ func.func @tiled_sddmm_c2_panels(%x: tensor<?x96xf32>, %w: tensor<16x1x96x4xbf16
 
 func.func @tiled_sddmm_c3_needless(%x: tensor<?x96xf32>, %w: tensor<16x1x96x4xbf16>, %t: tensor<?x9xi32>) {
   // expected-error @below {{'mohd.tiled_sddmm' op expects 'table' exactly if groups are chosen, got 0 chosen groups}}
-  %y = mohd.tiled_sddmm %x, %w table(%t) common 8 chosen 0 block 256 rows 12 panels 1 depth 96
+  %y = mohd.tiled_sddmm %x, %w table(%t) common 8 chosen 0 block 256 few 24 rows 12 panels 1 depth 96
     : tensor<?x96xf32>, tensor<16x1x96x4xbf16> table tensor<?x9xi32> -> tensor<?x64xf32>
   return
 }
@@ -150,7 +150,7 @@ func.func @tiled_sddmm_c3_needless(%x: tensor<?x96xf32>, %w: tensor<16x1x96x4xbf
 
 func.func @tiled_sddmm_c4(%x: tensor<?x96xf32>, %w: tensor<16x1x96x4xbf16>) {
   // expected-error @below {{'mohd.tiled_sddmm' op expects a positive 'depth', got 0}}
-  %y = mohd.tiled_sddmm %x, %w common 8 chosen 0 block 256 rows 12 panels 1 depth 0
+  %y = mohd.tiled_sddmm %x, %w common 8 chosen 0 block 256 few 24 rows 12 panels 1 depth 0
     : tensor<?x96xf32>, tensor<16x1x96x4xbf16> -> tensor<?x64xf32>
   return
 }
@@ -160,7 +160,7 @@ func.func @tiled_sddmm_c4(%x: tensor<?x96xf32>, %w: tensor<16x1x96x4xbf16>) {
 // The tokens of the table are those of the input.
 func.func @tiled_sddmm_token_counts(%x: tensor<5x96xf32>, %w: tensor<16x1x96x4xbf16>, %t: tensor<4x13xi32>) {
   // expected-error @below {{'mohd.tiled_sddmm' op expects operand #2 to have 5 tokens, got 4}}
-  %y = mohd.tiled_sddmm %x, %w table(%t) common 6 chosen 2 block 256 rows 12 panels 1 depth 96
+  %y = mohd.tiled_sddmm %x, %w table(%t) common 6 chosen 2 block 256 few 24 rows 12 panels 1 depth 96
     : tensor<5x96xf32>, tensor<16x1x96x4xbf16> table tensor<4x13xi32> -> tensor<5x64xf32>
   return
 }

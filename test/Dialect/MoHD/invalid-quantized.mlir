@@ -77,7 +77,7 @@ func.func @dequantize_c2_element(%q: tensor<2x8xi8>, %s: tensor<8xf32>) {
 
 func.func @tiled_spmm_c5_none(%p: tensor<?x8xf32>, %w: tensor<4x1x2x16xi8>) {
   // expected-error @below {{'mohd.tiled_spmm' op expects 'scales' exactly for a weight of i8, got none for one of 'i8'}}
-  %y = mohd.tiled_spmm %p, %w common 4 chosen 0 block 6 rows 6 panels 1 : tensor<?x8xf32>, tensor<4x1x2x16xi8> -> tensor<?x16xf32>
+  %y = mohd.tiled_spmm %p, %w common 4 chosen 0 block 6 few 24 rows 6 panels 1 : tensor<?x8xf32>, tensor<4x1x2x16xi8> -> tensor<?x16xf32>
   return
 }
 
@@ -85,7 +85,7 @@ func.func @tiled_spmm_c5_none(%p: tensor<?x8xf32>, %w: tensor<4x1x2x16xi8>) {
 
 func.func @tiled_spmm_c5_some(%p: tensor<?x8xf32>, %w: tensor<4x1x2x16xbf16>, %s: tensor<4x1x16xf32>) {
   // expected-error @below {{'mohd.tiled_spmm' op expects 'scales' exactly for a weight of i8, got some for one of 'bf16'}}
-  %y = mohd.tiled_spmm %p, %w scales(%s) common 4 chosen 0 block 6 rows 6 panels 1
+  %y = mohd.tiled_spmm %p, %w scales(%s) common 4 chosen 0 block 6 few 24 rows 6 panels 1
     : tensor<?x8xf32>, tensor<4x1x2x16xbf16> scales tensor<4x1x16xf32> -> tensor<?x16xf32>
   return
 }
@@ -94,7 +94,7 @@ func.func @tiled_spmm_c5_some(%p: tensor<?x8xf32>, %w: tensor<4x1x2x16xbf16>, %s
 
 func.func @tiled_sddmm_c5_shape(%x: tensor<?x2xf32>, %w: tensor<4x1x2x16xi8>, %s: tensor<1x4x16xf32>) {
   // expected-error @below {{'mohd.tiled_sddmm' op expects 'scales' of shape [4, 1, 16], got [1, 4, 16]}}
-  %y = mohd.tiled_sddmm %x, %w scales(%s) common 4 chosen 0 block 6 rows 6 panels 1 depth 2
+  %y = mohd.tiled_sddmm %x, %w scales(%s) common 4 chosen 0 block 6 few 24 rows 6 panels 1 depth 2
     : tensor<?x2xf32>, tensor<4x1x2x16xi8> scales tensor<1x4x16xf32> -> tensor<?x64xf32>
   return
 }

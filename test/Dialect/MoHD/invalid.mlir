@@ -213,7 +213,7 @@ func.func @sddmm_c2(%z: tensor<?x96xf32>, %r: !mohd.routing<16, 6, 2>, %w: tenso
 
 func.func @sddmm_c3(%z: tensor<?x96xf32>, %r: !mohd.routing<16, 6, 2>, %w: tensor<16x96x4xf32>) {
   // expected-error @below {{'mohd.sddmm' op expects plan 'dense' only if all 16 groups are active, got 8}}
-  %o = mohd.sddmm %z, %r, %w plan <dense> : tensor<?x96xf32>, !mohd.routing<16, 6, 2>, tensor<16x96x4xf32>
+  %o = mohd.sddmm %z, %r, %w plan <gather to 24, dense> : tensor<?x96xf32>, !mohd.routing<16, 6, 2>, tensor<16x96x4xf32>
   return
 }
 
@@ -221,7 +221,7 @@ func.func @sddmm_c3(%z: tensor<?x96xf32>, %r: !mohd.routing<16, 6, 2>, %w: tenso
 
 func.func @spmm_c3(%x: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>, %w: tensor<16x4x96xf32>) {
   // expected-error @below {{'mohd.spmm' op expects plan 'dense' only if all 16 groups are active, got 8}}
-  %y = mohd.spmm %x, %r, %w plan <dense> : tensor<?x64xf32>, !mohd.routing<16, 6, 2>, tensor<16x4x96xf32>
+  %y = mohd.spmm %x, %r, %w plan <gather to 24, dense> : tensor<?x64xf32>, !mohd.routing<16, 6, 2>, tensor<16x4x96xf32>
   return
 }
 

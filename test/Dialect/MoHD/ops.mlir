@@ -38,13 +38,13 @@ func.func @routing_parts(%i: tensor<?x8xi32>, %g: tensor<?x8xf32>) -> (tensor<?x
 // CHECK-LABEL: @sparse(
 // CHECK: mohd.gate %{{.*}}, %{{.*}} : tensor<?x64xf32>, !mohd.routing<16, 6, 2>
 // CHECK: mohd.scale %{{.*}}, %{{.*}} scaling sqrt_nk_over_mass : tensor<?x64xf32>, !mohd.routing<16, 6, 2>
-// CHECK: mohd.spmm %{{.*}}, %{{.*}}, %{{.*}} plan <gather> : tensor<?x64xf32>, !mohd.routing<16, 6, 2>, tensor<16x4x96xbf16>
+// CHECK: mohd.spmm %{{.*}}, %{{.*}}, %{{.*}} plan <gather to 24,grouped> : tensor<?x64xf32>, !mohd.routing<16, 6, 2>, tensor<16x4x96xbf16>
 // CHECK: mohd.sddmm %{{.*}}, %{{.*}}, %{{.*}} : tensor<?x96xf32>, !mohd.routing<16, 6, 2>, tensor<16x96x4xf16>
 func.func @sparse(%n: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>, %w: tensor<16x4x96xbf16>,
                   %v: tensor<16x96x4xf16>) -> (tensor<?x64xf32>, tensor<?x64xf32>) {
   %g = mohd.gate %n, %r : tensor<?x64xf32>, !mohd.routing<16, 6, 2>
   %h = mohd.scale %n, %r scaling sqrt_nk_over_mass : tensor<?x64xf32>, !mohd.routing<16, 6, 2>
-  %z = mohd.spmm %h, %r, %w plan <gather> : tensor<?x64xf32>, !mohd.routing<16, 6, 2>, tensor<16x4x96xbf16>
+  %z = mohd.spmm %h, %r, %w plan <gather to 24, grouped> : tensor<?x64xf32>, !mohd.routing<16, 6, 2>, tensor<16x4x96xbf16>
   %o = mohd.sddmm %z, %r, %v : tensor<?x96xf32>, !mohd.routing<16, 6, 2>, tensor<16x96x4xf16>
   return %g, %o : tensor<?x64xf32>, tensor<?x64xf32>
 }
@@ -78,9 +78,9 @@ func.func @balance_loss(%s: tensor<?x16xf32>, %r: !mohd.routing<16, 6, 2>) -> te
 // CHECK: mohd.dequantize %{{.*}}, %{{.*}} : tensor<64x96xi8>, tensor<96xf32> -> tensor<64x96xf32>
 // CHECK: mohd.weight "w" expanded_shape [96, 16, 4] permutation [1, 2, 0] panels 16 quantized values : tensor<16x6x4x16xi8>
 // CHECK: mohd.weight "w" expanded_shape [96, 16, 4] permutation [1, 2, 0] panels 16 quantized scales : tensor<16x6x16xf32>
-// CHECK: mohd.tiled_spmm %{{.*}}, %{{.*}} scales(%{{.*}}) common 16 chosen 0 block 12 rows 12 panels 2
+// CHECK: mohd.tiled_spmm %{{.*}}, %{{.*}} scales(%{{.*}}) common 16 chosen 0 block 12 few 24 rows 12 panels 2
 // CHECK-SAME: : tensor<?x64xf32>, tensor<16x6x4x16xi8> scales tensor<16x6x16xf32> -> tensor<?x96xf32>
-// CHECK: mohd.tiled_sddmm %{{.*}}, %{{.*}} scales(%{{.*}}) table(%{{.*}}) common 6 chosen 2 block 12 rows 12 panels 1 depth 96
+// CHECK: mohd.tiled_sddmm %{{.*}}, %{{.*}} scales(%{{.*}}) table(%{{.*}}) common 6 chosen 2 block 12 few 24 rows 12 panels 1 depth 96
 // CHECK-SAME: : tensor<?x96xf32>, tensor<16x1x96x4xi8> scales tensor<16x1x4xf32> table tensor<?x13xi32> -> tensor<?x64xf32>
 func.func @quantized(%x: tensor<?x64xf32>, %m: tensor<64x96xi8>, %ms: tensor<96xf32>, %o: tensor<16x1x96x4xi8>, %os: tensor<16x1x4xf32>,
                      %t: tensor<?x13xi32>) -> (tensor<16x4x96xf32>, tensor<64x96xf32>, tensor<?x64xf32>) {
@@ -90,9 +90,9 @@ func.func @quantized(%x: tensor<?x64xf32>, %m: tensor<64x96xi8>, %ms: tensor<96x
   %d = mohd.dequantize %m, %ms : tensor<64x96xi8>, tensor<96xf32> -> tensor<64x96xf32>
   %qp = mohd.weight "w" expanded_shape [96, 16, 4] permutation [1, 2, 0] panels 16 quantized values : tensor<16x6x4x16xi8>
   %sp = mohd.weight "w" expanded_shape [96, 16, 4] permutation [1, 2, 0] panels 16 quantized scales : tensor<16x6x16xf32>
-  %y = mohd.tiled_spmm %x, %qp scales(%sp) common 16 chosen 0 block 12 rows 12 panels 2
+  %y = mohd.tiled_spmm %x, %qp scales(%sp) common 16 chosen 0 block 12 few 24 rows 12 panels 2
     : tensor<?x64xf32>, tensor<16x6x4x16xi8> scales tensor<16x6x16xf32> -> tensor<?x96xf32>
-  %z = mohd.tiled_sddmm %y, %o scales(%os) table(%t) common 6 chosen 2 block 12 rows 12 panels 1 depth 96
+  %z = mohd.tiled_sddmm %y, %o scales(%os) table(%t) common 6 chosen 2 block 12 few 24 rows 12 panels 1 depth 96
     : tensor<?x96xf32>, tensor<16x1x96x4xi8> scales tensor<16x1x4xf32> table tensor<?x13xi32> -> tensor<?x64xf32>
   return %w, %d, %z : tensor<16x4x96xf32>, tensor<64x96xf32>, tensor<?x64xf32>
 }

@@ -113,7 +113,7 @@ func.func @too_many_names(%x: tensor<?x8xf32> {mohd.dims = ["T", "U"]}) -> tenso
 
 func.func @table_of_a_caller(%z: tensor<?x8xf32>, %w: tensor<4x1x8x2xf32>, %t: tensor<?x6xi32>) -> tensor<?x8xf32> {
   // expected-error @+1 {{expects a 'table' that 'mohd.group_tokens' makes for the same blocks}}
-  %y = mohd.tiled_sddmm %z, %w table(%t) common 1 chosen 2 block 64 rows 4 panels 1 depth 8
+  %y = mohd.tiled_sddmm %z, %w table(%t) common 1 chosen 2 block 64 few 24 rows 4 panels 1 depth 8
     : tensor<?x8xf32>, tensor<4x1x8x2xf32> table tensor<?x6xi32> -> tensor<?x8xf32>
   return %y : tensor<?x8xf32>
 }

@@ -35,7 +35,7 @@ func.func @chain(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
 func.func @panels(%x: tensor<?x8xf32>) -> tensor<?x100xf32> {
   %w = mohd.weight "w" expanded_shape [100, 8, 1] permutation [2, 1, 0] panels 16 : tensor<1x7x8x16xbf16>
   %p = mohd.pack_tokens %x block 252 rows 14 : tensor<?x8xf32> -> tensor<?x8xf32>
-  %y = mohd.tiled_spmm %p, %w common 1 chosen 0 block 252 rows 14 panels 2
+  %y = mohd.tiled_spmm %p, %w common 1 chosen 0 block 252 few 24 rows 14 panels 2
     : tensor<?x8xf32>, tensor<1x7x8x16xbf16> -> tensor<?x100xf32>
   return %y : tensor<?x100xf32>
 }
@@ -51,7 +51,7 @@ func.func @weight_of_a_call(%x: tensor<?x8xf32>, %w: tensor<4x8x24xf32>, %i: ten
   %r = mohd.make_routing %i, %g : tensor<?x3xi32>, tensor<?x3xf32> -> !mohd.routing<4, 1, 2>
   %p = mohd.pack_weight %w : tensor<4x8x24xf32> -> tensor<4x3x8x8xf32>
   %t = mohd.group_tokens %r block 252 : !mohd.routing<4, 1, 2> -> tensor<?x6xi32>
-  %y = mohd.tiled_sddmm %x, %p table(%t) common 1 chosen 2 block 252 rows 14 panels 3 depth 8
+  %y = mohd.tiled_sddmm %x, %p table(%t) common 1 chosen 2 block 252 few 24 rows 14 panels 3 depth 8
     : tensor<?x8xf32>, tensor<4x3x8x8xf32> table tensor<?x6xi32> -> tensor<?x96xf32>
   return %y : tensor<?x96xf32>
 }

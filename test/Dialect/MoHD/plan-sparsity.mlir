@@ -1,25 +1,73 @@
 // RUN: mohd-opt %s --mohd-plan-sparsity | FileCheck %s
 // RUN: mohd-opt %s --mohd-plan-sparsity --mohd-plan-sparsity | FileCheck %s
+// RUN: mohd-opt %s --mohd-plan-sparsity=gather-tokens=5 | FileCheck %s --check-prefix=FIVE
+// RUN: mohd-opt %s --mohd-plan-sparsity=gather-tokens=0 | FileCheck %s --check-prefix=NONE
+// RUN: mohd-opt %s --mohd-plan-sparsity=gather-tokens=100000 | FileCheck %s --check-prefix=MOST
+// RUN: mohd-opt %s --mohd-plan-sparsity=lanes=4 | FileCheck %s --check-prefix=SSE
+// RUN: mohd-opt %s --mohd-plan-sparsity=remarks 2>&1 >/dev/null | FileCheck %s --check-prefix=REMARK
+// RUN: not mohd-opt %s --mohd-plan-sparsity=lanes=0 2>&1 | FileCheck %s --check-prefix=LANES
+
+// LANES: expects positive lanes of a target, got 0
 
 // All groups are active: dense.
 // CHECK-LABEL: func.func @all_groups(
-// CHECK:         mohd.sddmm {{.*}} plan <dense>
+// CHECK:         mohd.sddmm {{.*}} plan <gather to {{[0-9]+}},dense>
+// NONE-LABEL:  func.func @all_groups(
+// NONE:          mohd.sddmm {{.*}} plan <gather to 0,dense>
+// REMARK:      plan: mohd.sddmm of 4 of 4 groups, 12 weights of 32 bits each: gather to {{[0-9]+}} tokens, then dense; expected speed over dense 1.00 for 1 token, 1.00 for 32, 1.00 for 256
 func.func @all_groups(%x: tensor<?x6xf32>, %r: !mohd.routing<4, 1, 3>, %w: tensor<4x6x2xf32>) -> tensor<?x8xf32> {
   %y = mohd.sddmm %x, %r, %w : tensor<?x6xf32>, !mohd.routing<4, 1, 3>, tensor<4x6x2xf32>
   return %y : tensor<?x8xf32>
 }
 
+// Groups that no token has cost nothing, and there is none to choose: dense too, among the common ones.
+// CHECK-LABEL: func.func @none_routed(
+// CHECK:         mohd.sddmm {{.*}} plan <gather to {{[0-9]+}},grouped>
+// REMARK:      plan: mohd.sddmm of 2 of 4 groups{{.*}} 2.00 for 1 token, 2.00 for 32, 2.00 for 256
+func.func @none_routed(%x: tensor<?x512xf32>, %r: !mohd.routing<4, 2, 0>, %w: tensor<4x512x256xf32>) -> tensor<?x1024xf32> {
+  %y = mohd.sddmm %x, %r, %w : tensor<?x512xf32>, !mohd.routing<4, 2, 0>, tensor<4x512x256xf32>
+  return %y : tensor<?x1024xf32>
+}
+
+// A product that computes more than it reads is grouped from fewer tokens on: on narrow vectors earlier than on wide ones.
 // CHECK-LABEL: func.func @some_groups(
-// CHECK:         mohd.sddmm {{.*}} plan <gather>
-func.func @some_groups(%x: tensor<?x6xf32>, %r: !mohd.routing<4, 1, 2>, %w: tensor<4x6x2xf32>) -> tensor<?x8xf32> {
-  %y = mohd.sddmm %x, %r, %w : tensor<?x6xf32>, !mohd.routing<4, 1, 2>, tensor<4x6x2xf32>
-  return %y : tensor<?x8xf32>
+// CHECK:         mohd.spmm {{.*}} plan <gather to [[#%u,WIDE:]],grouped>
+// FIVE-LABEL:  func.func @some_groups(
+// FIVE:          mohd.spmm {{.*}} plan <gather to 5,grouped>
+// NONE-LABEL:  func.func @some_groups(
+// NONE:          mohd.spmm {{.*}} plan <gather to 0,grouped>
+// MOST-LABEL:  func.func @some_groups(
+// MOST:          mohd.spmm {{.*}} plan <gather to 256,grouped>
+// REMARK:      plan: mohd.spmm of 8 of 16 groups, 720896 weights of 32 bits each
+func.func @some_groups(%x: tensor<?x2048xf32>, %r: !mohd.routing<16, 6, 2>, %w: tensor<16x128x5632xf32>) -> tensor<?x5632xf32> {
+  %y = mohd.spmm %x, %r, %w : tensor<?x2048xf32>, !mohd.routing<16, 6, 2>, tensor<16x128x5632xf32>
+  return %y : tensor<?x5632xf32>
 }
 
 // A plan that is there stays.
 // CHECK-LABEL: func.func @planned(
-// CHECK:         mohd.spmm {{.*}} plan <gather>
-func.func @planned(%x: tensor<?x8xf32>, %r: !mohd.routing<4, 1, 3>, %w: tensor<4x2x6xf32>) -> tensor<?x6xf32> {
-  %y = mohd.spmm %x, %r, %w plan <gather> : tensor<?x8xf32>, !mohd.routing<4, 1, 3>, tensor<4x2x6xf32>
-  return %y : tensor<?x6xf32>
+// CHECK:         mohd.spmm {{.*}} plan <gather to 7,grouped>
+// FIVE-LABEL:  func.func @planned(
+// FIVE:          mohd.spmm {{.*}} plan <gather to 7,grouped>
+// REMARK-NOT:  96 weights
+func.func @planned(%x: tensor<?x8xf32>, %r: !mohd.routing<4, 1, 3>, %w: tensor<4x2x48xf32>) -> tensor<?x48xf32> {
+  %y = mohd.spmm %x, %r, %w plan <gather to 7, grouped> : tensor<?x8xf32>, !mohd.routing<4, 1, 3>, tensor<4x2x48xf32>
+  return %y : tensor<?x48xf32>
+}
+
+// A linear is one group that all tokens have.
+// CHECK-LABEL: func.func @linear(
+// CHECK:         mohd.linear {{.*}} plan <gather to {{[0-9]+}},dense>
+// REMARK:      plan: mohd.linear of 1 of 1 groups, 1048576 weights of 16 bits each
+func.func @linear(%x: tensor<?x1024xf32>, %w: tensor<1024x1024xbf16>) -> tensor<?x1024xf32> {
+  %y = mohd.linear %x, %w : tensor<?x1024xf32>, tensor<1024x1024xbf16> -> tensor<?x1024xf32>
+  return %y : tensor<?x1024xf32>
+}
+
+// A quantised weight is read as bytes.
+// REMARK:      plan: mohd.linear of 1 of 1 groups, 4096 weights of 8 bits each
+func.func @quantized(%x: tensor<?x64xf32>, %v: tensor<64x64xi8>, %s: tensor<64xf32>) -> tensor<?x64xf32> {
+  %w = mohd.dequantize %v, %s : tensor<64x64xi8>, tensor<64xf32> -> tensor<64x64xf32>
+  %y = mohd.linear %x, %w : tensor<?x64xf32>, tensor<64x64xf32> -> tensor<?x64xf32>
+  return %y : tensor<?x64xf32>
 }

@@ -15,12 +15,12 @@
 // weights once; a block's tokens, 64 columns of them, fit half the cache many times.
 // CHECK-LABEL: func.func @sizes(
 // CHECK:         mohd.pack_weight %{{.*}} -> tensor<1x6x64x16xf32>
-// WIDE:          mohd.tiled_spmm {{.*}} block 252 rows 14 panels 2 :
-// MIDDLE:        mohd.tiled_spmm {{.*}} block 264 rows 6 panels 1 :
-// SHORT:         mohd.tiled_spmm {{.*}} block 264 rows 2 panels 1 :
-// ARM:           mohd.tiled_spmm {{.*}} block 264 rows 6 panels 1 :
-// SMALL:         mohd.tiled_spmm {{.*}} block 126 rows 6 panels 1 :
-// LEAST:         mohd.tiled_spmm {{.*}} block 4 rows 1 panels 1 :
+// WIDE:          mohd.tiled_spmm {{.*}} block 252 few 24 rows 14 panels 2 :
+// MIDDLE:        mohd.tiled_spmm {{.*}} block 264 few 24 rows 6 panels 1 :
+// SHORT:         mohd.tiled_spmm {{.*}} block 264 few 24 rows 2 panels 1 :
+// ARM:           mohd.tiled_spmm {{.*}} block 264 few 24 rows 6 panels 1 :
+// SMALL:         mohd.tiled_spmm {{.*}} block 126 few 24 rows 6 panels 1 :
+// LEAST:         mohd.tiled_spmm {{.*}} block 4 few 24 rows 1 panels 1 :
 func.func @sizes(%x: tensor<?x64xf32>, %w: tensor<64x96xf32>) -> tensor<?x96xf32> {
   %y = mohd.linear %x, %w : tensor<?x64xf32>, tensor<64x96xf32> -> tensor<?x96xf32>
   return %y : tensor<?x96xf32>
@@ -35,9 +35,9 @@ func.func @sizes(%x: tensor<?x64xf32>, %w: tensor<64x96xf32>) -> tensor<?x96xf32
 // MIDDLE:        mohd.tiled_sddmm {{.*}} rows 6 panels 1 depth
 func.func @odd_number_of_panels(%x: tensor<?x8xf32>, %r: !mohd.routing<4, 1, 2>, %w: tensor<4x2x80xf32>, %v: tensor<4x80x80xf32>,
                                 %u: tensor<4x80x64xf32>) -> (tensor<?x320xf32>, tensor<?x256xf32>) {
-  %y = mohd.spmm %x, %r, %w plan <gather> : tensor<?x8xf32>, !mohd.routing<4, 1, 2>, tensor<4x2x80xf32>
-  %z = mohd.sddmm %y, %r, %v plan <gather> : tensor<?x80xf32>, !mohd.routing<4, 1, 2>, tensor<4x80x80xf32>
-  %t = mohd.sddmm %y, %r, %u plan <gather> : tensor<?x80xf32>, !mohd.routing<4, 1, 2>, tensor<4x80x64xf32>
+  %y = mohd.spmm %x, %r, %w plan <gather to 24, grouped> : tensor<?x8xf32>, !mohd.routing<4, 1, 2>, tensor<4x2x80xf32>
+  %z = mohd.sddmm %y, %r, %v plan <gather to 24, grouped> : tensor<?x80xf32>, !mohd.routing<4, 1, 2>, tensor<4x80x80xf32>
+  %t = mohd.sddmm %y, %r, %u plan <gather to 24, grouped> : tensor<?x80xf32>, !mohd.routing<4, 1, 2>, tensor<4x80x64xf32>
   return %z, %t : tensor<?x320xf32>, tensor<?x256xf32>
 }
 
@@ -47,18 +47,18 @@ func.func @odd_number_of_panels(%x: tensor<?x8xf32>, %r: !mohd.routing<4, 1, 2>,
 // MIDDLE:        mohd.tiled_sddmm {{.*}} rows 14 panels 1 depth
 // SHORT:         mohd.tiled_sddmm {{.*}} rows 14 panels 1 depth
 func.func @narrow_panel(%x: tensor<?x96xf32>, %r: !mohd.routing<16, 6, 2>, %w: tensor<16x96x4xf32>) -> tensor<?x64xf32> {
-  %y = mohd.sddmm %x, %r, %w plan <gather> : tensor<?x96xf32>, !mohd.routing<16, 6, 2>, tensor<16x96x4xf32>
+  %y = mohd.sddmm %x, %r, %w plan <gather to 24, grouped> : tensor<?x96xf32>, !mohd.routing<16, 6, 2>, tensor<16x96x4xf32>
   return %y : tensor<?x64xf32>
 }
 
 // The columns of a contraction that are taken at a time fit half the cache with a block's tokens, but are at least 256.
 // CHECK-LABEL: func.func @depth(
-// WIDE:          mohd.tiled_sddmm {{.*}} block 126 rows 14 panels 1 depth 1040 :
-// MIDDLE:        mohd.tiled_sddmm {{.*}} block 126 rows 6 panels 1 depth 1040 :
-// SMALL:         mohd.tiled_sddmm {{.*}} block 24 rows 6 panels 1 depth 341 :
-// LEAST:         mohd.tiled_sddmm {{.*}} block 4 rows 1 panels 1 depth 256 :
+// WIDE:          mohd.tiled_sddmm {{.*}} block 126 few 24 rows 14 panels 1 depth 1040 :
+// MIDDLE:        mohd.tiled_sddmm {{.*}} block 126 few 24 rows 6 panels 1 depth 1040 :
+// SMALL:         mohd.tiled_sddmm {{.*}} block 24 few 24 rows 6 panels 1 depth 341 :
+// LEAST:         mohd.tiled_sddmm {{.*}} block 4 few 24 rows 1 panels 1 depth 256 :
 func.func @depth(%x: tensor<?x4096xf32>, %r: !mohd.routing<16, 6, 2>, %w: tensor<16x4096x16xf32>) -> tensor<?x256xf32> {
-  %y = mohd.sddmm %x, %r, %w plan <gather> : tensor<?x4096xf32>, !mohd.routing<16, 6, 2>, tensor<16x4096x16xf32>
+  %y = mohd.sddmm %x, %r, %w plan <gather to 24, grouped> : tensor<?x4096xf32>, !mohd.routing<16, 6, 2>, tensor<16x4096x16xf32>
   return %y : tensor<?x256xf32>
 }
 
@@ -78,7 +78,7 @@ func.func @empty(%x: tensor<?x0xf32>, %w: tensor<0x96xf32>, %v: tensor<96x0xf32>
 // CHECK:         mohd.tiled_sddmm {{.*}} depth 1 local : tensor<?x0xf32>, tensor<4x1x0x2xf32> -> tensor<?x8xf32>
 func.func @empty_contraction(%x: tensor<?x0xf32>, %r: !mohd.routing<4, 1, 2>, %w: tensor<4x0x2xf32>, %right: tensor<4x2x0xf32>, %left: tensor<2x4x4xf32>)
     -> (tensor<?x8xf32>, tensor<?x8xf32>) {
-  %y = mohd.sddmm %x, %r, %w plan <gather> : tensor<?x0xf32>, !mohd.routing<4, 1, 2>, tensor<4x0x2xf32>
+  %y = mohd.sddmm %x, %r, %w plan <gather to 24, grouped> : tensor<?x0xf32>, !mohd.routing<4, 1, 2>, tensor<4x0x2xf32>
   %z = mohd.group_fusion %x kind monarch right(%right) left(%left) : tensor<?x0xf32> right tensor<4x2x0xf32> left tensor<2x4x4xf32>
   return %y, %z : tensor<?x8xf32>, tensor<?x8xf32>
 }

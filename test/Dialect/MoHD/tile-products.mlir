@@ -10,7 +10,7 @@
 // CHECK:         mohd.tiled_spmm %{{.*}}, %[[W]]
 func.func @weight_of_a_file(%x: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>) -> tensor<?x96xf32> {
   %w = mohd.weight "q" expanded_shape [96, 16, 4] permutation [1, 2, 0] : tensor<16x4x96xbf16>
-  %y = mohd.spmm %x, %r, %w plan <gather> : tensor<?x64xf32>, !mohd.routing<16, 6, 2>, tensor<16x4x96xbf16>
+  %y = mohd.spmm %x, %r, %w plan <gather to 24, grouped> : tensor<?x64xf32>, !mohd.routing<16, 6, 2>, tensor<16x4x96xbf16>
   return %y : tensor<?x96xf32>
 }
 
@@ -32,7 +32,7 @@ func.func @matrices_of_a_file(%x: tensor<?x64xf32>) -> tensor<?x32xf32> {
 // CHECK:         %[[P:.*]] = mohd.pack_weight %[[W]] : tensor<16x4x96xbf16> -> tensor<16x6x4x16xbf16>
 // CHECK:         mohd.tiled_spmm %{{.*}}, %[[P]]
 func.func @weight_of_a_call(%x: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>, %w: tensor<16x4x96xbf16>) -> tensor<?x96xf32> {
-  %y = mohd.spmm %x, %r, %w plan <gather> : tensor<?x64xf32>, !mohd.routing<16, 6, 2>, tensor<16x4x96xbf16>
+  %y = mohd.spmm %x, %r, %w plan <gather to 24, grouped> : tensor<?x64xf32>, !mohd.routing<16, 6, 2>, tensor<16x4x96xbf16>
   return %y : tensor<?x96xf32>
 }
 
@@ -49,9 +49,9 @@ func.func @weight_of_a_call(%x: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>, %
 // CHECK:         return
 func.func @projections(%x: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>, %q: tensor<16x4x96xf32>, %k: tensor<16x4x96xf32>,
                        %v: tensor<16x4x48xbf16>) -> (tensor<?x96xf32>, tensor<?x96xf32>, tensor<?x48xf32>) {
-  %a = mohd.spmm %x, %r, %q plan <gather> : tensor<?x64xf32>, !mohd.routing<16, 6, 2>, tensor<16x4x96xf32>
-  %b = mohd.spmm %x, %r, %k plan <gather> : tensor<?x64xf32>, !mohd.routing<16, 6, 2>, tensor<16x4x96xf32>
-  %c = mohd.spmm %x, %r, %v plan <gather> : tensor<?x64xf32>, !mohd.routing<16, 6, 2>, tensor<16x4x48xbf16>
+  %a = mohd.spmm %x, %r, %q plan <gather to 24, grouped> : tensor<?x64xf32>, !mohd.routing<16, 6, 2>, tensor<16x4x96xf32>
+  %b = mohd.spmm %x, %r, %k plan <gather to 24, grouped> : tensor<?x64xf32>, !mohd.routing<16, 6, 2>, tensor<16x4x96xf32>
+  %c = mohd.spmm %x, %r, %v plan <gather to 24, grouped> : tensor<?x64xf32>, !mohd.routing<16, 6, 2>, tensor<16x4x48xbf16>
   return %a, %b, %c : tensor<?x96xf32>, tensor<?x96xf32>, tensor<?x48xf32>
 }
 
@@ -63,8 +63,8 @@ func.func @projections(%x: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>, %q: te
 // CHECK:         mohd.tiled_sddmm %{{.*}}, %{{.*}} common 4 chosen 0 block
 // CHECK:         return
 func.func @all_active(%x: tensor<?x64xf32>, %r: !mohd.routing<4, 1, 3>, %w: tensor<4x16x96xf32>, %v: tensor<4x96x16xf32>) -> tensor<?x64xf32> {
-  %y = mohd.spmm %x, %r, %w plan <dense> : tensor<?x64xf32>, !mohd.routing<4, 1, 3>, tensor<4x16x96xf32>
-  %z = mohd.sddmm %y, %r, %v plan <dense> : tensor<?x96xf32>, !mohd.routing<4, 1, 3>, tensor<4x96x16xf32>
+  %y = mohd.spmm %x, %r, %w plan <gather to 24, dense> : tensor<?x64xf32>, !mohd.routing<4, 1, 3>, tensor<4x16x96xf32>
+  %z = mohd.sddmm %y, %r, %v plan <gather to 24, dense> : tensor<?x96xf32>, !mohd.routing<4, 1, 3>, tensor<4x96x16xf32>
   return %z : tensor<?x64xf32>
 }
 
@@ -75,8 +75,8 @@ func.func @all_active(%x: tensor<?x64xf32>, %r: !mohd.routing<4, 1, 3>, %w: tens
 // CHECK:         mohd.tiled_sddmm %{{.*}}, %{{.*}} common 2 chosen 0 block
 // CHECK:         return
 func.func @none_routed(%x: tensor<?x64xf32>, %r: !mohd.routing<4, 2, 0>, %w: tensor<4x16x96xf32>, %v: tensor<4x96x16xf32>) -> tensor<?x64xf32> {
-  %y = mohd.spmm %x, %r, %w plan <gather> : tensor<?x64xf32>, !mohd.routing<4, 2, 0>, tensor<4x16x96xf32>
-  %z = mohd.sddmm %y, %r, %v plan <gather> : tensor<?x96xf32>, !mohd.routing<4, 2, 0>, tensor<4x96x16xf32>
+  %y = mohd.spmm %x, %r, %w plan <gather to 24, grouped> : tensor<?x64xf32>, !mohd.routing<4, 2, 0>, tensor<4x16x96xf32>
+  %z = mohd.sddmm %y, %r, %v plan <gather to 24, grouped> : tensor<?x96xf32>, !mohd.routing<4, 2, 0>, tensor<4x96x16xf32>
   return %z : tensor<?x64xf32>
 }
 
@@ -97,8 +97,8 @@ func.func @linear(%x: tensor<5x64xf16>, %w: tensor<64x100xf32>) -> tensor<5x100x
 // CHECK:         mohd.pack_weight %{{.*}} : tensor<4x96x1xf32> -> tensor<4x1x96x1xf32>
 func.func @narrow_groups(%x: tensor<?x96xf32>, %r: !mohd.routing<4, 1, 2>, %w: tensor<4x96x5xf32>, %v: tensor<4x96x1xf32>)
     -> (tensor<?x20xf32>, tensor<?x4xf32>) {
-  %y = mohd.sddmm %x, %r, %w plan <gather> : tensor<?x96xf32>, !mohd.routing<4, 1, 2>, tensor<4x96x5xf32>
-  %z = mohd.sddmm %x, %r, %v plan <gather> : tensor<?x96xf32>, !mohd.routing<4, 1, 2>, tensor<4x96x1xf32>
+  %y = mohd.sddmm %x, %r, %w plan <gather to 24, grouped> : tensor<?x96xf32>, !mohd.routing<4, 1, 2>, tensor<4x96x5xf32>
+  %z = mohd.sddmm %x, %r, %v plan <gather to 24, grouped> : tensor<?x96xf32>, !mohd.routing<4, 1, 2>, tensor<4x96x1xf32>
   return %y, %z : tensor<?x20xf32>, tensor<?x4xf32>
 }
 
@@ -109,9 +109,9 @@ func.func @narrow_groups(%x: tensor<?x96xf32>, %r: !mohd.routing<4, 1, 2>, %w: t
 // CHECK:         mohd.tiled_sddmm {{.*}} depth 4096 : {{.*}}xbf16> table {{.*}} -> tensor<?x64xf16>
 func.func @depths(%x: tensor<?x4096xf32>, %y: tensor<?x96xf32>, %z: tensor<?x4096xf16>, %r: !mohd.routing<4, 1, 2>,
                   %w: tensor<4x4096x16xbf16>, %v: tensor<4x96x16xbf16>) -> (tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf16>) {
-  %a = mohd.sddmm %x, %r, %w plan <gather> : tensor<?x4096xf32>, !mohd.routing<4, 1, 2>, tensor<4x4096x16xbf16>
-  %b = mohd.sddmm %y, %r, %v plan <gather> : tensor<?x96xf32>, !mohd.routing<4, 1, 2>, tensor<4x96x16xbf16>
-  %c = mohd.sddmm %z, %r, %w plan <gather> : tensor<?x4096xf16>, !mohd.routing<4, 1, 2>, tensor<4x4096x16xbf16>
+  %a = mohd.sddmm %x, %r, %w plan <gather to 24, grouped> : tensor<?x4096xf32>, !mohd.routing<4, 1, 2>, tensor<4x4096x16xbf16>
+  %b = mohd.sddmm %y, %r, %v plan <gather to 24, grouped> : tensor<?x96xf32>, !mohd.routing<4, 1, 2>, tensor<4x96x16xbf16>
+  %c = mohd.sddmm %z, %r, %w plan <gather to 24, grouped> : tensor<?x4096xf16>, !mohd.routing<4, 1, 2>, tensor<4x4096x16xbf16>
   return %a, %b, %c : tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf16>
 }
 

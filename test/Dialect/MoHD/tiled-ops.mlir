@@ -43,26 +43,26 @@ func.func @pack_tokens(%x: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>, %s: !m
 }
 
 // CHECK-LABEL: @products(
-// CHECK: mohd.tiled_spmm %{{.*}}, %{{.*}} table(%{{.*}}) common 6 chosen 2 block 256 rows 12 panels 2 : tensor<?x32xf32>, tensor<16x6x4x16xbf16> table tensor<?x13xi32> -> tensor<?x96xf32>
-// CHECK: mohd.tiled_spmm %{{.*}}, %{{.*}} common 8 chosen 0 block 256 rows 12 panels 2 : tensor<?x32xf32>, tensor<16x6x4x16xbf16> -> tensor<?x90xf32>
-// CHECK: mohd.tiled_sddmm %{{.*}}, %{{.*}} table(%{{.*}}) common 6 chosen 2 block 256 rows 12 panels 1 depth 64 : tensor<?x96xf32>, tensor<16x1x96x4xf16> table tensor<?x13xi32> -> tensor<?x64xf32>
-// CHECK: mohd.tiled_sddmm %{{.*}}, %{{.*}} common 8 chosen 0 block 256 rows 12 panels 1 depth 96 : tensor<?x96xf32>, tensor<16x1x96x4xf16> -> tensor<?x48xf32>
+// CHECK: mohd.tiled_spmm %{{.*}}, %{{.*}} table(%{{.*}}) common 6 chosen 2 block 256 few 24 rows 12 panels 2 : tensor<?x32xf32>, tensor<16x6x4x16xbf16> table tensor<?x13xi32> -> tensor<?x96xf32>
+// CHECK: mohd.tiled_spmm %{{.*}}, %{{.*}} common 8 chosen 0 block 256 few 24 rows 12 panels 2 : tensor<?x32xf32>, tensor<16x6x4x16xbf16> -> tensor<?x90xf32>
+// CHECK: mohd.tiled_sddmm %{{.*}}, %{{.*}} table(%{{.*}}) common 6 chosen 2 block 256 few 24 rows 12 panels 1 depth 64 : tensor<?x96xf32>, tensor<16x1x96x4xf16> table tensor<?x13xi32> -> tensor<?x64xf32>
+// CHECK: mohd.tiled_sddmm %{{.*}}, %{{.*}} common 8 chosen 0 block 256 few 24 rows 12 panels 1 depth 96 : tensor<?x96xf32>, tensor<16x1x96x4xf16> -> tensor<?x48xf32>
 func.func @products(%x: tensor<?x32xf32>, %w: tensor<16x6x4x16xbf16>, %v: tensor<16x1x96x4xf16>, %t: tensor<?x13xi32>)
     -> (tensor<?x96xf32>, tensor<?x90xf32>, tensor<?x64xf32>, tensor<?x48xf32>) {
-  %a = mohd.tiled_spmm %x, %w table(%t) common 6 chosen 2 block 256 rows 12 panels 2
+  %a = mohd.tiled_spmm %x, %w table(%t) common 6 chosen 2 block 256 few 24 rows 12 panels 2
     : tensor<?x32xf32>, tensor<16x6x4x16xbf16> table tensor<?x13xi32> -> tensor<?x96xf32>
-  %b = mohd.tiled_spmm %x, %w common 8 chosen 0 block 256 rows 12 panels 2
+  %b = mohd.tiled_spmm %x, %w common 8 chosen 0 block 256 few 24 rows 12 panels 2
     : tensor<?x32xf32>, tensor<16x6x4x16xbf16> -> tensor<?x90xf32>
-  %c = mohd.tiled_sddmm %a, %v table(%t) common 6 chosen 2 block 256 rows 12 panels 1 depth 64
+  %c = mohd.tiled_sddmm %a, %v table(%t) common 6 chosen 2 block 256 few 24 rows 12 panels 1 depth 64
     : tensor<?x96xf32>, tensor<16x1x96x4xf16> table tensor<?x13xi32> -> tensor<?x64xf32>
-  %d = mohd.tiled_sddmm %a, %v common 8 chosen 0 block 256 rows 12 panels 1 depth 96
+  %d = mohd.tiled_sddmm %a, %v common 8 chosen 0 block 256 few 24 rows 12 panels 1 depth 96
     : tensor<?x96xf32>, tensor<16x1x96x4xf16> -> tensor<?x48xf32>
   return %a, %b, %c, %d : tensor<?x96xf32>, tensor<?x90xf32>, tensor<?x64xf32>, tensor<?x48xf32>
 }
 
 // A group of a local product contracts its 4 of 64 columns.
 // CHECK-LABEL: @fusion(
-// CHECK: %[[U:.*]] = mohd.tiled_sddmm %{{.*}}, %{{.*}} table(%{{.*}}) common 6 chosen 2 block 256 rows 12 panels 1 depth 4 local : tensor<?x64xf32>, tensor<16x1x4x4xbf16> table tensor<?x13xi32> -> tensor<?x64xf32>
+// CHECK: %[[U:.*]] = mohd.tiled_sddmm %{{.*}}, %{{.*}} table(%{{.*}}) common 6 chosen 2 block 256 few 24 rows 12 panels 1 depth 4 local : tensor<?x64xf32>, tensor<16x1x4x4xbf16> table tensor<?x13xi32> -> tensor<?x64xf32>
 // CHECK: mohd.mix_groups %[[U]], %{{.*}} routing(%{{.*}}) residual(%{{.*}}) : tensor<?x64xf32>, tensor<16x1x16x4xf32> routing !mohd.routing<16, 6, 2> residual tensor<?x64xf32> -> tensor<?x64xf32>
 // CHECK: mohd.mix_groups %[[U]], %{{.*}} routing(%{{.*}}) : tensor<?x64xf32>, tensor<16x1x16x4xf32> routing !mohd.routing<16, 6, 2> -> tensor<?x64xf32>
 // CHECK: mohd.mix_groups %[[U]], %{{.*}} residual(%{{.*}}) : tensor<?x64xf32>, tensor<16x1x16x4xf32> residual tensor<?x64xf32> -> tensor<?x64xf32>
@@ -70,7 +70,7 @@ func.func @products(%x: tensor<?x32xf32>, %w: tensor<16x6x4x16xbf16>, %v: tensor
 func.func @fusion(%x: tensor<?x64xf32>, %right: tensor<16x1x4x4xbf16>, %left: tensor<16x1x16x4xf32>, %other: tensor<2x2x3x16xf32>,
                   %r: !mohd.routing<16, 6, 2>, %t: tensor<?x13xi32>)
     -> (tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x96xf16>) {
-  %u = mohd.tiled_sddmm %x, %right table(%t) common 6 chosen 2 block 256 rows 12 panels 1 depth 4 local
+  %u = mohd.tiled_sddmm %x, %right table(%t) common 6 chosen 2 block 256 few 24 rows 12 panels 1 depth 4 local
     : tensor<?x64xf32>, tensor<16x1x4x4xbf16> table tensor<?x13xi32> -> tensor<?x64xf32>
   %a = mohd.mix_groups %u, %left routing(%r) residual(%x)
     : tensor<?x64xf32>, tensor<16x1x16x4xf32> routing !mohd.routing<16, 6, 2> residual tensor<?x64xf32> -> tensor<?x64xf32>
