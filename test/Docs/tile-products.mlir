@@ -25,7 +25,7 @@ func.func @project(%x: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>) -> tensor<
 // CHECK-DAG:     %[[RIGHT:.*]] = mohd.weight "right" expanded_shape [16, 4, 4] permutation [0, 2, 1] panels 4 : tensor<16x1x4x4xf32>
 // CHECK-DAG:     %[[LEFT:.*]] = mohd.weight "left" expanded_shape [4, 16, 16] permutation [2, 1, 0] panels 4 : tensor<16x1x16x4xf32>
 // CHECK-DAG:     %[[T:.*]] = mohd.group_tokens %[[R]] block 252 :
-// CHECK:         %[[U:.*]] = mohd.tiled_sddmm %[[O]], %[[RIGHT]] table(%[[T]]) common 6 chosen 2 block 252 few 24 rows 14 panels 1 depth 4 local
+// CHECK:         %[[U:.*]] = mohd.tiled_sddmm %[[O]], %[[RIGHT]] table(%[[T]]) common 6 chosen 2 block 252 few 0 rows 14 panels 1 depth 4 local
 // CHECK-NEXT:    %[[Y:.*]] = mohd.mix_groups %[[U]], %[[LEFT]] routing(%[[R]]) residual(%[[X]])
 // CHECK-NEXT:    return %[[Y]]
 func.func @mix(%o: tensor<?x64xf32>, %x: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>) -> tensor<?x64xf32> {

@@ -13,6 +13,7 @@
 // CHECK: %[[Y:.*]] = tile.binding %{{.*}}[3]
 // CHECK: %[[X:.*]] = memref.collapse_shape %[[X2D]]
 // CHECK: %[[PLACES:.*]] = memref.alloca() {{.*}} : memref<252xindex>
+// CHECK: %[[STARTS:.*]] = memref.alloca() {{.*}} : memref<252xindex>
 // CHECK: %[[WIDE:.*]] = memref.alloca() {{.*}} : memref<256x8xf32>
 // CHECK: scf.for
 // CHECK: scf.for %[[TASK:.*]] = %{{.*}} to %{{.*}} step %c1 {
@@ -32,9 +33,11 @@
 // CHECK: scf.if %[[COMMON]] {
 // CHECK-NOT: memref.load
 // CHECK: memref.store %{{.*}}, %[[PLACES]]
+// CHECK: memref.store %{{.*}}, %[[STARTS]]
 // CHECK: } else {
 // CHECK: memref.load %[[TABLE]]
 // CHECK: memref.store %{{.*}}, %[[PLACES]]
+// CHECK: memref.store %{{.*}}, %[[STARTS]]
 // CHECK: %[[SEVERAL:.*]] = arith.cmpi ugt, %{{.*}}, %c8
 // CHECK-NEXT: scf.if %[[SEVERAL]] {
 // CHECK: vector.load %[[W]][%[[GROUP]],{{.*}} vector<8xf16>
@@ -43,7 +46,22 @@
 // CHECK: case 7 {
 // CHECK-NOT: %[[W]][
 // CHECK: default {
-// CHECK-COUNT-8: memref.load %[[PLACES]]
+// CHECK: memref.load %[[PLACES]]
+// CHECK: memref.load %[[STARTS]]
+// CHECK: memref.load %[[PLACES]]
+// CHECK: memref.load %[[STARTS]]
+// CHECK: memref.load %[[PLACES]]
+// CHECK: memref.load %[[STARTS]]
+// CHECK: memref.load %[[PLACES]]
+// CHECK: memref.load %[[STARTS]]
+// CHECK: memref.load %[[PLACES]]
+// CHECK: memref.load %[[STARTS]]
+// CHECK: memref.load %[[PLACES]]
+// CHECK: memref.load %[[STARTS]]
+// CHECK: memref.load %[[PLACES]]
+// CHECK: memref.load %[[STARTS]]
+// CHECK: memref.load %[[PLACES]]
+// CHECK: memref.load %[[STARTS]]
 // CHECK-NOT: memref.load
 // CHECK: vector.load %[[WIDE]]
 // CHECK-NOT: vector.load
@@ -145,10 +163,14 @@ func.func @sddmm_all_active(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i6
 // CHECK-LABEL: func.func @sddmm_local(
 // CHECK: %[[X2D:.*]] = tile.binding %{{.*}}[0]
 // CHECK: %[[X:.*]] = memref.collapse_shape %[[X2D]]
-// CHECK: default {
+// CHECK: memref.alloca() {{.*}} : memref<252xindex>
+// CHECK: %[[STARTS:.*]] = memref.alloca() {{.*}} : memref<252xindex>
 // CHECK: %[[COLUMN:.*]] = arith.muli %[[GROUP:.*]], %c8
 // CHECK: %[[ROW:.*]] = arith.muli %{{.*}}, %c32
-// CHECK: %[[FIRST:.*]] = arith.addi %[[ROW]], %[[COLUMN]]
+// CHECK: %[[START:.*]] = arith.addi %[[ROW]], %[[COLUMN]]
+// CHECK: memref.store %[[START]], %[[STARTS]]
+// CHECK: default {
+// CHECK: %[[FIRST:.*]] = memref.load %[[STARTS]]
 // CHECK: scf.for %[[STEP:.*]] = %c0 to %c8 step
 // CHECK: vector.load %{{.*}}[%[[GROUP]], %c0, %[[STEP]], %c0]
 // CHECK: %[[AT:.*]] = arith.addi %[[FIRST]], %[[STEP]]

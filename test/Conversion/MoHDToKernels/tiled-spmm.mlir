@@ -2,7 +2,7 @@
 // RUN: mohd-opt %s --mohd-emit-kernels="lanes=8" --canonicalize --cse | FileCheck %s
 
 // A block's lists of tokens are made once: all tokens for the common groups, then those of the table (11 offsets, then entries of 2 for each token) for each of
-// the 10 others. While a block has few tokens, 4 tiles, as many column tiles as there is room for sums go together, a group at a time; else one column tile goes with
+// the 10 others. While a block has few tokens, 24 of them, as many column tiles as there is room for sums go together, a group at a time; else one column tile goes with
 // all groups. 16-bit weights that several tiles meet are widened once, for all of them. In a whole tile of 4 tokens each of the two vectors of weights is loaded
 // once, each token once, there are 8 multiplications, and the tile asks for some of the panels that come next. Sums are added up for the whole block and stored at
 // the end.
@@ -18,7 +18,7 @@
 // CHECK: %[[FIRST_PLACES:.*]] = memref.alloca() {{.*}} : memref<12xi32>
 // CHECK: %[[PLACES:.*]] = memref.alloca() {{.*}} : memref<756xi32>
 // CHECK: %[[WIDE:.*]] = memref.alloca() {{.*}} : memref<256x16xf32>
-// CHECK: %[[FEW:.*]] = arith.cmpi ule, %[[BLOCK:.*]], %c16
+// CHECK: %[[FEW:.*]] = arith.cmpi ule, %[[BLOCK:.*]], %c24
 // CHECK: scf.for %[[I:.*]] = %c0 to %[[BLOCK]] step %c1 {
 // CHECK-NEXT: %[[TOKEN:.*]] = arith.index_cast %[[I]]
 // CHECK-NEXT: memref.store %[[TOKEN]], %[[PLACES]][%[[I]]]

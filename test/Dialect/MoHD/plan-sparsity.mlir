@@ -3,7 +3,8 @@
 // RUN: mohd-opt %s --mohd-plan-sparsity=gather-tokens=5 | FileCheck %s --check-prefix=FIVE
 // RUN: mohd-opt %s --mohd-plan-sparsity=gather-tokens=0 | FileCheck %s --check-prefix=NONE
 // RUN: mohd-opt %s --mohd-plan-sparsity=gather-tokens=100000 | FileCheck %s --check-prefix=MOST
-// RUN: mohd-opt %s --mohd-plan-sparsity=lanes=4 | FileCheck %s --check-prefix=SSE
+// RUN: mohd-opt %s --mohd-plan-sparsity=lanes=4 | FileCheck %s --check-prefix=LANES4
+// RUN: mohd-opt %s --mohd-plan-sparsity=lanes=16 | FileCheck %s --check-prefix=LANES16
 // RUN: mohd-opt %s --mohd-plan-sparsity=remarks 2>&1 >/dev/null | FileCheck %s --check-prefix=REMARK
 // RUN: not mohd-opt %s --mohd-plan-sparsity=lanes=0 2>&1 | FileCheck %s --check-prefix=LANES
 
@@ -13,14 +14,14 @@
 // CHECK-LABEL: func.func @all_groups(
 // CHECK:         mohd.sddmm {{.*}} plan <gather to {{[0-9]+}},dense>
 // NONE-LABEL:  func.func @all_groups(
-// NONE:          mohd.sddmm {{.*}} plan <gather to 0,dense>
+// NONE:          mohd.sddmm {{.*}} plan <dense>
 // REMARK:      plan: mohd.sddmm of 4 of 4 groups, 12 weights of 32 bits each: gather to {{[0-9]+}} tokens, then dense; expected speed over dense 1.00 for 1 token, 1.00 for 32, 1.00 for 256
 func.func @all_groups(%x: tensor<?x6xf32>, %r: !mohd.routing<4, 1, 3>, %w: tensor<4x6x2xf32>) -> tensor<?x8xf32> {
   %y = mohd.sddmm %x, %r, %w : tensor<?x6xf32>, !mohd.routing<4, 1, 3>, tensor<4x6x2xf32>
   return %y : tensor<?x8xf32>
 }
 
-// Groups that no token has cost nothing, and there is none to choose: dense too, among the common ones.
+// Groups that no token has cost nothing.
 // CHECK-LABEL: func.func @none_routed(
 // CHECK:         mohd.sddmm {{.*}} plan <gather to {{[0-9]+}},grouped>
 // REMARK:      plan: mohd.sddmm of 2 of 4 groups{{.*}} 2.00 for 1 token, 2.00 for 32, 2.00 for 256
@@ -29,13 +30,17 @@ func.func @none_routed(%x: tensor<?x512xf32>, %r: !mohd.routing<4, 2, 0>, %w: te
   return %y : tensor<?x1024xf32>
 }
 
-// A product that computes more than it reads is grouped from fewer tokens on: on narrow vectors earlier than on wide ones.
+// Gathering saves time while reading weights is what takes it: with wide vectors up to more tokens. As soon as computing does, there is nothing to save.
 // CHECK-LABEL: func.func @some_groups(
-// CHECK:         mohd.spmm {{.*}} plan <gather to [[#%u,WIDE:]],grouped>
+// CHECK:         mohd.spmm {{.*}} plan <gather to 23,grouped>
+// LANES4-LABEL: func.func @some_groups(
+// LANES4:        mohd.spmm {{.*}} plan <gather to 13,grouped>
+// LANES16-LABEL: func.func @some_groups(
+// LANES16:       mohd.spmm {{.*}} plan <gather to 33,grouped>
 // FIVE-LABEL:  func.func @some_groups(
 // FIVE:          mohd.spmm {{.*}} plan <gather to 5,grouped>
 // NONE-LABEL:  func.func @some_groups(
-// NONE:          mohd.spmm {{.*}} plan <gather to 0,grouped>
+// NONE:          mohd.spmm {{.*}} plan <grouped>
 // MOST-LABEL:  func.func @some_groups(
 // MOST:          mohd.spmm {{.*}} plan <gather to 256,grouped>
 // REMARK:      plan: mohd.spmm of 8 of 16 groups, 720896 weights of 32 bits each

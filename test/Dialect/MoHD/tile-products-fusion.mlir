@@ -10,7 +10,7 @@
 // CHECK-DAG:     %[[RIGHT:.*]] = mohd.weight "right" expanded_shape [16, 4, 5] permutation [0, 2, 1] panels 4 : tensor<16x1x5x4xbf16>
 // CHECK-DAG:     %[[LEFT:.*]] = mohd.weight "left" expanded_shape [16, 4, 20] permutation [0, 2, 1] panels 4 : tensor<16x1x20x4xf32>
 // CHECK-DAG:     %[[T:.*]] = mohd.group_tokens %[[R]] block [[B:[0-9]+]] :
-// CHECK:         %[[U:.*]] = mohd.tiled_sddmm %[[X]], %[[RIGHT]] table(%[[T]]) common 6 chosen 2 block [[B]] rows {{[0-9]+}} panels 1 depth 5 local : {{.*}} -> tensor<?x64xf32>
+// CHECK:         %[[U:.*]] = mohd.tiled_sddmm %[[X]], %[[RIGHT]] table(%[[T]]) common 6 chosen 2 block [[B]] few 0 rows {{[0-9]+}} panels 1 depth 5 local : {{.*}} -> tensor<?x64xf32>
 // CHECK:         %[[Y:.*]] = mohd.mix_groups %[[U]], %[[LEFT]] routing(%[[R]]) :
 // CHECK:         return %[[Y]]
 func.func @factors_of_a_file(%x: tensor<?x80xf32>, %r: !mohd.routing<16, 6, 2>) -> tensor<?x80xf32> {

@@ -15,12 +15,12 @@
 // weights once; a block's tokens, 64 columns of them, fit half the cache many times.
 // CHECK-LABEL: func.func @sizes(
 // CHECK:         mohd.pack_weight %{{.*}} -> tensor<1x6x64x16xf32>
-// WIDE:          mohd.tiled_spmm {{.*}} block 252 few 24 rows 14 panels 2 :
-// MIDDLE:        mohd.tiled_spmm {{.*}} block 264 few 24 rows 6 panels 1 :
-// SHORT:         mohd.tiled_spmm {{.*}} block 264 few 24 rows 2 panels 1 :
-// ARM:           mohd.tiled_spmm {{.*}} block 264 few 24 rows 6 panels 1 :
-// SMALL:         mohd.tiled_spmm {{.*}} block 126 few 24 rows 6 panels 1 :
-// LEAST:         mohd.tiled_spmm {{.*}} block 4 few 24 rows 1 panels 1 :
+// WIDE:          mohd.tiled_spmm {{.*}} block 252 few 0 rows 14 panels 2 :
+// MIDDLE:        mohd.tiled_spmm {{.*}} block 264 few 0 rows 6 panels 1 :
+// SHORT:         mohd.tiled_spmm {{.*}} block 264 few 0 rows 2 panels 1 :
+// ARM:           mohd.tiled_spmm {{.*}} block 264 few 0 rows 6 panels 1 :
+// SMALL:         mohd.tiled_spmm {{.*}} block 126 few 0 rows 6 panels 1 :
+// LEAST:         mohd.tiled_spmm {{.*}} block 4 few 0 rows 1 panels 1 :
 func.func @sizes(%x: tensor<?x64xf32>, %w: tensor<64x96xf32>) -> tensor<?x96xf32> {
   %y = mohd.linear %x, %w : tensor<?x64xf32>, tensor<64x96xf32> -> tensor<?x96xf32>
   return %y : tensor<?x96xf32>

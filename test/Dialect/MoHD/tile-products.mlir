@@ -43,7 +43,7 @@ func.func @weight_of_a_call(%x: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>, %
 // CHECK:         %[[P:.*]] = mohd.pack_tokens %[[X]] routing(%[[R]]) table(%[[T]]) block [[B]] rows [[ROWS:[0-9]+]] {{.*}} -> tensor<?x32xf32>
 // CHECK-NOT:     mohd.group_tokens
 // CHECK-NOT:     mohd.pack_tokens
-// CHECK-COUNT-3: mohd.tiled_spmm %[[P]], %{{.*}} table(%[[T]]) common 6 chosen 2 block [[B]] rows [[ROWS]]
+// CHECK-COUNT-3: mohd.tiled_spmm %[[P]], %{{.*}} table(%[[T]]) common 6 chosen 2 block [[B]] few 24 rows [[ROWS]]
 // CHECK-NOT:     mohd.group_tokens
 // CHECK-NOT:     mohd.pack_tokens
 // CHECK:         return

@@ -36,7 +36,7 @@ double CostModel::multiplyCycles(const ProductShape &shape, int64_t numTokens) c
 
 double CostModel::gatherCycles(const ProductShape &shape, int64_t numTokens) const {
   double first = multiplyCycles(shape, std::min(numTokens, kTileTokens));
-  return std::max(readCycles(shape, numTokens), first) + multiplyCycles(shape, numTokens) - first;
+  return multiplyCycles(shape, numTokens) + std::max(readCycles(shape, numTokens) - first, 0.0);
 }
 
 double CostModel::groupedCycles(const ProductShape &shape, int64_t numTokens) const {
