@@ -97,8 +97,8 @@ void mlir::mohd::registerPhasePipelines() {
     PassPipelineRegistration<PhasePipelineOptions>(
         ("mohd-pipeline-" + info.name).str(), info.summary,
         [build = info.build](OpPassManager &passes, const PhasePipelineOptions &options) {
-          build(passes, {options.reference, options.lanes, options.registers, options.l2Bytes,
-                         options.convertsF16, options.gatherTokens, options.remarks,
-                         options.quantize});
+          build(passes,
+                {options.reference, options.lanes, options.registers, options.l2Bytes,
+                 options.convertsF16, options.gatherTokens, options.remarks, options.quantize});
         });
 }

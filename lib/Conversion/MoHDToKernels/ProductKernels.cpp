@@ -244,8 +244,7 @@ private:
 } // namespace
 
 SpmmEmitter::SpmmEmitter(KernelEmitter &e, TiledSpmmOp op, ValueRange operands, Value result)
-    : ProductEmitter(e, op, operands),
-      columns(op.getResult().getType().getDimSize(1)),
+    : ProductEmitter(e, op, operands), columns(op.getResult().getType().getDimSize(1)),
       capacity(std::max(kSums, block * tile.columns())), tokens(e.flatten(operands[0])),
       result(result), sums(e.array({capacity})) {
   auto list = [&](int64_t size) { return e.array({size}, b.getI32Type()); };
@@ -446,9 +445,8 @@ void SpmmEmitter::addWidened(const Item &item, const EvenCut &tiles, Value first
                     return loadToken(tokens, place, rows, row, step);
                   },
                   [this](int64_t vector, Value step) { return loadWidened(vector, step); },
-                  [this, ahead, firstStep](Value step) { prefetchAhead(ahead, firstStep, step);
-                      },
-                      stepsOfLine};
+                  [this, ahead, firstStep](Value step) { prefetchAhead(ahead, firstStep, step); },
+                  stepsOfLine};
             },
             getScale(at, weightTile));
         addToSums(rows, sum, columnTile, e.add(item.firstPlace, start));
@@ -515,8 +513,7 @@ public:
       : ProductEmitter(e, op, operands),
         groupWidth(op.getResult().getType().getDimSize(1) / numGroups), chunk(op.getDepth()),
         inputWidth(op.getInput().getType().getDimSize(1)), isLocal(op.getLocal()),
-        input(e.flatten(operands[0])), result(result),
-        places(e.array({block}, e.b.getIndexType())),
+        input(e.flatten(operands[0])), result(result), places(e.array({block}, e.b.getIndexType())),
         starts(e.array({block}, e.b.getIndexType())) {
     if (isNarrow() && chunk <= kWidenedSteps)
       widened = e.array({kWidenedSteps, tile.columns()});

@@ -35,6 +35,14 @@ func.func @linear_c1(%x: tensor<?x64xf32>, %w: tensor<96x64xf32>) {
 
 // -----
 
+func.func @linear_c2(%x: tensor<?x64xf32>, %w: tensor<64x96xf32>) {
+  // expected-error @below {{'mohd.linear' op expects plan 'dense', got 'grouped'}}
+  %y = mohd.linear %x, %w plan <gather to 8, grouped> : tensor<?x64xf32>, tensor<64x96xf32> -> tensor<?x96xf32>
+  return
+}
+
+// -----
+
 func.func @rope_c1_odd(%x: tensor<?x66xf32>, %p: tensor<?xi32>) {
   // expected-error @below {{'mohd.rope' op expects an even 'head_dim' in 2..4096, got 33}}
   %y = mohd.rope %x, %p head_dim 33 theta 1.0e+04 : tensor<?x66xf32>, tensor<?xi32>

@@ -5,7 +5,7 @@
 // RUN: mohd-opt %s --mohd-plan-sparsity=gather-tokens=100000 | FileCheck %s --check-prefix=MOST
 // RUN: mohd-opt %s --mohd-plan-sparsity=lanes=4 | FileCheck %s --check-prefix=LANES4
 // RUN: mohd-opt %s --mohd-plan-sparsity=lanes=16 | FileCheck %s --check-prefix=LANES16
-// RUN: mohd-opt %s --mohd-plan-sparsity=remarks 2>&1 >/dev/null | FileCheck %s --check-prefix=REMARK
+// RUN: mohd-opt %s --mohd-plan-sparsity=remarks=true 2>&1 >/dev/null | FileCheck %s --check-prefix=REMARK
 // RUN: not mohd-opt %s --mohd-plan-sparsity=lanes=0 2>&1 | FileCheck %s --check-prefix=LANES
 
 // LANES: expects positive lanes of a target, got 0

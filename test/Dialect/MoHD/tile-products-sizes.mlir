@@ -5,6 +5,7 @@
 // RUN: mohd-opt %s --mohd-tile-products="lanes=4 registers=32 l2-bytes=1048576" | FileCheck %s --check-prefixes=CHECK,ARM
 // RUN: mohd-opt %s --mohd-tile-products="lanes=8 registers=16 l2-bytes=65536" | FileCheck %s --check-prefixes=CHECK,SMALL
 // RUN: mohd-opt %s --mohd-tile-products="lanes=8 registers=1 l2-bytes=1" | FileCheck %s --check-prefixes=CHECK,LEAST
+// RUN: mohd-opt %s --mohd-tile-products="lanes=16 registers=32 l2-bytes=1048576 remarks=true" 2>&1 >/dev/null | FileCheck %s --check-prefix=REMARK
 // RUN: not mohd-opt %s --mohd-tile-products="lanes=0" 2>&1 | FileCheck %s --check-prefix=LANES
 // RUN: not mohd-opt %s --mohd-tile-products="registers=-1 l2-bytes=0" 2>&1 | FileCheck %s --check-prefix=NEGATIVE
 
@@ -21,6 +22,7 @@
 // ARM:           mohd.tiled_spmm {{.*}} block 264 few 0 rows 6 panels 1 :
 // SMALL:         mohd.tiled_spmm {{.*}} block 126 few 0 rows 6 panels 1 :
 // LEAST:         mohd.tiled_spmm {{.*}} block 4 few 0 rows 1 panels 1 :
+// REMARK: tile-products-sizes.mlir:[[#@LINE+2]]:{{.*}} remark: tiles: mohd.linear by tiles of 14 tokens and 2 panels, in blocks of 252 tokens
 func.func @sizes(%x: tensor<?x64xf32>, %w: tensor<64x96xf32>) -> tensor<?x96xf32> {
   %y = mohd.linear %x, %w : tensor<?x64xf32>, tensor<64x96xf32> -> tensor<?x96xf32>
   return %y : tensor<?x96xf32>

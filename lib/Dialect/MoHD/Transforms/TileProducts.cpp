@@ -232,12 +232,14 @@ Value TileProductsPass::tileSddmm(OpBuilder &b, SddmmOp op) const {
   RankedTensorType input = op.getInput().getType();
   RoutingType routing = op.getRouting().getType();
   PanelWeight weight = layOutProductWeight(b, op.getWeight());
-  Tiling tiling = getTiling(weight.getType(), op.getPlan(), std::min<int64_t>(input.getDimSize(1), 1024), true);
+  Tiling tiling =
+      getTiling(weight.getType(), op.getPlan(), std::min<int64_t>(input.getDimSize(1), 1024), true);
   Value table = listTokens(b, op.getLoc(), op.getRouting(), input, tiling.block);
   int64_t depth = getDepth(op, weight.getType().getElementType(), tiling);
   return TiledSddmmOp::create(b, op.getLoc(), op.getType(), op.getInput(), weight.weight,
                               weight.scales, table, routing.getNumCommon(), routing.getNumChosen(),
-                              tiling.block, tiling.few, tiling.rows, tiling.panels, depth, /*local=*/false);
+                              tiling.block, tiling.few, tiling.rows, tiling.panels, depth,
+                              /*local=*/false);
 }
 
 /// A Monarch fusion: the blocks of the first factor, then the second one.
@@ -258,9 +260,10 @@ Value TileProductsPass::tileFusion(OpBuilder &b, GroupFusionOp op) const {
     table = listTokens(b, op.getLoc(), op.getRouting(), input, tiling.block);
   }
   RankedTensorType middle = getTokenType(input, numBlocks * rightShape[1], b.getF32Type());
-  Value u = TiledSddmmOp::create(b, op.getLoc(), middle, op.getInput(), right, Value(), table,
-                                 numCommon, numChosen, tiling.block, tiling.few, tiling.rows, tiling.panels,
-                                 std::max<int64_t>(rightShape[2], 1), /*local=*/true);
+  Value u =
+      TiledSddmmOp::create(b, op.getLoc(), middle, op.getInput(), right, Value(), table, numCommon,
+                           numChosen, tiling.block, tiling.few, tiling.rows, tiling.panels,
+                           std::max<int64_t>(rightShape[2], 1), /*local=*/true);
   // The middle's blocks are the token's groups if both factors cut it in the same way.
   bool sameBlocks = op.getLeft().getType().getDimSize(2) == numBlocks;
   return MixGroupsOp::create(b, op.getLoc(), op.getType(), u, left,
