@@ -89,10 +89,11 @@ void Bench::sayCompiled(const std::string &what, double seconds) const {
 }
 
 Kernel &Bench::kernelOf(std::unique_ptr<Kernel> &slot, const Op &op, const Point &point) {
-  if (slot && slot->key() == op.key())
+  std::string key = op.key() + " " + std::to_string(point.gatherTokens);
+  if (slot && slot->key() == key)
     return *slot;
   slot.reset(); // its copies first
-  slot = std::make_unique<Kernel>(op, point.weightType, options_.target);
+  slot = std::make_unique<Kernel>(key, op, point, options_.target);
   sayCompiled(point.what, slot->program().compileSeconds());
   return *slot;
 }

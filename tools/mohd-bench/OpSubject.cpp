@@ -47,16 +47,19 @@ std::vector<int64_t> chooseTokens(int64_t tokens) {
 
 } // namespace
 
-Kernel::Kernel(const Op &op, DType weightType, const std::string &target) : key_(op.key()) {
+Kernel::Kernel(std::string key, const Op &op, const Point &point, const std::string &target)
+    : key_(std::move(key)) {
   std::map<std::string, std::vector<int64_t>> shapes;
   for (const WeightSpec &spec : op.weights()) {
-    logical_[spec.name] = drawWeight(spec, weightType);
+    logical_[spec.name] = drawWeight(spec, point.weightType);
     shapes[spec.name] = spec.shape;
   }
   CompileOptions options;
   options.text = op.text();
   options.input = "benchmark.mlir";
   options.targets = {target};
+  if (point.gatherTokens >= 0)
+    options.gatherTokens = point.gatherTokens;
   auto fill = [&](const BundleWeight &weight, void *memory, size_t bytes) {
     const std::vector<float> &values = logical_.at(weight.source);
     ElementReader read = [&](int64_t first, int64_t count, float *out) {

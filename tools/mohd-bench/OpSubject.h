@@ -11,7 +11,7 @@ namespace mohdbench {
 /// A compiled op and its weights; serves any number of tokens, routings and threads.
 class Kernel {
 public:
-  Kernel(const Op &op, mohdrt::DType weightType, const std::string &target);
+  Kernel(std::string key, const Op &op, const Point &point, const std::string &target);
 
   const std::string &key() const { return key_; }
   Program &program() { return *program_; }

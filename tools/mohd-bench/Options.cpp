@@ -35,6 +35,7 @@ struct RawOptions {
   std::vector<std::string> cases, groups;
   std::string models, bundle, widths = "2048", inners = "5632", shapes, tokens = "1";
   std::string threads = "1", types = "f32", routings = "uniform", seeds = "0";
+  std::string gatherTokens;
   std::string heads = "16", kvHeads = "16", headDims = "128", contexts = "0", sequences = "1";
   std::string format = "md";
   int64_t layers = 0;
@@ -75,6 +76,8 @@ void declareParameters(CLI::App &app, RawOptions &raw) {
   add("--weights-dtype", raw.types, "LIST", "Types of weights: f32, bf16, f16 (default f32)");
   add("--routing", raw.routings, "LIST",
       "Distributions of groups: uniform, zipf, identical, disjoint, trace:FILE.npy");
+  add("--gather-tokens", raw.gatherTokens, "LIST",
+      "Projections: plans as mohd-compile --gather-tokens makes them (default: by the cost model)");
   add("--seed", raw.seeds, "LIST", "Seeds of inputs and routings (default 0)");
   add("--heads", raw.heads, "LIST", "Query heads of op:attention (default 16)");
   add("--kv-heads", raw.kvHeads, "LIST", "Key and value heads of op:attention (default 16)");
@@ -210,6 +213,9 @@ std::vector<Point> makePoints(const std::string &what, const RawOptions &raw) {
   if (!isAttention && !isModel && what != "op:linear")
     expand(points, raw.groups.empty() ? std::vector<std::string>{"16,6,2"} : raw.groups,
            [](Point &p, const std::string &v) { p.groups = parseGroups(v); });
+  if (contains({"op:spmm", "op:sddmm", "op:linear"}, what) && !raw.gatherTokens.empty())
+    expand(points, integers("--gather-tokens", raw.gatherTokens, 0, 256),
+           [](Point &p, int64_t v) { p.gatherTokens = v; });
   if (isAttention || what == "decode")
     expand(points, integers("--context", raw.contexts, 0, kMaxTokens),
            [](Point &p, int64_t v) { p.context = v; });

@@ -23,6 +23,7 @@ struct Point {
   int64_t sequences = 1; // that the tokens belong to, the same number to each
   int64_t tokens = 0;    // T
   mohdrt::DType weightType = mohdrt::DType::F32;
+  int64_t gatherTokens = -1; // as mohd-compile has it; -1: what the cost model says
   std::string routing = "uniform";
   uint64_t seed = 0;
   uint32_t threads = 1;

@@ -121,6 +121,8 @@ JsonValue pointJson(const Row &row) {
     json.set("union", row.unionGroups);
     json.set("coverage", row.coverage);
   }
+  if (point.gatherTokens >= 0)
+    json.set("gather_tokens", point.gatherTokens);
   setUnlessZero("heads", point.heads);
   setUnlessZero("kv_heads", point.kvHeads);
   setUnlessZero("head_dim", point.headDim);

@@ -31,7 +31,7 @@ TEST(Op, AgreesWithItsLoops) {
       Point point = examplePoint(what);
       point.weightType = type;
       std::unique_ptr<Op> op = makeOp(point);
-      Kernel kernel(*op, type, "cpu:native");
+      Kernel kernel("", *op, point, "cpu:native");
       OpSubject subject(*op, kernel, routingOf(point), 2, {100000, 1000000});
       EXPECT_GE(subject.numCopies(), 2u) << what;
       EXPECT_LE(subject.verify().error, 1e-5) << what;

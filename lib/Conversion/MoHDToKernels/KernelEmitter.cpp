@@ -316,6 +316,15 @@ SmallVector<Value> KernelEmitter::transpose(ArrayRef<Value> rows) {
   return level;
 }
 
+Value KernelEmitter::silu(Value x) {
+  int64_t width = cast<VectorType>(x.getType()).getNumElements();
+  Value exp = math::ExpOp::create(b, arith::NegFOp::create(b, x));
+  Value result = arith::DivFOp::create(b, x, arith::AddFOp::create(b, splat(f32(1), width), exp));
+  Value infinity = splat(f32(-std::numeric_limits<double>::infinity()), width);
+  Value isInfinite = arith::CmpFOp::create(b, arith::CmpFPredicate::OEQ, x, infinity);
+  return arith::SelectOp::create(b, isInfinite, splat(f32(0), width), result);
+}
+
 SmallVector<Value> KernelEmitter::zeros(ArrayRef<Segment> segments) {
   return llvm::map_to_vector(segments, [&](Segment s) { return splat(f32(0), s.width); });
 }

@@ -36,7 +36,7 @@ namespace {
 /// What the two kernels share: the weight, the blocks and the lists of tokens.
 class ProductEmitter {
 public:
-  /// `operands` are the left side, the weight, and the scales and the table if they are given.
+  /// `operands` are the buffers of the op's operands.
   template <typename TiledOp>
   ProductEmitter(KernelEmitter &e, TiledOp op, ValueRange operands)
       : e(e), b(e.b), tile(e, int64_t(op.getRows()), int64_t(op.getPanels()),
@@ -45,11 +45,17 @@ public:
         numPanels(op.getWeight().getType().getDimSize(1)),
         depth(op.getWeight().getType().getDimSize(2)), numCommon(op.getNumCommon()),
         numChosen(op.getNumChosen()), block(op.getBlock()), few(op.getFew()), weight(operands[1]),
-        scales(op.getScales() ? operands[2] : Value()),
-        table(op.getTable() ? operands.back() : Value()),
+        scales(getBuffer(op, op.getScales(), operands)),
+        table(getBuffer(op, op.getTable(), operands)),
+        residual(getBuffer(op, op.getResidual(), operands)),
         stepsOfLine(getStepsOfLine(op.getWeight().getType())) {}
 
 protected:
+  /// The buffer of an operand of `op`, null if that is not given.
+  static Value getBuffer(Operation *op, Value operand, ValueRange buffers) {
+    return operand ? buffers[llvm::find(op->getOperands(), operand) - op->operand_begin()]
+                   : Value();
+  }
   /// Column tiles of a group's weight.
   int64_t numColumnTiles() const { return llvm::divideCeil(numPanels, tile.numPanels); }
   bool isNarrow() const { return !cast<MemRefType>(weight.getType()).getElementType().isF32(); }
@@ -91,7 +97,7 @@ protected:
   ImplicitLocOpBuilder &b;
   ProductTile tile;
   const int64_t numGroups, numPanels, depth, numCommon, numChosen, block, few;
-  const Value weight, scales, table; // `scales` and `table` may be null
+  const Value weight, scales, table, residual; // all but the weight may be null
   const int64_t stepsOfLine;
   Value widened;          // [kWidenedSteps, columns of a tile], null if not needed
   Value first, blockSize; // of the block: its first token, its number of tokens
@@ -231,7 +237,7 @@ private:
   }
 
   const int64_t columns, capacity;
-  const Value tokens, result;
+  const Value tokens, gate, result;
   const Value sums; // [column tile of the chunk, token of the block, column of the tile], f32
   Value firstUnits, firstPlaces;        // [items + 1] i32
   Value places;                         // i32: tokens, counted from the block's start
@@ -246,7 +252,7 @@ private:
 SpmmEmitter::SpmmEmitter(KernelEmitter &e, TiledSpmmOp op, ValueRange operands, Value result)
     : ProductEmitter(e, op, operands), columns(op.getResult().getType().getDimSize(1)),
       capacity(std::max(kSums, block * tile.columns())), tokens(e.flatten(operands[0])),
-      result(result), sums(e.array({capacity})) {
+      gate(getBuffer(op, op.getGate(), operands)), result(result), sums(e.array({capacity})) {
   auto list = [&](int64_t size) { return e.array({size}, b.getI32Type()); };
   int64_t numTiles = llvm::divideCeil(block, tile.maxRows) * numCommon;
   if (numChosen > 0)
@@ -473,7 +479,7 @@ void SpmmEmitter::addToSums(int64_t rows, ValueRange sum, Value columnTile, Valu
   }
 }
 
-/// Stores the sums of the chunk in the result.
+/// Stores the sums of the chunk in the result, with what the op's epilogue adds to them.
 void SpmmEmitter::storeSums() {
   e.loop(e.index(0), chunkSize, 1, [&](Value columnTile) {
     e.columnTile(columns, tile.columns(), e.add(chunkStart, columnTile),
@@ -482,8 +488,14 @@ void SpmmEmitter::storeSums() {
                      Value from = sumPlace(columnTile, token);
                      for (Segment segment : segments) {
                        Value offset = e.index(segment.offset);
-                       e.store(e.load(sums, e.add(from, offset), segment.width), result,
-                               {e.add(first, token), e.add(column, offset)});
+                       Value at[] = {e.add(first, token), e.add(column, offset)};
+                       Value sum = e.load(sums, e.add(from, offset), segment.width);
+                       if (gate)
+                         sum =
+                             arith::MulFOp::create(b, e.silu(e.load(gate, at, segment.width)), sum);
+                       if (residual)
+                         sum = arith::AddFOp::create(b, e.load(residual, at, segment.width), sum);
+                       e.store(sum, result, at);
                      }
                    });
                  });
@@ -652,15 +664,21 @@ SddmmEmitter::Ahead SddmmEmitter::lookAhead(const Task &task, const EvenCut &til
   return {chosen[0], chosen[1], chosen[2], chosen[3], tile.numPanels};
 }
 
-/// Clears the columns of a task for all tokens of the block.
+/// Sets the columns of a task to what is there without the group: the residual or 0, for all tokens of the block.
 void SddmmEmitter::clear(Value group, Value columnTile) {
-  e.columnTile(groupWidth, tile.columns(), columnTile,
-               [&](Value column, ArrayRef<Segment> segments) {
-                 Value at = e.add(e.mul(group, e.index(groupWidth)), column);
-                 e.loop(e.index(0), blockSize, 1, [&](Value token) {
-                   e.storeSegments(e.zeros(segments), result, e.add(first, token), at, segments);
-                 });
-               });
+  e.columnTile(
+      groupWidth, tile.columns(), columnTile, [&](Value column, ArrayRef<Segment> segments) {
+        Value at = e.add(e.mul(group, e.index(groupWidth)), column);
+        e.loop(e.index(0), blockSize, 1, [&](Value token) {
+          Value row = e.add(first, token);
+          auto load = [&](Segment segment) {
+            return e.load(residual, {row, e.add(at, e.index(segment.offset))}, segment.width);
+          };
+          SmallVector<Value> data =
+              residual ? llvm::map_to_vector(segments, load) : e.zeros(segments);
+          e.storeSegments(data, result, row, at, segments);
+        });
+      });
 }
 
 void SddmmEmitter::addTiles(const List &list, const Task &task, bool fromWidened) {
@@ -714,7 +732,8 @@ void SddmmEmitter::storeTile(ValueRange sums, ValueRange tokens, Value column,
                                                     {segment.width}, {1});
       Value at[] = {token, e.add(column, e.index(segment.offset))};
       Value old = e.load(result, at, segment.width);
-      Value none = e.splat(e.f32(0), segment.width);
+      Value none =
+          residual ? e.load(residual, at, segment.width) : e.splat(e.f32(0), segment.width);
       old = arith::SelectOp::create(b, isFirst, none, old);
       e.store(arith::AddFOp::create(b, old, sum), result, at);
     }

@@ -110,23 +110,13 @@ std::string mlir::mohd::gridOfElementwise(Operation *op, int64_t lanes, StringRe
   return KernelEmitter::gridOf(tasks.numParts, tasks.numTokens, tokens);
 }
 
-/// x / (1 + exp(-x)), and 0 for -Inf.
-static Value silu(KernelEmitter &e, Value x, int64_t width) {
-  Value exp = math::ExpOp::create(e.b, arith::NegFOp::create(e.b, x));
-  Value one = e.splat(e.f32(1), width);
-  Value result = arith::DivFOp::create(e.b, x, arith::AddFOp::create(e.b, one, exp));
-  Value infinity = e.splat(e.f32(-std::numeric_limits<double>::infinity()), width);
-  Value isInfinite = arith::CmpFOp::create(e.b, arith::CmpFPredicate::OEQ, x, infinity);
-  return arith::SelectOp::create(e.b, isInfinite, e.splat(e.f32(0), width), result);
-}
-
 void mlir::mohd::emitElementwise(KernelEmitter &e, Operation *op, ValueRange operands,
                                  ValueRange results) {
   ElementwiseTasks tasks(op, e.lanes);
   auto compute = [&](ArrayRef<Value> data, int64_t width) -> Value {
     if (isa<AddOp>(op))
       return arith::AddFOp::create(e.b, data[0], data[1]);
-    Value activated = silu(e, data[0], width);
+    Value activated = e.silu(data[0]);
     return isa<SiluOp>(op) ? activated : arith::MulFOp::create(e.b, activated, data[1]).getResult();
   };
   auto computePart = [&](Value token, Value first, int64_t numColumns) {

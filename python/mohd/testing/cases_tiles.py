@@ -3,10 +3,14 @@
 
 import dataclasses
 
+import numpy as np
+
+from mohd import reference
+from mohd.testing.arrays import normal
 from mohd.testing.cases_sparse import fusion, routed
 from mohd.testing.cases_transformer import linear
 
-THRESHOLDS = {14: (14, 15, 56, 57, 252, 253, 300), 6: (6, 7, 24, 25, 264, 265)}
+THRESHOLDS = {14: (14, 15, 56, 57, 266, 267, 300), 6: (6, 7, 24, 25, 258, 259)}
 """Token counts by the rows of a tile: 14 where a target has 32 registers of 16 lanes, 6 elsewhere."""
 MANY = 300
 """Tokens of several blocks."""
@@ -68,6 +72,44 @@ def fusions():
     yield mixed((3, 7, 7), (7, 3, 3), (2, 0))
 
 
+def followed(op, case):
+    """The product `case`, whose result %y is then used as the right side of an op with another tensor: add or swiglu."""
+    (name, type), = case.results.items()
+
+    def with_side(make):
+        def made(*args):
+            inputs, rng = make(*args), args[-1]
+            tokens = len(inputs["x"])
+            width = int(type.removeprefix("tensor<?x").split("x")[0])
+            inputs["side"] = normal(rng, (tokens, width), "f32", 3.0)
+            if tokens > 2:
+                inputs["side"][tokens // 2, :2] = -np.inf
+                inputs["side"][-1, -1] = np.nan
+            return inputs
+        return made
+
+    def expected(side, **inputs):
+        return getattr(reference, op)(side, case.expected(**inputs))
+
+    return dataclasses.replace(
+        case, name=f"{case.name}_{op}", arguments={**case.arguments, "side": type}, results={"result": type},
+        body=f"{case.body.strip()}\n%result = mohd.{op} %side, %{name} : {type}", inputs=with_side(case.inputs), expected=expected,
+        length=case.length + 4, special={label: with_side(make) for label, make in case.special.items()})
+
+
+def epilogues():
+    """What products do besides: columns of part of a panel, groups that tokens do not have, sums that wait in the result."""
+    for op in ("add", "swiglu"):
+        yield followed(op, product("spmm", (16, 6, 2, 20), 80))
+        yield followed(op, product("spmm", (5, 0, 2, 7), 33, "bf16"))
+        yield followed(op, at_thresholds(linear(300, 40, "f32", "f16", "f32")))
+        yield followed(op, product("sddmm", (16, 6, 2, 20), 300))
+    yield followed("add", product("sddmm", (5, 0, 2, 33), 1100, "bf16"))
+    yield followed("add", product("sddmm", (4, 4, 0, 32), 64))
+    yield followed("add", mixed((16, 20, 20), (20, 16, 16), (6, 2)))
+
+
 def groups():
     """Entry points by group."""
-    return {"tiles_spmm": list(spmm()), "tiles_sddmm": list(sddmm()), "tiles_linear": list(dense()), "tiles_fusion": list(fusions())}
+    return {"tiles_spmm": list(spmm()), "tiles_sddmm": list(sddmm()), "tiles_linear": list(dense()), "tiles_fusion": list(fusions()),
+            "tiles_epilogues": list(epilogues())}

@@ -164,3 +164,48 @@ func.func @tiled_sddmm_token_counts(%x: tensor<5x96xf32>, %w: tensor<16x1x96x4xb
     : tensor<5x96xf32>, tensor<16x1x96x4xbf16> table tensor<4x13xi32> -> tensor<5x64xf32>
   return
 }
+
+// -----
+
+func.func @tiled_spmm_c6_both(%x: tensor<?x64xf32>, %w: tensor<16x6x4x16xf32>, %h: tensor<?x96xf32>) {
+  // expected-error @below {{'mohd.tiled_spmm' op expects at most one of 'gate' and 'residual', got both}}
+  %y = mohd.tiled_spmm %x, %w gate(%h) residual(%h) common 16 chosen 0 block 256 few 24 rows 12 panels 2
+    : tensor<?x64xf32>, tensor<16x6x4x16xf32> gate tensor<?x96xf32> residual tensor<?x96xf32> -> tensor<?x96xf32>
+  return
+}
+
+// -----
+
+func.func @tiled_spmm_c6_gate(%x: tensor<?x64xf32>, %w: tensor<16x6x4x16xf32>, %h: tensor<?x64xf32>) {
+  // expected-error @below {{'mohd.tiled_spmm' op expects 'gate' of type 'tensor<?x96xf32>', got 'tensor<?x64xf32>'}}
+  %y = mohd.tiled_spmm %x, %w gate(%h) common 16 chosen 0 block 256 few 24 rows 12 panels 2
+    : tensor<?x64xf32>, tensor<16x6x4x16xf32> gate tensor<?x64xf32> -> tensor<?x96xf32>
+  return
+}
+
+// -----
+
+func.func @tiled_spmm_c6_residual(%x: tensor<?x64xf32>, %w: tensor<16x6x4x16xf32>, %h: tensor<?x96xbf16>) {
+  // expected-error @below {{'mohd.tiled_spmm' op expects 'residual' of type 'tensor<?x96xf32>', got 'tensor<?x96xbf16>'}}
+  %y = mohd.tiled_spmm %x, %w residual(%h) common 16 chosen 0 block 256 few 24 rows 12 panels 2
+    : tensor<?x64xf32>, tensor<16x6x4x16xf32> residual tensor<?x96xbf16> -> tensor<?x96xf32>
+  return
+}
+
+// -----
+
+func.func @tiled_spmm_token_counts_of_gate(%x: tensor<5x64xf32>, %w: tensor<16x6x4x16xf32>, %h: tensor<4x96xf32>) {
+  // expected-error @below {{'mohd.tiled_spmm' op expects operand #2 to have 5 tokens, got 4}}
+  %y = mohd.tiled_spmm %x, %w gate(%h) common 16 chosen 0 block 256 few 24 rows 12 panels 2
+    : tensor<5x64xf32>, tensor<16x6x4x16xf32> gate tensor<4x96xf32> -> tensor<5x96xf32>
+  return
+}
+
+// -----
+
+func.func @tiled_sddmm_c6(%x: tensor<?x96xf32>, %w: tensor<16x1x96x4xf32>, %h: tensor<?x96xf32>) {
+  // expected-error @below {{'mohd.tiled_sddmm' op expects 'residual' of type 'tensor<?x64xf32>', got 'tensor<?x96xf32>'}}
+  %y = mohd.tiled_sddmm %x, %w residual(%h) common 16 chosen 0 block 256 few 24 rows 12 panels 1 depth 96
+    : tensor<?x96xf32>, tensor<16x1x96x4xf32> residual tensor<?x96xf32> -> tensor<?x64xf32>
+  return
+}

@@ -16,13 +16,13 @@
 // weights once; a block's tokens, 64 columns of them, fit half the cache many times.
 // CHECK-LABEL: func.func @sizes(
 // CHECK:         mohd.pack_weight %{{.*}} -> tensor<1x6x64x16xf32>
-// WIDE:          mohd.tiled_spmm {{.*}} block 252 few 0 rows 14 panels 2 :
-// MIDDLE:        mohd.tiled_spmm {{.*}} block 264 few 0 rows 6 panels 1 :
-// SHORT:         mohd.tiled_spmm {{.*}} block 264 few 0 rows 2 panels 1 :
-// ARM:           mohd.tiled_spmm {{.*}} block 264 few 0 rows 6 panels 1 :
-// SMALL:         mohd.tiled_spmm {{.*}} block 126 few 0 rows 6 panels 1 :
+// WIDE:          mohd.tiled_spmm {{.*}} block 266 few 0 rows 14 panels 2 :
+// MIDDLE:        mohd.tiled_spmm {{.*}} block 258 few 0 rows 6 panels 1 :
+// SHORT:         mohd.tiled_spmm {{.*}} block 256 few 0 rows 2 panels 1 :
+// ARM:           mohd.tiled_spmm {{.*}} block 258 few 0 rows 6 panels 1 :
+// SMALL:         mohd.tiled_spmm {{.*}} block 132 few 0 rows 6 panels 1 :
 // LEAST:         mohd.tiled_spmm {{.*}} block 4 few 0 rows 1 panels 1 :
-// REMARK: tile-products-sizes.mlir:[[#@LINE+2]]:{{.*}} remark: tiles: mohd.linear by tiles of 14 tokens and 2 panels, in blocks of 252 tokens
+// REMARK: tile-products-sizes.mlir:[[#@LINE+2]]:{{.*}} remark: tiles: mohd.linear by tiles of 14 tokens and 2 panels, in blocks of 266 tokens
 func.func @sizes(%x: tensor<?x64xf32>, %w: tensor<64x96xf32>) -> tensor<?x96xf32> {
   %y = mohd.linear %x, %w : tensor<?x64xf32>, tensor<64x96xf32> -> tensor<?x96xf32>
   return %y : tensor<?x96xf32>
@@ -55,8 +55,8 @@ func.func @narrow_panel(%x: tensor<?x96xf32>, %r: !mohd.routing<16, 6, 2>, %w: t
 
 // The columns of a contraction that are taken at a time fit half the cache with a block's tokens, but are at least 256.
 // CHECK-LABEL: func.func @depth(
-// WIDE:          mohd.tiled_sddmm {{.*}} block 126 few 24 rows 14 panels 1 depth 1040 :
-// MIDDLE:        mohd.tiled_sddmm {{.*}} block 126 few 24 rows 6 panels 1 depth 1040 :
+// WIDE:          mohd.tiled_sddmm {{.*}} block 140 few 24 rows 14 panels 1 depth 936 :
+// MIDDLE:        mohd.tiled_sddmm {{.*}} block 132 few 24 rows 6 panels 1 depth 992 :
 // SMALL:         mohd.tiled_sddmm {{.*}} block 24 few 24 rows 6 panels 1 depth 341 :
 // LEAST:         mohd.tiled_sddmm {{.*}} block 4 few 24 rows 1 panels 1 depth 256 :
 func.func @depth(%x: tensor<?x4096xf32>, %r: !mohd.routing<16, 6, 2>, %w: tensor<16x4096x16xf32>) -> tensor<?x256xf32> {

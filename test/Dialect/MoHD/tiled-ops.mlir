@@ -60,6 +60,20 @@ func.func @products(%x: tensor<?x32xf32>, %w: tensor<16x6x4x16xbf16>, %v: tensor
   return %a, %b, %c, %d : tensor<?x96xf32>, tensor<?x90xf32>, tensor<?x64xf32>, tensor<?x48xf32>
 }
 
+// CHECK-LABEL: @epilogues(
+// CHECK: mohd.tiled_spmm %{{.*}}, %{{.*}} gate(%{{.*}}) common 16 chosen 0 {{.*}} : tensor<?x64xf32>, tensor<16x6x4x16xbf16> gate tensor<?x96xf32> -> tensor<?x96xf32>
+// CHECK: mohd.tiled_spmm %{{.*}}, %{{.*}} residual(%{{.*}}) common 16 chosen 0 {{.*}} : tensor<?x64xf32>, tensor<16x6x4x16xbf16> residual tensor<?x96xf32> -> tensor<?x96xf32>
+// CHECK: mohd.tiled_sddmm %{{.*}}, %{{.*}} table(%{{.*}}) residual(%{{.*}}) common 6 chosen 2 {{.*}} table tensor<?x13xi32> residual tensor<?x64xf32> -> tensor<?x64xf32>
+func.func @epilogues(%x: tensor<?x64xf32>, %h: tensor<?x96xf32>, %w: tensor<16x6x4x16xbf16>, %v: tensor<16x1x96x4xf16>, %t: tensor<?x13xi32>) -> tensor<?x64xf32> {
+  %a = mohd.tiled_spmm %x, %w gate(%h) common 16 chosen 0 block 256 few 24 rows 12 panels 2
+    : tensor<?x64xf32>, tensor<16x6x4x16xbf16> gate tensor<?x96xf32> -> tensor<?x96xf32>
+  %b = mohd.tiled_spmm %x, %w residual(%a) common 16 chosen 0 block 256 few 24 rows 12 panels 2
+    : tensor<?x64xf32>, tensor<16x6x4x16xbf16> residual tensor<?x96xf32> -> tensor<?x96xf32>
+  %c = mohd.tiled_sddmm %b, %v table(%t) residual(%x) common 6 chosen 2 block 256 few 24 rows 12 panels 1 depth 64
+    : tensor<?x96xf32>, tensor<16x1x96x4xf16> table tensor<?x13xi32> residual tensor<?x64xf32> -> tensor<?x64xf32>
+  return %c : tensor<?x64xf32>
+}
+
 // A group of a local product contracts its 4 of 64 columns.
 // CHECK-LABEL: @fusion(
 // CHECK: %[[U:.*]] = mohd.tiled_sddmm %{{.*}}, %{{.*}} table(%{{.*}}) common 6 chosen 2 block 256 few 24 rows 12 panels 1 depth 4 local : tensor<?x64xf32>, tensor<16x1x4x4xbf16> table tensor<?x13xi32> -> tensor<?x64xf32>

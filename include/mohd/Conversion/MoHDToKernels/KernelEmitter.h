@@ -113,6 +113,8 @@ public:
   Value fma(Value lhs, Value rhs, Value acc);
   /// The larger of two numbers (scalars or vectors); `rhs` where `lhs` is a NaN.
   Value larger(Value lhs, Value rhs);
+  /// x / (1 + exp(-x)) of a vector's lanes, and 0 for -Inf.
+  Value silu(Value x);
   /// combine(lower half, upper half) of a vector (a power of two), until one lane is left.
   Value reduce(Value vector, llvm::function_ref<Value(Value, Value)> combine);
   /// Sum of a vector's lanes (a power of two), in a fixed order.

@@ -16,11 +16,11 @@ SmallVector<int64_t> mlir::mohd::getPanelShape(ArrayRef<int64_t> shape, int64_t 
   return result;
 }
 
-/// Appends the operand numbers [0, `first`) and that of `table`, the last operand, if it is given.
-static SmallVector<unsigned> withTable(Operation *op, Value table) {
+/// All operands but the `numWeights` ones from number 1 on.
+static SmallVector<unsigned> getAllButWeights(Operation *op, unsigned numWeights) {
   SmallVector<unsigned> operands = {0};
-  if (table)
-    operands.push_back(op->getNumOperands() - 1);
+  for (unsigned operand = 1 + numWeights; operand < op->getNumOperands(); ++operand)
+    operands.push_back(operand);
   return operands;
 }
 
@@ -123,7 +123,18 @@ template <typename TiledOp> static LogicalResult verifyScales(TiledOp op) {
   return success();
 }
 
-SmallVector<unsigned> TiledSpmmOp::getTokenOperands() { return withTable(*this, getTable()); }
+/// Checks an operand of a product's epilogue.
+static LogicalResult verifyEpilogue(Operation *op, StringRef name, Value operand) {
+  Type type = op->getResult(0).getType();
+  if (operand && operand.getType() != type)
+    return op->emitOpError("expects '")
+           << name << "' of type " << type << ", got " << operand.getType();
+  return success();
+}
+
+SmallVector<unsigned> TiledSpmmOp::getTokenOperands() {
+  return getAllButWeights(*this, getScales() ? 2 : 1);
+}
 
 LogicalResult TiledSpmmOp::verify() {
   ArrayRef<int64_t> weight = getWeight().getType().getShape(); // [N, panels, d_e, P]
@@ -140,10 +151,17 @@ LogicalResult TiledSpmmOp::verify() {
            << weight[1];
   if (failed(verifyScales(*this))) // tiled_spmm_c5
     return failure();
+  if (getGate() && getResidual()) // tiled_spmm_c6
+    return emitOpError("expects at most one of 'gate' and 'residual', got both");
+  if (failed(verifyEpilogue(*this, "gate", getGate())) ||
+      failed(verifyEpilogue(*this, "residual", getResidual()))) // tiled_spmm_c6
+    return failure();
   return verifySizes(*this, {"block", "rows", "panels"}); // tiled_spmm_c4
 }
 
-SmallVector<unsigned> TiledSddmmOp::getTokenOperands() { return withTable(*this, getTable()); }
+SmallVector<unsigned> TiledSddmmOp::getTokenOperands() {
+  return getAllButWeights(*this, getScales() ? 2 : 1);
+}
 
 LogicalResult TiledSddmmOp::verify() {
   ArrayRef<int64_t> weight = getWeight().getType().getShape(); // [N, panels, E, P]
@@ -156,18 +174,14 @@ LogicalResult TiledSddmmOp::verify() {
       int64_t(llvm::divideCeil(columns / weight[0], weight[3])) != weight[1])
     return emitOpError("expects a result of ")
            << weight[0] << " groups of " << weight[1] << " panels, got " << columns << " columns";
-  if (failed(verifyTable(*this, weight[0])) || // tiled_sddmm_c3
-      failed(verifyScales(*this)))             // tiled_sddmm_c5
+  if (failed(verifyTable(*this, weight[0])) ||                  // tiled_sddmm_c3
+      failed(verifyScales(*this)) ||                            // tiled_sddmm_c5
+      failed(verifyEpilogue(*this, "residual", getResidual()))) // tiled_sddmm_c6
     return failure();
   return verifySizes(*this, {"block", "rows", "panels", "depth"}); // tiled_sddmm_c4
 }
 
-SmallVector<unsigned> MixGroupsOp::getTokenOperands() {
-  SmallVector<unsigned> operands = {0};
-  for (unsigned operand = 2; operand < getNumOperands(); ++operand)
-    operands.push_back(operand);
-  return operands;
-}
+SmallVector<unsigned> MixGroupsOp::getTokenOperands() { return getAllButWeights(*this, 1); }
 
 LogicalResult MixGroupsOp::verify() {
   ArrayRef<int64_t> weight = getWeight().getType().getShape(); // [r, panels, s, P]
@@ -181,8 +195,5 @@ LogicalResult MixGroupsOp::verify() {
   if (getRouting() && getRouting().getType().getNumGroups() != weight[0]) // mix_groups_c2
     return emitOpError("expects 'weight' to have a block for each of the ")
            << getRouting().getType().getNumGroups() << " groups of 'routing', got " << weight[0];
-  if (getResidual() && getResidual().getType() != getResult().getType()) // mix_groups_c3
-    return emitOpError("expects 'residual' of type ")
-           << getResult().getType() << ", got " << getResidual().getType();
-  return success();
+  return verifyEpilogue(*this, "residual", getResidual()); // mix_groups_c3
 }

@@ -2,12 +2,12 @@
 // Replaces products by their tiled form.
 //
 //   %w = mohd.weight "q" expanded_shape [96, 16, 4] permutation [1, 2, 0] : tensor<16x4x96xf32>
-//   %y = mohd.spmm %x, %r, %w plan <gather> : ...
+//   %y = mohd.spmm %x, %r, %w plan <gather to 24,grouped> : ...
 // becomes
 //   %w = mohd.weight "q" expanded_shape [96, 16, 4] permutation [1, 2, 0] panels 16 : tensor<16x6x4x16xf32>
-//   %t = mohd.group_tokens %r block 252 : ...
-//   %p = mohd.pack_tokens %x routing(%r) table(%t) block 252 rows 6 : ...
-//   %y = mohd.tiled_spmm %p, %w table(%t) common 6 chosen 2 block 252 rows 6 panels 1 : ...
+//   %t = mohd.group_tokens %r block 258 : ...
+//   %p = mohd.pack_tokens %x routing(%r) table(%t) block 258 rows 6 : ...
+//   %y = mohd.tiled_spmm %p, %w table(%t) common 6 chosen 2 block 258 few 24 rows 6 panels 1 : ...
 //
 // Shown by test/Dialect/MoHD/tile-products.mlir.
 #include "mohd/Dialect/MoHD/Transforms/Passes.h"
@@ -30,7 +30,9 @@ static constexpr int64_t kMaxRows = 14;
 /// Vectors in a row of a tile, where registers are wide enough.
 static constexpr int64_t kTileVectors = 2;
 /// Tokens in a block at most: enough to use a weight often.
-static constexpr int64_t kMaxBlock = 264;
+static constexpr int64_t kMaxBlock = 256;
+/// Columns of a block's tokens that are to fit half the cache, at most: of longer ones the next columns come in while these are used.
+static constexpr int64_t kCachedColumns = 1024;
 /// Steps of the contraction of sddmm for 8- and 16-bit weights, which are widened into a buffer.
 static constexpr int64_t kNarrowDepth = 256;
 
@@ -81,11 +83,13 @@ struct TileProductsPass : mohd::impl::TileProductsPassBase<TileProductsPass> {
       if (op->use_empty())
         op.erase();
     });
+    foldSwiglus();
     foldResiduals();
   }
 
 private:
   void explain(Operation *op, Operation *tiled) const;
+  void foldSwiglus();
   void foldResiduals();
   Tiling getTiling(RankedTensorType weight, std::optional<PlanAttr> plan, int64_t cachedColumns,
                    bool wholeTiles) const;
@@ -113,9 +117,10 @@ Tiling TileProductsPass::getTiling(RankedTensorType weight, std::optional<PlanAt
   // The sums, a vector of weights for each column, and a factor are in registers.
   int64_t vectors = tiling.panels * vectorsOfPanel;
   tiling.rows = std::clamp<int64_t>((registers - 1 - vectors) / vectors, 1, kMaxRows);
-  int64_t fitting = l2Bytes / 2 / (int64_t(sizeof(float)) * std::max<int64_t>(cachedColumns, 1));
+  cachedColumns = std::clamp<int64_t>(cachedColumns, 1, kCachedColumns);
+  int64_t fitting = l2Bytes / 2 / (int64_t(sizeof(float)) * cachedColumns);
   tiling.block =
-      llvm::alignDown(std::clamp<int64_t>(fitting, 4 * tiling.rows, kMaxBlock), tiling.rows);
+      llvm::alignTo(std::clamp<int64_t>(fitting, 4 * tiling.rows, kMaxBlock), tiling.rows);
   tiling.few = plan ? plan->getGatherTokens() : 0;
   return tiling;
 }
@@ -209,7 +214,8 @@ Value TileProductsPass::tileLinear(OpBuilder &b, LinearOp op) const {
       PackTokensOp::create(b, op.getLoc(), getTokenType(input, input.getDimSize(1), b.getF32Type()),
                            op.getInput(), Value(), Value(), tiling.block, tiling.rows);
   return TiledSpmmOp::create(b, op.getLoc(), op.getType(), packed, weight.weight, weight.scales,
-                             Value(), 1, 0, tiling.block, tiling.few, tiling.rows, tiling.panels);
+                             Value(), Value(), Value(), 1, 0, tiling.block, tiling.few, tiling.rows,
+                             tiling.panels);
 }
 
 Value TileProductsPass::tileSpmm(OpBuilder &b, SpmmOp op) const {
@@ -224,21 +230,22 @@ Value TileProductsPass::tileSpmm(OpBuilder &b, SpmmOp op) const {
       PackTokensOp::create(b, op.getLoc(), getTokenType(input, active, b.getF32Type()),
                            op.getInput(), op.getRouting(), table, tiling.block, tiling.rows);
   return TiledSpmmOp::create(b, op.getLoc(), op.getType(), packed, weight.weight, weight.scales,
-                             table, routing.getNumCommon(), routing.getNumChosen(), tiling.block,
-                             tiling.few, tiling.rows, tiling.panels);
+                             table, Value(), Value(), routing.getNumCommon(),
+                             routing.getNumChosen(), tiling.block, tiling.few, tiling.rows,
+                             tiling.panels);
 }
 
 Value TileProductsPass::tileSddmm(OpBuilder &b, SddmmOp op) const {
   RankedTensorType input = op.getInput().getType();
   RoutingType routing = op.getRouting().getType();
   PanelWeight weight = layOutProductWeight(b, op.getWeight());
-  Tiling tiling =
-      getTiling(weight.getType(), op.getPlan(), std::min<int64_t>(input.getDimSize(1), 1024), true);
+  Tiling tiling = getTiling(weight.getType(), op.getPlan(), input.getDimSize(1), true);
   Value table = listTokens(b, op.getLoc(), op.getRouting(), input, tiling.block);
   int64_t depth = getDepth(op, weight.getType().getElementType(), tiling);
   return TiledSddmmOp::create(b, op.getLoc(), op.getType(), op.getInput(), weight.weight,
-                              weight.scales, table, routing.getNumCommon(), routing.getNumChosen(),
-                              tiling.block, tiling.few, tiling.rows, tiling.panels, depth,
+                              weight.scales, table, Value(), routing.getNumCommon(),
+                              routing.getNumChosen(), tiling.block, tiling.few, tiling.rows,
+                              tiling.panels, depth,
                               /*local=*/false);
 }
 
@@ -261,36 +268,56 @@ Value TileProductsPass::tileFusion(OpBuilder &b, GroupFusionOp op) const {
   }
   RankedTensorType middle = getTokenType(input, numBlocks * rightShape[1], b.getF32Type());
   Value u =
-      TiledSddmmOp::create(b, op.getLoc(), middle, op.getInput(), right, Value(), table, numCommon,
-                           numChosen, tiling.block, tiling.few, tiling.rows, tiling.panels,
-                           std::max<int64_t>(rightShape[2], 1), /*local=*/true);
+      TiledSddmmOp::create(b, op.getLoc(), middle, op.getInput(), right, Value(), table, Value(),
+                           numCommon, numChosen, tiling.block, tiling.few, tiling.rows,
+                           tiling.panels, std::max<int64_t>(rightShape[2], 1), /*local=*/true);
   // The middle's blocks are the token's groups if both factors cut it in the same way.
   bool sameBlocks = op.getLeft().getType().getDimSize(2) == numBlocks;
   return MixGroupsOp::create(b, op.getLoc(), op.getType(), u, left,
                              sameBlocks ? op.getRouting() : Value(), Value());
 }
 
-/// Lets the second factor of a fusion add the residual stream, where nothing else uses the fusion's result.
+/// Moves `product` to where `op` is, whose result it gives from now on.
+static void moveInto(Operation *product, Operation *op) {
+  product->moveBefore(op);
+  op->getResult(0).replaceAllUsesWith(product->getResult(0));
+  op->erase();
+}
+
+/// Lets the product that makes the `up` of a SwiGLU compute that, where nothing else uses its result. In f32, as rounding in between would be left out.
+void TileProductsPass::foldSwiglus() {
+  getOperation().walk([](SwigluOp swiglu) {
+    auto product = swiglu.getUp().getDefiningOp<TiledSpmmOp>();
+    if (!product || !product->hasOneUse() || !product.getType().getElementType().isF32())
+      return;
+    product.getGateMutable().assign(swiglu.getGate());
+    moveInto(product, swiglu);
+  });
+}
+
+/// Lets products, and second factors of fusions, add the residual stream, where nothing else uses their result.
 void TileProductsPass::foldResiduals() {
-  SmallVector<AddOp> sums;
-  getOperation().walk([&](AddOp sum) { sums.push_back(sum); });
-  for (AddOp sum : sums) {
-    auto isFoldable = [&](Value value) {
-      auto mix = value.getDefiningOp<MixGroupsOp>();
-      return mix && !mix.getResidual() && mix->hasOneUse();
-    };
+  auto getResidual = [](Value value) -> std::optional<MutableOperandRange> {
+    return llvm::TypeSwitch<Operation *, std::optional<MutableOperandRange>>(value.getDefiningOp())
+        .Case<TiledSpmmOp, TiledSddmmOp, MixGroupsOp>(
+            [](auto op) { return op.getResidualMutable(); })
+        .Default(std::nullopt);
+  };
+  auto isFoldable = [&](Value value) {
+    std::optional<MutableOperandRange> residual;
+    if (value.hasOneUse() && getElementTypeOrSelf(value).isF32() && value.getDefiningOp())
+      residual = getResidual(value);
+    auto spmm = value.getDefiningOp<TiledSpmmOp>();
+    return residual && residual->empty() && !(spmm && spmm.getGate());
+  };
+  getOperation().walk([&](AddOp sum) {
     bool foldsLhs = isFoldable(sum.getLhs());
     if (!foldsLhs && !isFoldable(sum.getRhs()))
-      continue;
-    auto mix = (foldsLhs ? sum.getLhs() : sum.getRhs()).getDefiningOp<MixGroupsOp>();
-    OpBuilder b(sum);
-    Value folded =
-        MixGroupsOp::create(b, mix.getLoc(), mix.getType(), mix.getInput(), mix.getWeight(),
-                            mix.getRouting(), foldsLhs ? sum.getRhs() : sum.getLhs());
-    sum.getResult().replaceAllUsesWith(folded);
-    sum.erase();
-    mix.erase();
-  }
+      return;
+    Value product = foldsLhs ? sum.getLhs() : sum.getRhs();
+    getResidual(product)->assign(foldsLhs ? sum.getRhs() : sum.getLhs());
+    moveInto(product.getDefiningOp(), sum);
+  });
 }
 
 /// Tells the sizes of a product's tiles.

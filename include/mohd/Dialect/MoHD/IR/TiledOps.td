@@ -100,7 +100,8 @@ def Mohd_TiledSpmmOp : Mohd_TokenOp<"tiled_spmm", "", [AttrSizedOperandSegments]
     What `mohd.spmm` (with K_c = `num_common` and K - K_c = `num_chosen`) or `mohd.linear` (one group, common) computes, from tokens that
     `mohd.pack_tokens` laid out with the same `block` and `rows`. A tile of `rows` tokens and `panels` panels of the weight stays in registers while the
     common groups, or one of the others, are added up. Blocks of at most `few` tokens take one group after the other (plan `gather`).
-    With `scales` the weight's elements are int8 values, and a group's part of a sum is multiplied by the scale of that group and column.
+    With `scales` the weight's elements are int8 values, and a group's part of a sum is multiplied by the scale of that group and column. Of a product y
+    the result is silu(gate) * y with `gate`, and residual + y with `residual`.
 
     Constraints:
     - (C1) `packed` is [tokens, (num_common + num_chosen) * group width].
@@ -108,6 +109,7 @@ def Mohd_TiledSpmmOp : Mohd_TokenOp<"tiled_spmm", "", [AttrSizedOperandSegments]
     - (C3) `table` is given exactly if `num_chosen` is not 0, and is [tokens, N - num_common + 1 + num_chosen].
     - (C4) `block`, `rows` and `panels` are positive.
     - (C5) `scales` is given exactly for a weight of i8, and is a row of it: [groups, panels, columns of a panel].
+    - (C6) at most one of `gate` and `residual` is given, of the result's type.
 
     Example:
     ```mlir
@@ -116,17 +118,18 @@ def Mohd_TiledSpmmOp : Mohd_TokenOp<"tiled_spmm", "", [AttrSizedOperandSegments]
     ```
   }];
   let arguments = (ins Mohd_TokenTensor:$packed, Mohd_ProductWeight:$weight, Optional<Mohd_PanelScales>:$scales,
-                       Optional<Mohd_IndexTensor>:$table,
+                       Optional<Mohd_IndexTensor>:$table, Optional<Mohd_TokenTensor>:$gate, Optional<Mohd_TokenTensor>:$residual,
                        I64Attr:$num_common, I64Attr:$num_chosen, I64Attr:$block, I64Attr:$few, I64Attr:$rows, I64Attr:$panels);
   let results = (outs Mohd_TokenTensor:$result);
   let assemblyFormat = [{
-    $packed `,` $weight (`scales` `(` $scales^ `)`)? (`table` `(` $table^ `)`)? `common` $num_common `chosen` $num_chosen
-    `block` $block `few` $few `rows` $rows `panels` $panels attr-dict
-    `:` type($packed) `,` type($weight) (`scales` type($scales)^)? (`table` type($table)^)? `->` type($result)
+    $packed `,` $weight (`scales` `(` $scales^ `)`)? (`table` `(` $table^ `)`)? (`gate` `(` $gate^ `)`)? (`residual` `(` $residual^ `)`)?
+    `common` $num_common `chosen` $num_chosen `block` $block `few` $few `rows` $rows `panels` $panels attr-dict
+    `:` type($packed) `,` type($weight) (`scales` type($scales)^)? (`table` type($table)^)? (`gate` type($gate)^)? (`residual` type($residual)^)?
+    `->` type($result)
   }];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
-    /// `packed`, and the table if it is given.
+    /// All operands but the weight and its scales.
     ::llvm::SmallVector<unsigned> getTokenOperands();
   }];
 }
@@ -137,6 +140,7 @@ def Mohd_TiledSddmmOp : Mohd_TokenOp<"tiled_sddmm", "", [AttrSizedOperandSegment
     What `mohd.sddmm` computes: a tile of `rows` tokens that have group j and `panels` panels of that group's weight stays in registers while `depth` columns
     of the input, or all in blocks of at most `few` tokens, are added up. If it is `local`, group j contracts its own columns of the input only, as the
     blocks of a `mohd.group_fusion` do. With `scales` the weight's elements are int8 values, and sums are multiplied by the scale of their group and column.
+    With `residual` that is added.
 
     Constraints:
     - (C1) `weight` has the width of `input` as its third extent, or a group's share of it if it is local.
@@ -144,6 +148,7 @@ def Mohd_TiledSddmmOp : Mohd_TokenOp<"tiled_sddmm", "", [AttrSizedOperandSegment
     - (C3) `table` is given exactly if `num_chosen` is not 0, and is [tokens, N - num_common + 1 + num_chosen].
     - (C4) `block`, `rows`, `panels` and `depth` are positive.
     - (C5) `scales` is given exactly for a weight of i8, and is a row of it: [groups, panels, columns of a panel].
+    - (C6) `residual` has the result's type.
 
     Example:
     ```mlir
@@ -152,18 +157,18 @@ def Mohd_TiledSddmmOp : Mohd_TokenOp<"tiled_sddmm", "", [AttrSizedOperandSegment
     ```
   }];
   let arguments = (ins Mohd_TokenTensor:$input, Mohd_ProductWeight:$weight, Optional<Mohd_PanelScales>:$scales,
-                       Optional<Mohd_IndexTensor>:$table,
+                       Optional<Mohd_IndexTensor>:$table, Optional<Mohd_TokenTensor>:$residual,
                        I64Attr:$num_common, I64Attr:$num_chosen, I64Attr:$block, I64Attr:$few, I64Attr:$rows, I64Attr:$panels, I64Attr:$depth,
                        UnitAttr:$local);
   let results = (outs Mohd_TokenTensor:$result);
   let assemblyFormat = [{
-    $input `,` $weight (`scales` `(` $scales^ `)`)? (`table` `(` $table^ `)`)? `common` $num_common `chosen` $num_chosen
+    $input `,` $weight (`scales` `(` $scales^ `)`)? (`table` `(` $table^ `)`)? (`residual` `(` $residual^ `)`)? `common` $num_common `chosen` $num_chosen
     `block` $block `few` $few `rows` $rows `panels` $panels `depth` $depth (`local` $local^)? attr-dict
-    `:` type($input) `,` type($weight) (`scales` type($scales)^)? (`table` type($table)^)? `->` type($result)
+    `:` type($input) `,` type($weight) (`scales` type($scales)^)? (`table` type($table)^)? (`residual` type($residual)^)? `->` type($result)
   }];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
-    /// `input`, and the table if it is given.
+    /// All operands but the weight and its scales.
     ::llvm::SmallVector<unsigned> getTokenOperands();
   }];
 }

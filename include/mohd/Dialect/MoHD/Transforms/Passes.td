@@ -73,11 +73,14 @@ def TileProductsPass : Pass<"mohd-tile-products", "::mlir::func::FuncOp"> {
   let description = [{
     Every `mohd.linear`, `mohd.spmm` and `mohd.sddmm` becomes its tiled form, with tiles that fit the registers and blocks of tokens that fit the
     second-level cache of the target. The weight is laid out in panels: a `mohd.weight` by an attribute, when the bundle is written, any other by a
-    `mohd.pack_weight`. Of a `mohd.dequantize` the product takes the values and the scales. Tokens are listed by routed group (`mohd.group_tokens`) and, on the contraction side, packed (`mohd.pack_tokens`); CSE then leaves
-    one list and one packing for the projections of a sub-layer.
+    `mohd.pack_weight`. Of a `mohd.dequantize` the product takes the values and the scales. Tokens are listed by routed group (`mohd.group_tokens`) and, on
+    the contraction side, packed (`mohd.pack_tokens`); CSE then leaves one list and one packing for the projections of a sub-layer.
 
-    A Monarch `mohd.group_fusion` becomes the product of its right factor, tiled like an sddmm, and a `mohd.mix_groups`, into which the `mohd.add` of the residual
-    stream goes if nothing else uses the fusion's result. If both factors cut the middle into the same blocks, the second one skips inactive groups too.
+    A Monarch `mohd.group_fusion` becomes the product of its right factor, tiled like an sddmm, and a `mohd.mix_groups`. If both factors cut the middle into the
+    same blocks, the second one skips inactive groups too.
+
+    A product computes the `mohd.swiglu` that it makes the right side of, and any of these the `mohd.add` that it makes a side of (the residual stream), if all is f32
+    and nothing else uses the product's result.
 
     Runs: first in phase schedule.
     Leaves alone: other ops, and fusions of other kinds.
