@@ -23,7 +23,7 @@ struct ScheduledWeight {
 /// The weights that `module`'s bindings count.
 std::vector<ScheduledWeight> getScheduledWeights(ModuleOp module);
 
-/// Names by which the manifest knows the weights: the source, with a suffix for a second layout of one source.
+/// Names by which the manifest knows the weights: the source, with `.scales` for the scales of a quantised one and a suffix for a second layout.
 std::vector<std::string> getWeightNames(const std::vector<ScheduledWeight> &weights);
 
 /// Fills in `manifest.entryPoints` from the programs of `module`; MALFORMED if there are none. With `weightsAsInputs` each weight is an

@@ -31,8 +31,7 @@ LogicalResult checkImported(Operation *op) {
 }
 
 LogicalResult checkPlanned(Operation *op) {
-  if ((isa<SpmmOp>(op) && !cast<SpmmOp>(op).getPlan()) ||
-      (isa<SddmmOp>(op) && !cast<SddmmOp>(op).getPlan()))
+  if (isa<LinearOp, SpmmOp, SddmmOp>(op) && !op->hasAttr("plan"))
     return op->emitOpError("expects a plan at the end of phase plan: run mohd-plan-sparsity");
   return checkImported(op);
 }

@@ -240,6 +240,8 @@ class Context:
     def __init__(self, module, threads=0, pin_threads=None):
         self.module, self._handle, self._reserved = module, None, 0
         handle = ctypes.c_void_p()
+        if pin_threads not in (None, True, False):
+            raise ValueError(f"expects pin_threads None, True or False, got {pin_threads!r}")
         options = _new(_ContextOptions, threads=threads, pin_threads={None: 0, True: 1, False: -1}[pin_threads])
         _check(library().mohd_context_create(module._handle, options, handle))
         self._handle = handle

@@ -88,18 +88,22 @@ std::vector<Input> makeInputs(const ModelConfig &config, const Point &point, int
 
 /// Arithmetic and traffic of the call. Which groups several tokens share is not known here: their weights count once for each token,
 /// until all are counted.
-Work workOf(const ModelConfig &config, const Point &point, DType weightType) {
+Work workOf(const ModelConfig &config, const Point &point, DType weightType, bool isQuantized) {
   bool decodes = point.what == "decode";
-  double tokens = static_cast<double>(point.tokens), size = double(dtypeSize(weightType));
+  double tokens = static_cast<double>(point.tokens);
   ModelCost cost = computeCost(config, dtypeSize(weightType),
-                               decodes ? point.context + 1 : (point.tokens + 1) / 2);
+                               decodes ? point.context + 1 : (point.tokens + 1) / 2, isQuantized);
+  auto bytesOf = [&](PartCost part) { // of weights, for one token
+    part.cacheBytes = 0;
+    return static_cast<double>(cost.bytesPerToken(part));
+  };
   PartCost layer = cost.layer.total();
   double layers = static_cast<double>(cost.numLayers), headRows = decodes ? tokens : 1;
   Work work;
   work.flops = tokens * layers * double(layer.flops) + headRows * double(cost.head.flops);
-  double layerWeights = std::min(tokens * double(layer.activated), double(layer.parameters));
-  work.weightBytes = size * (layers * layerWeights + double(cost.head.activated) +
-                             tokens * double(cost.embed.activated));
+  double allOverActivated = double(layer.parameters) / double(layer.activated);
+  double layerBytes = bytesOf(layer) * std::min(tokens, allOverActivated);
+  work.weightBytes = layers * layerBytes + bytesOf(cost.head) + tokens * bytesOf(cost.embed);
   work.otherBytes = tokens * double(cost.total().cacheBytes);
   return work;
 }
@@ -181,9 +185,11 @@ ModelSubject::ModelSubject(Model &model, const Point &point, const Cold &cold)
     : model_(model), point_(point),
       call_(Runner(model.program().bytes(), point.model, point.threads), entryOf(point),
             makeInputs(model.config(), point, point.tokens, false), &model.program(),
-            workOf(model.config(), point, point.weightType).weightBytes, cold) {}
+            workOf(model.config(), point, point.weightType, false).weightBytes, cold) {}
 
-Work ModelSubject::work() const { return workOf(model_.config(), point_, point_.weightType); }
+Work ModelSubject::work() const {
+  return workOf(model_.config(), point_, point_.weightType, false);
+}
 
 Verified ModelSubject::verify() {
   call_.checkRepeats();
@@ -214,8 +220,10 @@ BundleSubject::BundleSubject(const Point &point) : point_(point) {
   Result<ParsedConfig> parsed = parseConfig(*text->asString(), point.model);
   check(parsed.status(), point.model);
   config_ = parsed->config;
+  for (const WeightInfo &weight : manifest.weights)
+    isQuantized_ |= weight.dtype == DType::I8;
   if (!manifest.weights.empty())
-    weightType_ = manifest.weights[0].dtype;
+    weightType_ = manifest.weights[0].dtype; // of the embedding, which is never quantised
   bool decodes = point.what == "decode";
   int64_t last = decodes ? point.context + 1 : point.tokens;
   if (last > config_.maxPositions)
@@ -226,7 +234,7 @@ BundleSubject::BundleSubject(const Point &point) : point_(point) {
                              makeInputs(config_, point, point.tokens, false), nullptr, 1, Cold());
 }
 
-Work BundleSubject::work() const { return workOf(config_, point_, weightType_); }
+Work BundleSubject::work() const { return workOf(config_, point_, weightType_, isQuantized_); }
 
 Verified BundleSubject::verify() {
   call_->checkRepeats();

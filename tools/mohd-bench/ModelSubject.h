@@ -73,6 +73,7 @@ private:
   Point point_;
   mlir::mohd::ModelConfig config_;
   mohdrt::DType weightType_ = mohdrt::DType::F32;
+  bool isQuantized_ = false; // projections have int8 weights
   std::unique_ptr<Call> call_;
 };
 

@@ -208,13 +208,13 @@ std::vector<Point> makePoints(const std::string &what, const RawOptions &raw) {
       p.inner = hasInner ? v.second : 0;
     });
   }
-  if (!isAttention)
+  if (!isAttention && !points[0].isBundle) // a bundle has its own
     expand(points, parseTypes(raw.types), [](Point &p, DType v) { p.weightType = v; });
   if (!isAttention && !isModel && what != "op:linear")
     expand(points, raw.groups.empty() ? std::vector<std::string>{"16,6,2"} : raw.groups,
            [](Point &p, const std::string &v) { p.groups = parseGroups(v); });
   if (contains({"op:spmm", "op:sddmm", "op:linear"}, what) && !raw.gatherTokens.empty())
-    expand(points, integers("--gather-tokens", raw.gatherTokens, 0, 256),
+    expand(points, integers("--gather-tokens", raw.gatherTokens, 0, 512),
            [](Point &p, int64_t v) { p.gatherTokens = v; });
   if (isAttention || what == "decode")
     expand(points, integers("--context", raw.contexts, 0, kMaxTokens),
@@ -260,13 +260,16 @@ void checkCases(const RawOptions &raw) {
 void finishOptions(Options &options, const RawOptions &raw) {
   checkCases(raw);
   auto positive = [](const char *option, double value) {
-    if (!(value > 0) || std::isinf(value) || value > 1e9)
-      throw usage(std::string("expected a ") + option + " above 0");
+    if (!(value > 0) || value > 1e9) {
+      char text[32];
+      std::snprintf(text, sizeof(text), "%g", value);
+      throw usage(std::string("expected a ") + option + " above 0 and up to 1e9, got " + text);
+    }
     return value;
   };
   positive("--max-seconds", options.measure.maxSeconds);
   if (raw.layers < 0 || raw.layers > 512)
-    throw usage("expected --layers from 1 to 512, or 0 for all");
+    throw usage("expected --layers from 1 to 512, or 0 for all, got " + std::to_string(raw.layers));
   double largest = std::max(600.0, 1.5 * static_cast<double>(largestCache()) / kMegabyte);
   double cold = raw.coldMegabytes == 0 ? largest : positive("--cold-mb", raw.coldMegabytes);
   options.coldBytes = static_cast<size_t>(cold * kMegabyte);

@@ -91,7 +91,7 @@ void declare(CLI::App &app, Arguments &arguments) {
   app.add_option("--gather-tokens", arguments.gatherTokens,
                  "Tokens of a block up to which products take one group after the other (default: "
                  "what the cost model says)")
-      ->check(CLI::Range(int64_t(0), int64_t(256)));
+      ->check(CLI::Range(int64_t(0), int64_t(512)));
   app.add_flag("--remarks", arguments.remarks,
                "Explain plans and tile sizes on standard error, one line for each choice");
   app.add_option("--dump-dir", arguments.dumpDir,

@@ -27,22 +27,22 @@ using namespace mlir::mohd;
 
 std::string mlir::mohd::getKernelGrid(Operation *op, int64_t lanes, StringRef tokens) {
   return llvm::TypeSwitch<Operation *, std::string>(op)
-      .Case([&](RouteOp op) { return gridOfRoute(op, lanes, tokens); })
-      .Case([&](ScaleOp op) { return gridOfScale(op, lanes, tokens); })
-      .Case([&](BalanceLossOp op) { return gridOfBalanceLoss(op, lanes, tokens); })
-      .Case([&](GateOp op) { return gridOfGate(op, lanes, tokens); })
-      .Case([&](PackWeightOp op) { return gridOfPackWeight(op, lanes, tokens); })
-      .Case([&](DequantizeOp op) { return gridOfDequantize(op, lanes, tokens); })
-      .Case([&](GroupTokensOp op) { return gridOfGroupTokens(op, lanes, tokens); })
-      .Case([&](PackTokensOp op) { return gridOfPackTokens(op, lanes, tokens); })
-      .Case([&](TiledSpmmOp op) { return gridOfTiledSpmm(op, lanes, tokens); })
-      .Case([&](TiledSddmmOp op) { return gridOfTiledSddmm(op, lanes, tokens); })
-      .Case([&](GroupFusionOp op) { return gridOfGroupFusion(op, lanes, tokens); })
-      .Case([&](MixGroupsOp op) { return gridOfMixGroups(op, lanes, tokens); })
-      .Case([&](EmbedOp op) { return gridOfEmbed(op, lanes, tokens); })
-      .Case([&](RmsNormOp op) { return gridOfRmsNorm(op, lanes, tokens); })
-      .Case([&](RopeOp op) { return gridOfRope(op, lanes, tokens); })
-      .Case([&](KvCacheAppendOp op) { return gridOfKvCacheAppend(op, lanes, tokens); })
+      .Case([&](RouteOp op) { return gridOfRoute(op, tokens); })
+      .Case([&](ScaleOp op) { return gridOfScale(op, tokens); })
+      .Case([&](BalanceLossOp op) { return gridOfBalanceLoss(op, tokens); })
+      .Case([&](GateOp op) { return gridOfGate(op, tokens); })
+      .Case([&](PackWeightOp op) { return gridOfPackWeight(op, tokens); })
+      .Case([&](DequantizeOp op) { return gridOfDequantize(op, tokens); })
+      .Case([&](GroupTokensOp op) { return gridOfGroupTokens(op, tokens); })
+      .Case([&](PackTokensOp op) { return gridOfPackTokens(op, tokens); })
+      .Case([&](TiledSpmmOp op) { return gridOfTiledSpmm(op, tokens); })
+      .Case([&](TiledSddmmOp op) { return gridOfTiledSddmm(op, tokens); })
+      .Case([&](GroupFusionOp op) { return gridOfGroupFusion(op, tokens); })
+      .Case([&](MixGroupsOp op) { return gridOfMixGroups(op, tokens); })
+      .Case([&](EmbedOp op) { return gridOfEmbed(op, tokens); })
+      .Case([&](RmsNormOp op) { return gridOfRmsNorm(op, tokens); })
+      .Case([&](RopeOp op) { return gridOfRope(op, tokens); })
+      .Case([&](KvCacheAppendOp op) { return gridOfKvCacheAppend(op, tokens); })
       .Case([&](AttentionOp op) { return gridOfAttention(op, lanes, tokens); })
       .Case<AddOp, SiluOp, SwigluOp>(
           [&](Operation *op) { return gridOfElementwise(op, lanes, tokens); })
@@ -201,12 +201,15 @@ private:
 
   /// Checks that the kernel's buffers of its own fit the stack of any thread.
   LogicalResult checkStack(func::FuncOp kernel, Operation *op) {
-    constexpr int64_t maxBytes = int64_t(1) << 20;
-    int64_t bytes = 0;
+    constexpr uint64_t maxBytes = uint64_t(1) << 20;
+    uint64_t bytes = 0;
     kernel.walk([&](memref::AllocaOp buffer) {
       MemRefType type = buffer.getType();
       unsigned bits = type.getElementType().isIndex() ? 64 : type.getElementTypeBitWidth();
-      bytes += type.getNumElements() * ((bits + 7) / 8);
+      uint64_t size = (bits + 7) / 8;
+      for (int64_t extent : type.getShape())
+        size = llvm::SaturatingMultiply<uint64_t>(size, extent);
+      bytes = llvm::SaturatingAdd(bytes, size);
     });
     if (bytes > maxBytes)
       return op->emitOpError("expects a kernel to need at most ")

@@ -14,7 +14,7 @@ static constexpr int64_t kFusionTokens = 16;
 /// Rows of one block in a task of block_diagonal: a cache line of results.
 static constexpr int64_t kFusionRows = 16;
 
-std::string mlir::mohd::gridOfGroupFusion(GroupFusionOp op, int64_t lanes, StringRef tokens) {
+std::string mlir::mohd::gridOfGroupFusion(GroupFusionOp op, StringRef tokens) {
   auto partsOf = [](int64_t rows) { return llvm::divideCeil(rows, kFusionRows); };
   int64_t parts = 1;
   if (op.getKind() == Fusion::BlockDiagonal)
@@ -116,7 +116,7 @@ void mlir::mohd::emitGroupFusion(KernelEmitter &e, GroupFusionOp op, ValueRange 
 /// Sums of a token that are in registers at once.
 static constexpr int64_t kMixSums = 16;
 
-std::string mlir::mohd::gridOfMixGroups(MixGroupsOp op, int64_t lanes, StringRef tokens) {
+std::string mlir::mohd::gridOfMixGroups(MixGroupsOp op, StringRef tokens) {
   return KernelEmitter::gridOf(op.getWeight().getType().getDimSize(1), kFusionTokens, tokens);
 }
 
@@ -139,16 +139,20 @@ public:
     e.tasks(kFusionTokens, [&](Value part, Value lower, Value upper) {
       e.columnTile(columns, panel, part, [&](Value column, ArrayRef<Segment> segments) {
         e.loop(lower, upper, 1, [&](Value token) {
-          for (Segment segment : segments)
-            for (int64_t first = 0; first < numResults; first += kMixSums)
-              mix(token, part, column, segment, first, std::min(kMixSums, numResults - first));
+          for (Segment segment : segments) {
+            int64_t whole = numResults / kMixSums * kMixSums;
+            e.loop(e.index(0), e.index(whole), kMixSums,
+                   [&](Value first) { mix(token, part, column, segment, first, kMixSums); });
+            if (whole < numResults)
+              mix(token, part, column, segment, e.index(whole), numResults - whole);
+          }
         });
       });
     });
   }
 
 private:
-  void mix(Value token, Value part, Value column, Segment segment, int64_t first, int64_t count);
+  void mix(Value token, Value part, Value column, Segment segment, Value first, int64_t count);
   Value place(Value block, Value column, Segment segment) {
     return e.add(e.mul(block, e.index(columns)), e.add(column, e.index(segment.offset)));
   }
@@ -161,25 +165,26 @@ private:
 } // namespace
 
 /// Results [first, +count) of a token in the columns of `segment`.
-void MixEmitter::mix(Value token, Value part, Value column, Segment segment, int64_t first,
+void MixEmitter::mix(Value token, Value part, Value column, Segment segment, Value first,
                      int64_t count) {
+  auto number = [&](int64_t i) { return e.add(first, e.index(i)); };
   SmallVector<Value> sums;
   for (int64_t i = 0; i < count; ++i)
-    sums.push_back(residual ? e.load(residual, {token, place(e.index(first + i), column, segment)},
-                                     segment.width)
-                            : e.splat(e.f32(0), segment.width));
+    sums.push_back(residual
+                       ? e.load(residual, {token, place(number(i), column, segment)}, segment.width)
+                       : e.splat(e.f32(0), segment.width));
   sums = e.loop(e.index(0), e.index(numActive), 1, sums, [&](Value slot, ValueRange carried) {
     Value block = indices ? e.loadIndex(indices, {token, slot}) : slot;
     Value factor = e.load(input, {token, place(block, column, segment)}, segment.width);
     SmallVector<Value> next;
     for (auto [i, sum] : llvm::enumerate(carried)) {
-      Value at[] = {block, part, e.index(first + i), e.index(segment.offset)};
+      Value at[] = {block, part, number(i), e.index(segment.offset)};
       next.push_back(e.fma(e.load(weight, at, segment.width), factor, sum));
     }
     return next;
   });
   for (auto [i, sum] : llvm::enumerate(sums))
-    e.store(sum, result, {token, place(e.index(first + i), column, segment)});
+    e.store(sum, result, {token, place(number(i), column, segment)});
 }
 
 void mlir::mohd::emitMixGroups(KernelEmitter &e, MixGroupsOp op, ValueRange operands,

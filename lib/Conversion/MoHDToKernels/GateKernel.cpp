@@ -8,7 +8,7 @@ using namespace mlir::mohd;
 /// Tokens in a task.
 static constexpr int64_t kGateTokens = 8;
 
-std::string mlir::mohd::gridOfGate(GateOp op, int64_t lanes, StringRef tokens) {
+std::string mlir::mohd::gridOfGate(GateOp op, StringRef tokens) {
   return KernelEmitter::gridOf(1, kGateTokens, tokens);
 }
 

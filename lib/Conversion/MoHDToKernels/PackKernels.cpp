@@ -14,7 +14,7 @@ using namespace mlir::mohd;
 // mohd.pack_weight
 //===----------------------------------------------------------------------===//
 
-std::string mlir::mohd::gridOfPackWeight(PackWeightOp op, int64_t lanes, StringRef tokens) {
+std::string mlir::mohd::gridOfPackWeight(PackWeightOp op, StringRef tokens) {
   ArrayRef<int64_t> shape = op.getResult().getType().getShape(); // [G, panels, R, P]
   return std::to_string(shape[0] * shape[2]);
 }
@@ -53,7 +53,7 @@ void mlir::mohd::emitPackWeight(KernelEmitter &e, PackWeightOp op, ValueRange op
 // mohd.dequantize
 //===----------------------------------------------------------------------===//
 
-std::string mlir::mohd::gridOfDequantize(DequantizeOp op, int64_t lanes, StringRef tokens) {
+std::string mlir::mohd::gridOfDequantize(DequantizeOp op, StringRef tokens) {
   RankedTensorType type = op.getResult().getType();
   return std::to_string(ShapedType::getNumElements(type.getShape().drop_back()));
 }
@@ -78,7 +78,7 @@ void mlir::mohd::emitDequantize(KernelEmitter &e, DequantizeOp op, ValueRange op
 // mohd.group_tokens
 //===----------------------------------------------------------------------===//
 
-std::string mlir::mohd::gridOfGroupTokens(GroupTokensOp op, int64_t lanes, StringRef tokens) {
+std::string mlir::mohd::gridOfGroupTokens(GroupTokensOp op, StringRef tokens) {
   return KernelEmitter::gridOf(1, op.getBlock(), tokens);
 }
 
@@ -100,7 +100,9 @@ void mlir::mohd::emitGroupTokens(KernelEmitter &e, GroupTokensOp op, ValueRange 
       e.loop(first, last, 1, [&](Value token) {
         e.loop(zero, e.index(numChosen), 1, [&](Value slot) {
           Value group = e.loadIndex(indices, {token, e.add(slot, e.index(numCommon))});
-          body(token, slot, e.sub(group, e.index(numCommon)));
+          group = e.sub(group, e.index(numCommon));
+          // Indices of a caller are groups, but need not have the common ones in front: no write may leave the table.
+          body(token, slot, e.min(group, e.index(numGroups - 1)));
         });
       });
     };
@@ -138,7 +140,7 @@ static int64_t getNumPieces(PackTokensOp op) {
   return llvm::divideCeil(op.getInput().getType().getDimSize(1), kDenseColumns);
 }
 
-std::string mlir::mohd::gridOfPackTokens(PackTokensOp op, int64_t lanes, StringRef tokens) {
+std::string mlir::mohd::gridOfPackTokens(PackTokensOp op, StringRef tokens) {
   return ("ceildiv(" + tokens + "," + Twine(op.getBlock()) + ")*min(" + Twine(getNumPieces(op)) +
           ",ceildiv(" + tokens + "," + Twine(kTokensOfPart) + "))")
       .str();

@@ -194,7 +194,7 @@ static int64_t getColumnTiles(RankedTensorType weight, int64_t panels) {
   return llvm::divideCeil(weight.getDimSize(1), panels);
 }
 
-std::string mlir::mohd::gridOfTiledSpmm(TiledSpmmOp op, int64_t lanes, StringRef tokens) {
+std::string mlir::mohd::gridOfTiledSpmm(TiledSpmmOp op, StringRef tokens) {
   return KernelEmitter::gridOf(getColumnTiles(op.getWeight().getType(), op.getPanels()),
                                op.getBlock(), tokens);
 }
@@ -511,7 +511,7 @@ void mlir::mohd::emitTiledSpmm(KernelEmitter &e, TiledSpmmOp op, ValueRange oper
 // mohd.tiled_sddmm
 //===----------------------------------------------------------------------===//
 
-std::string mlir::mohd::gridOfTiledSddmm(TiledSddmmOp op, int64_t lanes, StringRef tokens) {
+std::string mlir::mohd::gridOfTiledSddmm(TiledSddmmOp op, StringRef tokens) {
   RankedTensorType weight = op.getWeight().getType();
   return KernelEmitter::gridOf(weight.getDimSize(0) * getColumnTiles(weight, op.getPanels()),
                                op.getBlock(), tokens);
@@ -724,8 +724,12 @@ void SddmmEmitter::addTiles(const List &list, const Task &task, bool fromWidened
 /// Stores a tile's sums from `column` on, or adds them to what the chunks before left there.
 void SddmmEmitter::storeTile(ValueRange sums, ValueRange tokens, Value column,
                              ArrayRef<Segment> segments) {
+  SmallVector<Segment> pieces; // none wider than a vector of the tile
+  for (Segment segment : segments)
+    for (int64_t offset = 0; offset < segment.width; offset += tile.vectorWidth)
+      pieces.push_back({segment.offset + offset, std::min(segment.width, tile.vectorWidth)});
   for (auto [row, token] : llvm::enumerate(tokens))
-    for (Segment segment : segments) {
+    for (Segment segment : pieces) {
       Value sum = sums[row * tile.numVectors() + segment.offset / tile.vectorWidth];
       if (segment.width != tile.vectorWidth)
         sum = vector::ExtractStridedSliceOp::create(b, sum, {segment.offset % tile.vectorWidth},

@@ -14,7 +14,7 @@ using namespace mlir::mohd;
 /// Additions under way at once that keep the units busy.
 static constexpr int64_t kChainsInFlight = 8;
 
-EvenCut::EvenCut(KernelEmitter &e, Value size, Value count) : size(size), count(count) {
+EvenCut::EvenCut(KernelEmitter &e, Value size, Value count) : count(count) {
   Value divisor = e.max(count, e.index(1)); // nothing is cut into no pieces
   quotient = e.b.createOrFold<arith::DivUIOp>(size, divisor);
   rest = e.b.createOrFold<arith::RemUIOp>(size, divisor);

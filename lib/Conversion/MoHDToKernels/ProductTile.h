@@ -14,7 +14,7 @@ class EvenCut {
 public:
   EvenCut(KernelEmitter &e, Value size, Value count);
 
-  const Value size, count;
+  const Value count;
   /// Where piece `i` begins; of `count`, the end of the last one.
   Value start(KernelEmitter &e, Value i) const;
 

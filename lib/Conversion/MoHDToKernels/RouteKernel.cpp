@@ -329,7 +329,7 @@ void RouteEmitter::emit(Value lower, Value upper) {
 
 } // namespace
 
-std::string mlir::mohd::gridOfRoute(RouteOp op, int64_t lanes, StringRef tokens) {
+std::string mlir::mohd::gridOfRoute(RouteOp op, StringRef tokens) {
   return KernelEmitter::gridOf(1, kRouteTokens, tokens);
 }
 
@@ -342,7 +342,7 @@ void mlir::mohd::emitRoute(KernelEmitter &e, RouteOp op, ValueRange operands, Va
 // mohd.scale
 //===----------------------------------------------------------------------===//
 
-std::string mlir::mohd::gridOfScale(ScaleOp op, int64_t lanes, StringRef tokens) {
+std::string mlir::mohd::gridOfScale(ScaleOp op, StringRef tokens) {
   return KernelEmitter::gridOf(1, kScaleTokens, tokens);
 }
 
@@ -368,9 +368,7 @@ void mlir::mohd::emitScale(KernelEmitter &e, ScaleOp op, ValueRange operands, Va
 // mohd.balance_loss
 //===----------------------------------------------------------------------===//
 
-std::string mlir::mohd::gridOfBalanceLoss(BalanceLossOp op, int64_t lanes, StringRef tokens) {
-  return "1";
-}
+std::string mlir::mohd::gridOfBalanceLoss(BalanceLossOp op, StringRef tokens) { return "1"; }
 
 /// Adds up each group's scores, and a routed group's tokens (exact up to 2^24 tokens), over all tokens.
 static void emitTotals(KernelEmitter &e, RoutingType routing, ValueRange operands, Value scoreSums,

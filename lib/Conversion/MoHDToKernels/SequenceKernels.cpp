@@ -18,7 +18,7 @@ static constexpr int64_t kRowTokens = 8;
 // mohd.rope
 //===----------------------------------------------------------------------===//
 
-std::string mlir::mohd::gridOfRope(RopeOp op, int64_t lanes, StringRef tokens) {
+std::string mlir::mohd::gridOfRope(RopeOp op, StringRef tokens) {
   return KernelEmitter::gridOf(1, kRowTokens, tokens);
 }
 
@@ -78,7 +78,7 @@ void mlir::mohd::emitRope(KernelEmitter &e, RopeOp op, ValueRange operands, Valu
 // mohd.kv_cache_append
 //===----------------------------------------------------------------------===//
 
-std::string mlir::mohd::gridOfKvCacheAppend(KvCacheAppendOp op, int64_t lanes, StringRef tokens) {
+std::string mlir::mohd::gridOfKvCacheAppend(KvCacheAppendOp op, StringRef tokens) {
   return KernelEmitter::gridOf(1, kRowTokens, tokens);
 }
 

@@ -23,7 +23,7 @@ static void forEachToken(KernelEmitter &e, llvm::function_ref<void(Value)> body)
 // mohd.embed
 //===----------------------------------------------------------------------===//
 
-std::string mlir::mohd::gridOfEmbed(EmbedOp op, int64_t lanes, StringRef tokens) {
+std::string mlir::mohd::gridOfEmbed(EmbedOp op, StringRef tokens) {
   return KernelEmitter::gridOf(1, kRowTokens, tokens);
 }
 
@@ -41,7 +41,7 @@ void mlir::mohd::emitEmbed(KernelEmitter &e, EmbedOp op, ValueRange operands, Va
 // mohd.rms_norm
 //===----------------------------------------------------------------------===//
 
-std::string mlir::mohd::gridOfRmsNorm(RmsNormOp op, int64_t lanes, StringRef tokens) {
+std::string mlir::mohd::gridOfRmsNorm(RmsNormOp op, StringRef tokens) {
   return KernelEmitter::gridOf(1, kRowTokens, tokens);
 }
 
@@ -89,14 +89,15 @@ namespace {
 struct ElementwiseTasks {
   ElementwiseTasks(Operation *op, int64_t lanes)
       : numColumns(cast<RankedTensorType>(op->getResult(0).getType()).getDimSize(1)) {
-    width = numColumns;
+    width = std::max<int64_t>(numColumns, 1);
     if (isa<AddOp>(op))
       return;
     // An exponential and a division for each element: a task is about a microsecond, so that threads share the row of a single token.
     numTokens = 1;
-    numParts = llvm::divideCeil(numColumns, kActivationColumns);
-    width = llvm::alignTo(llvm::divideCeil(numColumns, numParts), lanes);
-    numParts = llvm::divideCeil(numColumns, width);
+    int64_t atLeastOne = std::max<int64_t>(numColumns, 1);
+    numParts = llvm::divideCeil(atLeastOne, kActivationColumns);
+    width = llvm::alignTo(llvm::divideCeil(atLeastOne, numParts), lanes);
+    numParts = llvm::divideCeil(atLeastOne, width);
   }
 
   int64_t numColumns;

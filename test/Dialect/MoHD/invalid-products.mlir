@@ -4,7 +4,7 @@
 // One case for each labelled constraint of the two tiled products, named after it.
 
 func.func @tiled_spmm_c1(%x: tensor<?x64xf32>, %w: tensor<16x6x4x16xbf16>, %t: tensor<?x13xi32>) {
-  // expected-error @below {{'mohd.tiled_spmm' op expects 'packed' to have 32 columns, got 64}}
+  // expected-error @below {{'mohd.tiled_spmm' op expects 'packed' to have 8 x 4 columns, got 64}}
   %y = mohd.tiled_spmm %x, %w table(%t) common 6 chosen 2 block 256 few 24 rows 12 panels 2
     : tensor<?x64xf32>, tensor<16x6x4x16xbf16> table tensor<?x13xi32> -> tensor<?x96xf32>
   return
@@ -77,7 +77,7 @@ func.func @tiled_spmm_c3_huge(%x: tensor<?x32xf32>, %w: tensor<16x6x4x16xbf16>, 
 // -----
 
 func.func @tiled_spmm_c4(%x: tensor<?x32xf32>, %w: tensor<16x6x4x16xbf16>) {
-  // expected-error @below {{'mohd.tiled_spmm' op expects a positive 'panels', got 0}}
+  // expected-error @below {{'mohd.tiled_spmm' op expects 'panels' in 1..64, got 0}}
   %y = mohd.tiled_spmm %x, %w common 8 chosen 0 block 256 few 24 rows 12 panels 0
     : tensor<?x32xf32>, tensor<16x6x4x16xbf16> -> tensor<?x96xf32>
   return
@@ -86,7 +86,7 @@ func.func @tiled_spmm_c4(%x: tensor<?x32xf32>, %w: tensor<16x6x4x16xbf16>) {
 // -----
 
 func.func @tiled_spmm_empty_panel(%x: tensor<?x32xf32>, %w: tensor<16x6x4x0xbf16>) {
-  // expected-error @below {{operand #1 must be static [groups, panels, rows, columns of a panel (a power of two)] tensor of f32, bf16 or f16}}
+  // expected-error @below {{operand #1 must be static [groups, panels, rows, columns of a panel (a power of two, at most 64)] tensor of f32, bf16 or f16}}
   %y = mohd.tiled_spmm %x, %w common 8 chosen 0 block 256 few 24 rows 12 panels 2
     : tensor<?x32xf32>, tensor<16x6x4x0xbf16> -> tensor<?x96xf32>
   return
@@ -95,7 +95,7 @@ func.func @tiled_spmm_empty_panel(%x: tensor<?x32xf32>, %w: tensor<16x6x4x0xbf16
 // -----
 
 func.func @tiled_sddmm_odd_panel(%x: tensor<?x96xf32>, %w: tensor<16x1x96x3xbf16>) {
-  // expected-error @below {{operand #1 must be static [groups, panels, rows, columns of a panel (a power of two)] tensor}}
+  // expected-error @below {{operand #1 must be static [groups, panels, rows, columns of a panel (a power of two, at most 64)] tensor}}
   %y = mohd.tiled_sddmm %x, %w common 8 chosen 0 block 256 few 24 rows 12 panels 1 depth 96
     : tensor<?x96xf32>, tensor<16x1x96x3xbf16> -> tensor<?x48xf32>
   return
@@ -104,7 +104,7 @@ func.func @tiled_sddmm_odd_panel(%x: tensor<?x96xf32>, %w: tensor<16x1x96x3xbf16
 // -----
 
 func.func @tiled_sddmm_no_group(%x: tensor<?x96xf32>, %w: tensor<0x1x96x4xbf16>) {
-  // expected-error @below {{operand #1 must be static [groups, panels, rows, columns of a panel (a power of two)] tensor}}
+  // expected-error @below {{operand #1 must be static [groups, panels, rows, columns of a panel (a power of two, at most 64)] tensor}}
   %y = mohd.tiled_sddmm %x, %w common 8 chosen 0 block 256 few 24 rows 12 panels 1 depth 96
     : tensor<?x96xf32>, tensor<0x1x96x4xbf16> -> tensor<?x48xf32>
   return
@@ -113,7 +113,7 @@ func.func @tiled_sddmm_no_group(%x: tensor<?x96xf32>, %w: tensor<0x1x96x4xbf16>)
 // -----
 
 func.func @tiled_sddmm_c1(%x: tensor<?x95xf32>, %w: tensor<16x1x96x4xbf16>) {
-  // expected-error @below {{'mohd.tiled_sddmm' op expects 'weight' to contract the width 95 of 'input', got 96}}
+  // expected-error @below {{'mohd.tiled_sddmm' op expects 'weight' to contract the width 95 of 'input', got 1 x 96}}
   %y = mohd.tiled_sddmm %x, %w common 8 chosen 0 block 256 few 24 rows 12 panels 1 depth 95
     : tensor<?x95xf32>, tensor<16x1x96x4xbf16> -> tensor<?x64xf32>
   return
@@ -149,7 +149,7 @@ func.func @tiled_sddmm_c3_needless(%x: tensor<?x96xf32>, %w: tensor<16x1x96x4xbf
 // -----
 
 func.func @tiled_sddmm_c4(%x: tensor<?x96xf32>, %w: tensor<16x1x96x4xbf16>) {
-  // expected-error @below {{'mohd.tiled_sddmm' op expects a positive 'depth', got 0}}
+  // expected-error @below {{'mohd.tiled_sddmm' op expects 'depth' in 1..9223372036854775807, got 0}}
   %y = mohd.tiled_sddmm %x, %w common 8 chosen 0 block 256 few 24 rows 12 panels 1 depth 0
     : tensor<?x96xf32>, tensor<16x1x96x4xbf16> -> tensor<?x64xf32>
   return
@@ -209,3 +209,33 @@ func.func @tiled_sddmm_c6(%x: tensor<?x96xf32>, %w: tensor<16x1x96x4xf32>, %h: t
     : tensor<?x96xf32>, tensor<16x1x96x4xf32> residual tensor<?x96xf32> -> tensor<?x64xf32>
   return
 }
+
+// -----
+
+func.func @tiled_spmm_c1_overflow(%x: tensor<?x0xf32>, %w: tensor<4x0x4611686018427387904x16xf32>) {
+  // expected-error @below {{'mohd.tiled_spmm' op expects 'packed' to have 4 x 4611686018427387904 columns, got 0}}
+  %y = mohd.tiled_spmm %x, %w common 4 chosen 0 block 256 few 24 rows 12 panels 2
+    : tensor<?x0xf32>, tensor<4x0x4611686018427387904x16xf32> -> tensor<?x0xf32>
+  return
+}
+
+// -----
+
+func.func @tiled_spmm_c4_rows(%x: tensor<?x64xf32>, %w: tensor<16x6x4x16xf32>) {
+  // expected-error @below {{'mohd.tiled_spmm' op expects 'rows' in 1..64, got 100000000}}
+  %y = mohd.tiled_spmm %x, %w common 16 chosen 0 block 256 few 24 rows 100000000 panels 2 : tensor<?x64xf32>, tensor<16x6x4x16xf32> -> tensor<?x96xf32>
+  return
+}
+
+// -----
+
+func.func @tiled_sddmm_c4_few(%x: tensor<?x96xf32>, %w: tensor<16x1x96x4xf32>) {
+  // expected-error @below {{'mohd.tiled_sddmm' op expects 'few' in 0..65536, got -1}}
+  %y = mohd.tiled_sddmm %x, %w common 16 chosen 0 block 256 few -1 rows 12 panels 1 depth 96 : tensor<?x96xf32>, tensor<16x1x96x4xf32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// expected-error @below {{expects a plan to gather to 0 tokens or more, got -1}}
+func.func private @plan() attributes {plan = #mohd.plan<gather to -1, grouped>}

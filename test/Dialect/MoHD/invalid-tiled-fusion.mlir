@@ -5,7 +5,7 @@
 
 // A group of a local product contracts its own columns.
 func.func @tiled_sddmm_c1_local(%x: tensor<?x96xf32>, %w: tensor<16x1x96x4xbf16>) {
-  // expected-error @below {{'mohd.tiled_sddmm' op expects 'weight' to contract the width 96 of 'input', got 1536}}
+  // expected-error @below {{'mohd.tiled_sddmm' op expects 'weight' to contract the width 96 of 'input', got 16 x 96}}
   %y = mohd.tiled_sddmm %x, %w common 8 chosen 0 block 256 few 24 rows 12 panels 1 depth 96 local
     : tensor<?x96xf32>, tensor<16x1x96x4xbf16> -> tensor<?x64xf32>
   return

@@ -127,7 +127,7 @@ func.func @group_tokens_c2_all_active(%r: !mohd.routing<4, 1, 3>) {
 // -----
 
 func.func @group_tokens_c2_block(%r: !mohd.routing<16, 6, 2>) {
-  // expected-error @below {{'mohd.group_tokens' op expects a positive 'block', got 0}}
+  // expected-error @below {{'mohd.group_tokens' op expects 'block' in 1..65536, got 0}}
   %t = mohd.group_tokens %r block 0 : !mohd.routing<16, 6, 2> -> tensor<?x13xi32>
   return
 }
@@ -135,7 +135,7 @@ func.func @group_tokens_c2_block(%r: !mohd.routing<16, 6, 2>) {
 // -----
 
 func.func @pack_tokens_c1_missing(%x: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>) {
-  // expected-error @below {{'mohd.pack_tokens' op expects 'table' exactly with a routing of which tokens have different groups}}
+  // expected-error @below {{'mohd.pack_tokens' op expects 'table' exactly with a routing of which tokens have different groups, got none}}
   %p = mohd.pack_tokens %x routing(%r) block 256 rows 12
     : tensor<?x64xf32> routing !mohd.routing<16, 6, 2> -> tensor<?x32xf32>
   return
@@ -144,7 +144,7 @@ func.func @pack_tokens_c1_missing(%x: tensor<?x64xf32>, %r: !mohd.routing<16, 6,
 // -----
 
 func.func @pack_tokens_c1_needless(%x: tensor<?x64xf32>, %t: tensor<?x13xi32>) {
-  // expected-error @below {{expects 'table' exactly with a routing of which tokens have different groups}}
+  // expected-error @below {{expects 'table' exactly with a routing of which tokens have different groups, got one}}
   %p = mohd.pack_tokens %x table(%t) block 256 rows 12 : tensor<?x64xf32> table tensor<?x13xi32> -> tensor<?x64xf32>
   return
 }
@@ -180,7 +180,7 @@ func.func @pack_tokens_c3(%x: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>, %t:
 // -----
 
 func.func @pack_tokens_c4(%x: tensor<?x64xf32>) {
-  // expected-error @below {{'mohd.pack_tokens' op expects a positive 'rows', got -1}}
+  // expected-error @below {{'mohd.pack_tokens' op expects 'rows' in 1..64, got -1}}
   %p = mohd.pack_tokens %x block 256 rows -1 : tensor<?x64xf32> -> tensor<?x64xf32>
   return
 }
@@ -192,5 +192,13 @@ func.func @pack_tokens_token_counts(%x: tensor<5x64xf32>, %r: !mohd.routing<16, 
   // expected-error @below {{'mohd.pack_tokens' op expects operand #2 to have 5 tokens, got 4}}
   %p = mohd.pack_tokens %x routing(%r) table(%t) block 256 rows 12
     : tensor<5x64xf32> routing !mohd.routing<16, 6, 2> table tensor<4x13xi32> -> tensor<5x32xf32>
+  return
+}
+
+// -----
+
+func.func @pack_tokens_c4_block(%x: tensor<?x64xf32>) {
+  // expected-error @below {{'mohd.pack_tokens' op expects 'block' in 1..65536, got 2305843009213693952}}
+  %p = mohd.pack_tokens %x block 2305843009213693952 rows 1 : tensor<?x64xf32> -> tensor<?x64xf32>
   return
 }

@@ -112,7 +112,7 @@ func.func @too_many_names(%x: tensor<?x8xf32> {mohd.dims = ["T", "U"]}) -> tenso
 // -----
 
 func.func @table_of_a_caller(%z: tensor<?x8xf32>, %w: tensor<4x1x8x2xf32>, %t: tensor<?x6xi32>) -> tensor<?x8xf32> {
-  // expected-error @+1 {{expects a 'table' that 'mohd.group_tokens' makes for the same blocks}}
+  // expected-error @+1 {{expects a 'table' that 'mohd.group_tokens' makes, got an argument or another op's result}}
   %y = mohd.tiled_sddmm %z, %w table(%t) common 1 chosen 2 block 64 few 24 rows 4 panels 1 depth 8
     : tensor<?x8xf32>, tensor<4x1x8x2xf32> table tensor<?x6xi32> -> tensor<?x8xf32>
   return %y : tensor<?x8xf32>
@@ -124,7 +124,7 @@ func.func @table_of_other_blocks(%x: tensor<?x8xf32>, %n: tensor<?x8xf32>, %phi:
   %r, %s = mohd.route %n, %phi gate softmax score softmax_all
     : tensor<?x8xf32>, tensor<4x8xf32> -> !mohd.routing<4, 1, 2>, tensor<?x4xf32>
   %t = mohd.group_tokens %r block 128 : !mohd.routing<4, 1, 2> -> tensor<?x6xi32>
-  // expected-error @+1 {{expects a 'table' that 'mohd.group_tokens' makes for the same blocks}}
+  // expected-error @+1 {{expects a 'table' of [block, groups, common, chosen] [64, 4, 1, 2], got [128, 4, 1, 2]}}
   %p = mohd.pack_tokens %x routing(%r) table(%t) block 64 rows 4
     : tensor<?x8xf32> routing !mohd.routing<4, 1, 2> table tensor<?x6xi32> -> tensor<?x6xf32>
   return %p : tensor<?x6xf32>

@@ -42,7 +42,7 @@ func.func @none_routed(%x: tensor<?x512xf32>, %r: !mohd.routing<4, 2, 0>, %w: te
 // NONE-LABEL:  func.func @some_groups(
 // NONE:          mohd.spmm {{.*}} plan <grouped>
 // MOST-LABEL:  func.func @some_groups(
-// MOST:          mohd.spmm {{.*}} plan <gather to 256,grouped>
+// MOST:          mohd.spmm {{.*}} plan <gather to 512,grouped>
 // REMARK:      plan: mohd.spmm of 8 of 16 groups, 720896 weights of 32 bits each
 func.func @some_groups(%x: tensor<?x2048xf32>, %r: !mohd.routing<16, 6, 2>, %w: tensor<16x128x5632xf32>) -> tensor<?x5632xf32> {
   %y = mohd.spmm %x, %r, %w : tensor<?x2048xf32>, !mohd.routing<16, 6, 2>, tensor<16x128x5632xf32>

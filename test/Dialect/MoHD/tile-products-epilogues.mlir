@@ -53,3 +53,21 @@ func.func @residuals(%x: tensor<?x64xf32>, %r: !mohd.routing<4, 1, 2>, %w: tenso
   %d = mohd.add %b, %c : tensor<?x64xf32>
   return %d : tensor<?x64xf32>
 }
+
+// A SwiGLU of a SwiGLU: only the inner one is computed by the product. A product with a residual takes no gate.
+// CHECK-LABEL: func.func @nested(
+// CHECK-SAME:    %[[X:[^:]*]]: tensor<?x64xf32>, %[[G:[^:]*]]: tensor<?x64xf32>, %[[H:[^:]*]]: tensor<?x64xf32>
+// CHECK:         %[[A:.*]] = mohd.tiled_spmm %{{.*}}, %{{.*}} gate(%[[G]]) common 1
+// CHECK:         %[[B:.*]] = mohd.swiglu %[[H]], %[[A]]
+// CHECK:         %[[S:.*]] = mohd.tiled_spmm %{{.*}}, %{{.*}} residual(%[[X]]) common 1
+// CHECK:         %[[C:.*]] = mohd.swiglu %[[H]], %[[S]]
+// CHECK:         return %[[B]], %[[C]]
+func.func @nested(%x: tensor<?x64xf32>, %g: tensor<?x64xf32>, %h: tensor<?x64xf32>, %w: tensor<64x64xf32>) -> (tensor<?x64xf32>, tensor<?x64xf32>) {
+  %y = mohd.linear %x, %w : tensor<?x64xf32>, tensor<64x64xf32> -> tensor<?x64xf32>
+  %a = mohd.swiglu %g, %y : tensor<?x64xf32>
+  %b = mohd.swiglu %h, %a : tensor<?x64xf32>
+  %z = mohd.linear %x, %w : tensor<?x64xf32>, tensor<64x64xf32> -> tensor<?x64xf32>
+  %s = mohd.add %x, %z : tensor<?x64xf32>
+  %c = mohd.swiglu %h, %s : tensor<?x64xf32>
+  return %b, %c : tensor<?x64xf32>, tensor<?x64xf32>
+}

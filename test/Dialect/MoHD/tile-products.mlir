@@ -129,3 +129,13 @@ func.func @other_ops(%x: tensor<?x64xf32>, %r: !mohd.routing<4, 1, 2>) -> tensor
   %s = mohd.silu %g : tensor<?x64xf32>
   return %s : tensor<?x64xf32>
 }
+
+// Scales as a weight of their own are a row of their view: no layout of the file gives them in panels.
+// CHECK-LABEL: func.func @scales_as_weight(
+// CHECK:         %[[S:.*]] = mohd.weight "a" expanded_shape [8, 4, 16] permutation [0, 1, 2] {{.*}} : tensor<8x16xf32>
+// CHECK:         mohd.pack_weight %[[S]] : tensor<8x16xf32> -> tensor<1x1x8x16xf32>
+func.func @scales_as_weight(%x: tensor<?x8xf32>) -> tensor<?x16xf32> {
+  %s = mohd.weight "a" expanded_shape [8, 4, 16] permutation [0, 1, 2] quantized scales : tensor<8x16xf32>
+  %y = mohd.linear %x, %s : tensor<?x8xf32>, tensor<8x16xf32> -> tensor<?x16xf32>
+  return %y : tensor<?x16xf32>
+}

@@ -18,3 +18,10 @@ func.func @groups(%x: tensor<?x0xf32> {mohd.name = "x"}, %i: tensor<?x2xi32> {mo
   %d = mohd.group_fusion %x kind monarch right(%right) left(%left) : tensor<?x0xf32> right tensor<3x2x0xf32> left tensor<2x3x3xf32>
   return %a, %b, %c, %d : tensor<?x6xf32>, tensor<?x0xf32>, tensor<?x5xf32>, tensor<?x6xf32>
 }
+
+func.func @elements(%x: tensor<?x0xf32> {mohd.name = "x"}) -> (tensor<?x0xf32> {mohd.name = "y"}) {
+  %a = mohd.silu %x : tensor<?x0xf32>
+  %b = mohd.swiglu %a, %x : tensor<?x0xf32>
+  %y = mohd.add %a, %b : tensor<?x0xf32>
+  return %y : tensor<?x0xf32>
+}

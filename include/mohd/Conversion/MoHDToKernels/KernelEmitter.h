@@ -21,12 +21,6 @@
 
 namespace mlir::mohd {
 
-/// The routing of a kernel: its two tensors in memory.
-struct RoutingBuffers {
-  Value indices; // memref<tokens x K x i32>, ascending
-  Value gates;   // memref<tokens x K x f32>
-};
-
 /// A piece of a row as one vector.
 struct Segment {
   int64_t offset; // first column
@@ -153,48 +147,48 @@ LogicalResult emitKernel(KernelEmitter &emitter, Operation *op, ValueRange opera
                          ValueRange results);
 
 //===----------------------------------------------------------------------===//
-// One pair of functions for each op, in RouteKernel.cpp, PackKernels.cpp, ProductKernels.cpp, FusionKernel.cpp,
+// One pair of functions for each op, in RouteKernel.cpp, GateKernel.cpp, PackKernels.cpp, ProductKernels.cpp, FusionKernel.cpp,
 // TransformerKernels.cpp, SequenceKernels.cpp, AttentionKernels.cpp: the grid and the body
 //===----------------------------------------------------------------------===//
 
-std::string gridOfRoute(RouteOp op, int64_t lanes, StringRef tokens);
+std::string gridOfRoute(RouteOp op, StringRef tokens);
 void emitRoute(KernelEmitter &e, RouteOp op, ValueRange operands, ValueRange results);
-std::string gridOfScale(ScaleOp op, int64_t lanes, StringRef tokens);
+std::string gridOfScale(ScaleOp op, StringRef tokens);
 void emitScale(KernelEmitter &e, ScaleOp op, ValueRange operands, ValueRange results);
-std::string gridOfBalanceLoss(BalanceLossOp op, int64_t lanes, StringRef tokens);
+std::string gridOfBalanceLoss(BalanceLossOp op, StringRef tokens);
 void emitBalanceLoss(KernelEmitter &e, BalanceLossOp op, ValueRange operands, ValueRange results);
 
-std::string gridOfGate(GateOp op, int64_t lanes, StringRef tokens);
+std::string gridOfGate(GateOp op, StringRef tokens);
 void emitGate(KernelEmitter &e, GateOp op, ValueRange operands, ValueRange results);
 
-std::string gridOfPackWeight(PackWeightOp op, int64_t lanes, StringRef tokens);
+std::string gridOfPackWeight(PackWeightOp op, StringRef tokens);
 void emitPackWeight(KernelEmitter &e, PackWeightOp op, ValueRange operands, ValueRange results);
-std::string gridOfDequantize(DequantizeOp op, int64_t lanes, StringRef tokens);
+std::string gridOfDequantize(DequantizeOp op, StringRef tokens);
 void emitDequantize(KernelEmitter &e, DequantizeOp op, ValueRange operands, ValueRange results);
-std::string gridOfGroupTokens(GroupTokensOp op, int64_t lanes, StringRef tokens);
+std::string gridOfGroupTokens(GroupTokensOp op, StringRef tokens);
 void emitGroupTokens(KernelEmitter &e, GroupTokensOp op, ValueRange operands, ValueRange results);
-std::string gridOfPackTokens(PackTokensOp op, int64_t lanes, StringRef tokens);
+std::string gridOfPackTokens(PackTokensOp op, StringRef tokens);
 void emitPackTokens(KernelEmitter &e, PackTokensOp op, ValueRange operands, ValueRange results);
-std::string gridOfTiledSpmm(TiledSpmmOp op, int64_t lanes, StringRef tokens);
+std::string gridOfTiledSpmm(TiledSpmmOp op, StringRef tokens);
 void emitTiledSpmm(KernelEmitter &e, TiledSpmmOp op, ValueRange operands, ValueRange results);
-std::string gridOfTiledSddmm(TiledSddmmOp op, int64_t lanes, StringRef tokens);
+std::string gridOfTiledSddmm(TiledSddmmOp op, StringRef tokens);
 void emitTiledSddmm(KernelEmitter &e, TiledSddmmOp op, ValueRange operands, ValueRange results);
 
-std::string gridOfGroupFusion(GroupFusionOp op, int64_t lanes, StringRef tokens);
+std::string gridOfGroupFusion(GroupFusionOp op, StringRef tokens);
 void emitGroupFusion(KernelEmitter &e, GroupFusionOp op, ValueRange operands, ValueRange results);
 
-std::string gridOfMixGroups(MixGroupsOp op, int64_t lanes, StringRef tokens);
+std::string gridOfMixGroups(MixGroupsOp op, StringRef tokens);
 void emitMixGroups(KernelEmitter &e, MixGroupsOp op, ValueRange operands, ValueRange results);
 
-std::string gridOfEmbed(EmbedOp op, int64_t lanes, StringRef tokens);
+std::string gridOfEmbed(EmbedOp op, StringRef tokens);
 void emitEmbed(KernelEmitter &e, EmbedOp op, ValueRange operands, ValueRange results);
-std::string gridOfRmsNorm(RmsNormOp op, int64_t lanes, StringRef tokens);
+std::string gridOfRmsNorm(RmsNormOp op, StringRef tokens);
 void emitRmsNorm(KernelEmitter &e, RmsNormOp op, ValueRange operands, ValueRange results);
 std::string gridOfElementwise(Operation *op, int64_t lanes, StringRef tokens);
 void emitElementwise(KernelEmitter &e, Operation *op, ValueRange operands, ValueRange results);
-std::string gridOfRope(RopeOp op, int64_t lanes, StringRef tokens);
+std::string gridOfRope(RopeOp op, StringRef tokens);
 void emitRope(KernelEmitter &e, RopeOp op, ValueRange operands, ValueRange results);
-std::string gridOfKvCacheAppend(KvCacheAppendOp op, int64_t lanes, StringRef tokens);
+std::string gridOfKvCacheAppend(KvCacheAppendOp op, StringRef tokens);
 void emitKvCacheAppend(KernelEmitter &e, KvCacheAppendOp op, ValueRange operands,
                        ValueRange results);
 std::string gridOfAttention(AttentionOp op, int64_t lanes, StringRef tokens);

@@ -69,6 +69,13 @@ LogicalResult MohdDialect::verifyRegionResultAttribute(Operation *op, unsigned, 
 // !mohd.routing
 //===----------------------------------------------------------------------===//
 
+LogicalResult PlanAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t gatherTokens,
+                               Strategy) {
+  if (gatherTokens < 0)
+    return emitError() << "expects a plan to gather to 0 tokens or more, got " << gatherTokens;
+  return success();
+}
+
 LogicalResult RoutingType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t numGroups,
                                   int64_t numShared, int64_t numRouted) {
   if (numGroups < 1)

@@ -11,6 +11,7 @@
 
 using namespace mlir;
 using namespace mlir::mohd;
+using mlir::mohd::detail::covers;
 
 #define GET_OP_CLASSES
 #include "mohd/Dialect/MoHD/IR/MoHDOps.cpp.inc"
@@ -35,8 +36,7 @@ static LogicalResult expectColumns(Operation *op, RankedTensorType type, int64_t
          << name << "' to have " << columns << " columns, got " << type.getDimSize(1);
 }
 
-/// True if `a` x `b` = `width`, for extents whose product may not fit 64 bits.
-static bool covers(int64_t a, int64_t b, int64_t width) {
+bool mlir::mohd::detail::covers(int64_t a, int64_t b, int64_t width) {
   int64_t product;
   return !llvm::MulOverflow(a, b, product) && product == width;
 }

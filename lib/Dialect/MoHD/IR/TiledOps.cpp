@@ -6,6 +6,10 @@
 
 using namespace mlir;
 using namespace mlir::mohd;
+using mlir::mohd::detail::covers;
+
+/// Rows, or panels, of a tile at most; tokens of a block at most.
+static constexpr int64_t kMaxTileRows = 64, kMaxBlock = 65536;
 
 SmallVector<int64_t> mlir::mohd::getPanelShape(ArrayRef<int64_t> shape, int64_t panel) {
   SmallVector<int64_t> result(shape);
@@ -24,11 +28,19 @@ static SmallVector<unsigned> getAllButWeights(Operation *op, unsigned numWeights
   return operands;
 }
 
-/// Checks that the attributes `names`, sizes of tiles, are positive.
+/// Checks that the attributes `names`, sizes of tiles, are in the bounds that kernels can be made for; a size without an upper one is `depth`.
 static LogicalResult verifySizes(Operation *op, ArrayRef<StringRef> names) {
-  for (StringRef name : names)
-    if (int64_t size = op->getAttrOfType<IntegerAttr>(name).getInt(); size < 1)
-      return op->emitOpError("expects a positive '") << name << "', got " << size;
+  for (StringRef name : names) {
+    int64_t size = op->getAttrOfType<IntegerAttr>(name).getInt();
+    int64_t least = name == "few" ? 0 : 1;
+    int64_t most = llvm::StringSwitch<int64_t>(name)
+                       .Cases({"rows", "panels"}, kMaxTileRows)
+                       .Cases({"block", "few"}, kMaxBlock)
+                       .Default(std::numeric_limits<int64_t>::max());
+    if (size < least || size > most)
+      return op->emitOpError("expects '")
+             << name << "' in " << least << ".." << most << ", got " << size;
+  }
   return success();
 }
 
@@ -79,8 +91,9 @@ LogicalResult PackTokensOp::verify() {
   int64_t width = getInput().getType().getDimSize(1), packed = width;
   bool hasChosen = getRouting() && getRouting().getType().getNumChosen() > 0;
   if (hasChosen != bool(getTable())) // pack_tokens_c1
-    return emitOpError(
-        "expects 'table' exactly with a routing of which tokens have different groups");
+    return emitOpError("expects 'table' exactly with a routing of which tokens have different "
+                       "groups, got ")
+           << (getTable() ? "one" : "none");
   if (getRouting()) {
     RoutingType routing = getRouting().getType();
     if (failed(detail::verifyWholeGroups(*this, getInput().getType(), routing))) // pack_tokens_c2
@@ -140,10 +153,11 @@ LogicalResult TiledSpmmOp::verify() {
   ArrayRef<int64_t> weight = getWeight().getType().getShape(); // [N, panels, d_e, P]
   if (failed(verifyTable(*this, weight[0])))                   // tiled_spmm_c3
     return failure();
-  int64_t packed = (getNumCommon() + getNumChosen()) * weight[2];
-  if (getPacked().getType().getDimSize(1) != packed) // tiled_spmm_c1
+  int64_t numActive = getNumCommon() + getNumChosen();
+  if (int64_t packed = getPacked().getType().getDimSize(1);
+      !covers(numActive, weight[2], packed)) // tiled_spmm_c1
     return emitOpError("expects 'packed' to have ")
-           << packed << " columns, got " << getPacked().getType().getDimSize(1);
+           << numActive << " x " << weight[2] << " columns, got " << packed;
   int64_t columns = getResult().getType().getDimSize(1);
   if (int64_t(llvm::divideCeil(columns, weight[3])) != weight[1]) // tiled_spmm_c2
     return emitOpError("expects 'weight' to have ")
@@ -156,7 +170,7 @@ LogicalResult TiledSpmmOp::verify() {
   if (failed(verifyEpilogue(*this, "gate", getGate())) ||
       failed(verifyEpilogue(*this, "residual", getResidual()))) // tiled_spmm_c6
     return failure();
-  return verifySizes(*this, {"block", "rows", "panels"}); // tiled_spmm_c4
+  return verifySizes(*this, {"block", "few", "rows", "panels"}); // tiled_spmm_c4
 }
 
 SmallVector<unsigned> TiledSddmmOp::getTokenOperands() {
@@ -165,10 +179,11 @@ SmallVector<unsigned> TiledSddmmOp::getTokenOperands() {
 
 LogicalResult TiledSddmmOp::verify() {
   ArrayRef<int64_t> weight = getWeight().getType().getShape(); // [N, panels, E, P]
-  int64_t contracted = weight[2] * (getLocal() ? weight[0] : 1);
-  if (getInput().getType().getDimSize(1) != contracted) // tiled_sddmm_c1
+  int64_t numBlocks = getLocal() ? weight[0] : 1;
+  if (int64_t width = getInput().getType().getDimSize(1);
+      !covers(numBlocks, weight[2], width)) // tiled_sddmm_c1
     return emitOpError("expects 'weight' to contract the width ")
-           << getInput().getType().getDimSize(1) << " of 'input', got " << contracted;
+           << width << " of 'input', got " << numBlocks << " x " << weight[2];
   int64_t columns = getResult().getType().getDimSize(1);
   if (columns % weight[0] != 0 || // tiled_sddmm_c2
       int64_t(llvm::divideCeil(columns / weight[0], weight[3])) != weight[1])
@@ -178,7 +193,7 @@ LogicalResult TiledSddmmOp::verify() {
       failed(verifyScales(*this)) ||                            // tiled_sddmm_c5
       failed(verifyEpilogue(*this, "residual", getResidual()))) // tiled_sddmm_c6
     return failure();
-  return verifySizes(*this, {"block", "rows", "panels", "depth"}); // tiled_sddmm_c4
+  return verifySizes(*this, {"block", "few", "rows", "panels", "depth"}); // tiled_sddmm_c4
 }
 
 SmallVector<unsigned> MixGroupsOp::getTokenOperands() { return getAllButWeights(*this, 1); }
@@ -187,7 +202,7 @@ LogicalResult MixGroupsOp::verify() {
   ArrayRef<int64_t> weight = getWeight().getType().getShape(); // [r, panels, s, P]
   int64_t input = getInput().getType().getDimSize(1), result = getResult().getType().getDimSize(1);
   int64_t columns = input / weight[0]; // L
-  if (input % weight[0] != 0 || result != weight[2] * columns ||
+  if (input % weight[0] != 0 || !covers(weight[2], columns, result) ||
       int64_t(llvm::divideCeil(columns, weight[3])) != weight[1]) // mix_groups_c1
     return emitOpError("expects widths of ")
            << weight[0] << " and " << weight[2] << " groups of " << weight[1] << " panels, got "

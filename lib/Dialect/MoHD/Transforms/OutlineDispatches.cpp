@@ -197,18 +197,38 @@ LogicalResult ProgramBuilder::checkInPlace(TokenOpInterface op) {
   return success();
 }
 
-/// Checks that the table of tokens that `op` reads, if it does, is one that a kernel writes for the same blocks: nobody checks the places in another one.
+/// What a table of tokens is of: blocks, groups, common ones and chosen ones of a token.
+static std::array<int64_t, 4> describeTable(int64_t block, RoutingType routing) {
+  return {block, routing.getNumGroups(), routing.getNumCommon(), routing.getNumChosen()};
+}
+
+/// Checks that the table of tokens that `op` reads, if it does, is one that a kernel writes for the same blocks and groups: nobody checks the places in another one.
 static LogicalResult checkTable(Operation *op) {
-  if (!isa<PackTokensOp, TiledSpmmOp, TiledSddmmOp>(op))
-    return success();
-  for (Value operand : op->getOperands()) {
-    auto type = dyn_cast<RankedTensorType>(operand.getType());
-    if (!type || !type.getElementType().isInteger(32))
-      continue;
-    auto table = operand.getDefiningOp<GroupTokensOp>();
-    if (!table || table.getBlockAttr() != op->getAttr("block"))
-      return op->emitError("expects a 'table' that 'mohd.group_tokens' makes for the same blocks");
+  Value operand;
+  std::array<int64_t, 4> expected = {};
+  if (auto pack = dyn_cast<PackTokensOp>(op); pack && pack.getTable()) {
+    operand = pack.getTable();
+    expected = describeTable(pack.getBlock(), pack.getRouting().getType());
   }
+  auto describeProduct = [&](auto product) {
+    operand = product.getTable();
+    expected = {int64_t(product.getBlock()), product.getWeight().getType().getDimSize(0),
+                int64_t(product.getNumCommon()), int64_t(product.getNumChosen())};
+  };
+  if (auto spmm = dyn_cast<TiledSpmmOp>(op))
+    describeProduct(spmm);
+  if (auto sddmm = dyn_cast<TiledSddmmOp>(op))
+    describeProduct(sddmm);
+  if (!operand)
+    return success();
+  auto table = operand.getDefiningOp<GroupTokensOp>();
+  if (!table)
+    return op->emitError("expects a 'table' that 'mohd.group_tokens' makes, got an argument or "
+                         "another op's result");
+  std::array<int64_t, 4> got = describeTable(table.getBlock(), table.getRouting().getType());
+  if (got != expected)
+    return op->emitError("expects a 'table' of [block, groups, common, chosen] [")
+           << ArrayRef<int64_t>(expected) << "], got [" << ArrayRef<int64_t>(got) << "]";
   return success();
 }
 

@@ -18,8 +18,8 @@ namespace mlir::mohd {
 using namespace mlir;
 using namespace mlir::mohd;
 
-/// Tokens up to which plans are compared: a block of tokens is hardly ever larger.
-static constexpr int64_t kMaxGatherTokens = 256;
+/// Tokens up to which plans are compared: more than a block has.
+static constexpr int64_t kMaxGatherTokens = 512;
 
 /// The shape of a product with a weight [.., rows, columns].
 static ProductShape getShape(RankedTensorType weight, int64_t numGroups, int64_t numCommon,
@@ -78,8 +78,8 @@ private:
     ++numPlanned;
     if (!remarks)
       return;
-    ProductShape dense = {
-        1, 1, 0, shape.groupElements * shape.numGroups, shape.depth, shape.elementBits};
+    int64_t depth = isa<SpmmOp>(op) ? shape.depth * shape.numGroups : shape.depth;
+    ProductShape dense = {1, 1, 0, shape.groupElements * shape.numGroups, depth, shape.elementBits};
     auto ratio = [&](int64_t numTokens) {
       auto cycles = [&](const ProductShape &of) {
         return std::min(costs.gatherCycles(of, numTokens), costs.groupedCycles(of, numTokens));

@@ -147,7 +147,8 @@ Value TileProductsPass::layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_
   int64_t panel = std::min<int64_t>(llvm::PowerOf2Ceil(columns), kPanelColumns);
   auto packed = RankedTensorType::get(getPanelShape(shape, panel), type.getElementType());
   auto source = weight.getDefiningOp<WeightOp>();
-  if (!source)
+  bool isScales = source && source.getQuantized() == QuantizedPart::Scales; // a row of the view
+  if (!source || isScales)
     return PackWeightOp::create(b, weight.getLoc(), packed, weight,
                                 order.empty() ? DenseI64ArrayAttr()
                                               : b.getDenseI64ArrayAttr(order));
@@ -288,7 +289,8 @@ static void moveInto(Operation *product, Operation *op) {
 void TileProductsPass::foldSwiglus() {
   getOperation().walk([](SwigluOp swiglu) {
     auto product = swiglu.getUp().getDefiningOp<TiledSpmmOp>();
-    if (!product || !product->hasOneUse() || !product.getType().getElementType().isF32())
+    if (!product || product.getGate() || product.getResidual() || !product->hasOneUse() ||
+        !product.getType().getElementType().isF32())
       return;
     product.getGateMutable().assign(swiglu.getGate());
     moveInto(product, swiglu);

@@ -40,6 +40,9 @@ LogicalResult verifyTokenOp(Operation *op);
 
 /// Checks that the width of `input` [tokens, width] is a multiple of the routing's number of groups.
 LogicalResult verifyWholeGroups(Operation *op, RankedTensorType input, RoutingType routing);
+
+/// True if `a` x `b` = `width`, for extents whose product may not fit 64 bits.
+bool covers(int64_t a, int64_t b, int64_t width);
 } // namespace detail
 
 /// The shape of a weight [G, R, C], or [R, C], in panels of `panel` columns: [G, ceildiv(C, panel), R, panel], with G = 1 for [R, C].

@@ -62,6 +62,7 @@ def Mohd_PlanAttr : AttrDef<Mohd_Dialect, "Plan"> {
   }];
   let parameters = (ins DefaultValuedParameter<"int64_t", "0">:$gatherTokens, EnumParameter<Mohd_Strategy>:$strategy);
   let assemblyFormat = "`<` (`gather` `to` $gatherTokens^ `,`)? $strategy `>`";
+  let genVerifyDecl = 1;
 }
 
 def Mohd_BindingKind : Mohd_Enum<"BindingKind", "what a kernel's pointer points into", [

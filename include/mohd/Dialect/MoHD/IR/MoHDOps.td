@@ -131,7 +131,7 @@ def Mohd_MakeRoutingOp : Mohd_TokenOp<"make_routing", "0, 1"> {
   let summary = "build a routing from its indices and gates";
   let description = [{
     `indices[t]` are the active groups of token t in ascending order, starting with 0..K_s-1, and `gates[t]` their gates. An index
-    outside 0..N-1 is refused when a program is run; indices out of order are undefined.
+    outside 0..N-1 is refused when a program is run; of indices out of order, or without the common groups in front, the results are undefined, nothing else.
 
     Constraints:
     - (C1) `indices` is [tokens, K].

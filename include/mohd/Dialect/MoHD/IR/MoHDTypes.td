@@ -72,10 +72,11 @@ def Mohd_GroupWeight : Mohd_Weight<3, "[groups, rows, columns]">;
 def Mohd_PlainWeight : AnyTypeOf<[Mohd_MatrixWeight, Mohd_GroupWeight], "", "::mlir::RankedTensorType">;
 def PanelIsWhole : CPred<
     "::mlir::cast<::mlir::RankedTensorType>($_self).getDimSize(0) > 0 && "
+    "::mlir::cast<::mlir::RankedTensorType>($_self).getDimSize(3) <= 64 && "
     "::llvm::isPowerOf2_64(::mlir::cast<::mlir::RankedTensorType>($_self).getDimSize(3))">;
 def Mohd_PanelWeight : Type<
     And<[Mohd_Tensor<4, Mohd_Float, "">.predicate, AllDimsAreStatic, PanelIsWhole]>,
-    "static [groups, panels, rows, columns of a panel (a power of two)] tensor of f32, bf16 or f16",
+    "static [groups, panels, rows, columns of a panel (a power of two, at most 64)] tensor of f32, bf16 or f16",
     "::mlir::RankedTensorType">;
 class Mohd_QuantizedWeight<int rank, string shape> : Type<
     And<[Mohd_Tensor<rank, I8, "">.predicate, AllDimsAreStatic]>, "static " # shape # " tensor of i8", "::mlir::RankedTensorType">;
@@ -87,7 +88,7 @@ def Mohd_PlainScales : AnyTypeOf<[Mohd_Scales<1, "[columns]">, Mohd_Scales<2, "[
 def Mohd_PanelScales : Mohd_Scales<3, "[groups, panels, columns of a panel]">;
 def Mohd_QuantizedPanelWeight : Type<
     And<[Mohd_Tensor<4, I8, "">.predicate, AllDimsAreStatic, PanelIsWhole]>,
-    "static [groups, panels, rows, columns of a panel (a power of two)] tensor of i8", "::mlir::RankedTensorType">;
+    "static [groups, panels, rows, columns of a panel (a power of two, at most 64)] tensor of i8", "::mlir::RankedTensorType">;
 def Mohd_ProductWeight : AnyTypeOf<[Mohd_PanelWeight, Mohd_QuantizedPanelWeight], "",
                                    "::mlir::RankedTensorType">;
 

@@ -72,7 +72,7 @@ def Mohd_PackTokensOp : Mohd_TokenOp<"pack_tokens", "", [AttrSizedOperandSegment
     - (C1) `table` is given exactly if `routing` is and has K > K_c, and is [tokens, N - K_c + 1 + K - K_c].
     - (C2) the width of `input` is a multiple of the routing's number of groups.
     - (C3) the result is [tokens, K * group width].
-    - (C4) `block` and `rows` are positive.
+    - (C4) `block` is in 1..65536, `rows` in 1..64.
 
     Example:
     ```mlir
@@ -107,7 +107,7 @@ def Mohd_TiledSpmmOp : Mohd_TokenOp<"tiled_spmm", "", [AttrSizedOperandSegments]
     - (C1) `packed` is [tokens, (num_common + num_chosen) * group width].
     - (C2) the result's width needs all panels of the weight and no more.
     - (C3) `table` is given exactly if `num_chosen` is not 0, and is [tokens, N - num_common + 1 + num_chosen].
-    - (C4) `block`, `rows` and `panels` are positive.
+    - (C4) `block` is in 1..65536, `few` in 0..65536, `rows` and `panels` in 1..64.
     - (C5) `scales` is given exactly for a weight of i8, and is a row of it: [groups, panels, columns of a panel].
     - (C6) at most one of `gate` and `residual` is given, of the result's type.
 
@@ -146,7 +146,7 @@ def Mohd_TiledSddmmOp : Mohd_TokenOp<"tiled_sddmm", "", [AttrSizedOperandSegment
     - (C1) `weight` has the width of `input` as its third extent, or a group's share of it if it is local.
     - (C2) the result's width is the number of groups times a width that needs all panels of a group and no more.
     - (C3) `table` is given exactly if `num_chosen` is not 0, and is [tokens, N - num_common + 1 + num_chosen].
-    - (C4) `block`, `rows`, `panels` and `depth` are positive.
+    - (C4) `block` is in 1..65536, `few` in 0..65536, `rows` and `panels` in 1..64, `depth` positive.
     - (C5) `scales` is given exactly for a weight of i8, and is a row of it: [groups, panels, columns of a panel].
     - (C6) `residual` has the result's type.
 
