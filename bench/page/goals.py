@@ -105,12 +105,13 @@ def _skew(results):
 def _schedule(results):
     """How much further from its floor the plan of the cost model is than the best of all plans: one order of loops, or the other."""
     same = ("case", "D", "E", "groups", "tokens", "threads", "weights_dtype")
-    best = {}
-    for row in [*results.op_rows("middle"), *results.op_rows("schedule")]:
+    best, chosen = {}, {}
+    for row in results.op_rows("schedule"):
         key = tuple(row[name] for name in same)
         best[key] = max(best.get(key, 0), row["share_of_floor"])
-    tried = {tuple(row[name] for name in same) for row in results.op_rows("schedule")}
-    return [best[key] / row["share_of_floor"] - 1 for row in results.op_rows("middle") if (key := tuple(row[name] for name in same)) in tried]
+        if "gather_tokens" not in row:
+            chosen[key] = row["share_of_floor"]
+    return [best[key] / of_floor - 1 for key, of_floor in chosen.items()]
 
 
 GOALS = (

@@ -40,8 +40,7 @@ def folder(tmp_path):
     """A folder of results."""
     ops = {"decode": [op_row(1, 0.02, 0.95), op_row(1, 0.01, 0.85, True)],
            "prefill": [op_row(512, 0.5, 0.1), op_row(512, 0.9, 0.1, True), op_row(512, 0.5 / 1.08, 0.1, routing="zipf")],
-           "middle": [op_row(16, 0.1, 0.5), op_row(128, 0.1, 0.1, share_of_floor=0.4)],
-           "schedule": [op_row(16, 0.1, 0.5, share_of_floor=share_of_floor, gather_tokens=n) for n, share_of_floor in ((0, 0.55), (256, 0.2))],
+           "schedule": [op_row(16, 0.1, 0.5), *(op_row(16, 0.1, 0.5, share_of_floor=of, gather_tokens=n) for n, of in ((0, 0.55), (256, 0.2)))],
            "groups": [op_row(1, 0.1, 0.5, share_of_floor=of) for of in (0.9, 0.927)],
            "edges": [op_row(t, 0.1, 0.5, median_s=s) for t, s in ((1, 0.001), (2, 0.0012), (15, 0.002), (16, 0.0021))]}
     runs = {name: {"rows": rows} for name, rows in ops.items()}

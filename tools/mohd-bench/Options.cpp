@@ -77,7 +77,7 @@ void declareParameters(CLI::App &app, RawOptions &raw) {
   add("--routing", raw.routings, "LIST",
       "Distributions of groups: uniform, zipf, identical, disjoint, trace:FILE.npy");
   add("--gather-tokens", raw.gatherTokens, "LIST",
-      "Projections: plans as mohd-compile --gather-tokens makes them (default: by the cost model)");
+      "Projections: plans as mohd-compile --gather-tokens makes them, or the cost model's (default model)");
   add("--seed", raw.seeds, "LIST", "Seeds of inputs and routings (default 0)");
   add("--heads", raw.heads, "LIST", "Query heads of op:attention (default 16)");
   add("--kv-heads", raw.kvHeads, "LIST", "Key and value heads of op:attention (default 16)");
@@ -214,8 +214,9 @@ std::vector<Point> makePoints(const std::string &what, const RawOptions &raw) {
     expand(points, raw.groups.empty() ? std::vector<std::string>{"16,6,2"} : raw.groups,
            [](Point &p, const std::string &v) { p.groups = parseGroups(v); });
   if (contains({"op:spmm", "op:sddmm", "op:linear"}, what) && !raw.gatherTokens.empty())
-    expand(points, integers("--gather-tokens", raw.gatherTokens, 0, 512),
-           [](Point &p, int64_t v) { p.gatherTokens = v; });
+    expand(points, split(raw.gatherTokens, ','), [](Point &p, const std::string &v) {
+      p.gatherTokens = v == "model" ? -1 : parseIntegers("--gather-tokens", v, 0, 512)[0];
+    });
   if (isAttention || what == "decode")
     expand(points, integers("--context", raw.contexts, 0, kMaxTokens),
            [](Point &p, int64_t v) { p.context = v; });
