@@ -77,7 +77,8 @@ void declareParameters(CLI::App &app, RawOptions &raw) {
   add("--routing", raw.routings, "LIST",
       "Distributions of groups: uniform, zipf, identical, disjoint, trace:FILE.npy");
   add("--gather-tokens", raw.gatherTokens, "LIST",
-      "Projections: plans as mohd-compile --gather-tokens makes them, or the cost model's (default model)");
+      "Projections: plans as mohd-compile --gather-tokens makes them, or the cost model's (default "
+      "model)");
   add("--seed", raw.seeds, "LIST", "Seeds of inputs and routings (default 0)");
   add("--heads", raw.heads, "LIST", "Query heads of op:attention (default 16)");
   add("--kv-heads", raw.kvHeads, "LIST", "Key and value heads of op:attention (default 16)");

@@ -371,6 +371,13 @@ void SpmmEmitter::listAhead() {
 SpmmEmitter::Ahead SpmmEmitter::lookAhead(Value group, Value columnTile, Value unit) {
   Ahead near = ProductEmitter::lookAhead(group, columnTile);
   Value next = e.min(e.add(columnTile, e.index(1)), e.index(numColumnTiles() - 1));
+  if (numGroups > 1) { // behind the last column tile of the chunk comes the next group
+    Value end = e.add(chunkStart, chunkSize);
+    Value isLast = compare(arith::CmpIPredicate::eq, e.add(columnTile, e.index(1)), end);
+    Value nextGroup = e.min(e.add(group, e.index(1)), e.index(numGroups - 1));
+    near.group = select(isLast, nextGroup, near.group);
+    near.panel = select(isLast, e.mul(chunkStart, e.index(tile.numPanels)), near.panel);
+  }
   return {select(isFew, near.group, e.loadIndex(aheadGroup, unit)),
           select(isFew, near.panel, e.mul(next, e.index(tile.numPanels))),
           select(isFew, near.start, e.loadIndex(aheadStart, unit)),
