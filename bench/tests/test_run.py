@@ -26,6 +26,7 @@ def test_quick_run_gives_a_page(tmp_path):
     parts = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in ("ops", "peers", "model", "build")}
     assert all(part["about"]["quick"] and part["about"]["commit"] and part["about"]["machine"]["cpu"] for part in parts.values())
     assert {limit["threads"] for limit in parts["peers"]["limits"]} == {1}
+    assert not any(str(BENCH.parent) in path.read_text() for path in tmp_path.glob("*.json"))  # results are published
     command = [sys.executable, BENCH / "report", "--results", tmp_path, "--out", tmp_path / "docs"]
     assert subprocess.run(command).returncode == 0
     assert "tiny sizes, which say nothing" in (tmp_path / "docs/performance.md").read_text()
