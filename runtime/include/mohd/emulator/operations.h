@@ -74,7 +74,8 @@ extern "C" {
   X(exp2, F, "F", (float x))                                                                                                   \
   X(pack, I, "IFF", (uint32_t type, float low, float high))                                                                    \
   X(unpack, F, "II", (uint32_t type, uint32_t bits))                                                                           \
-  X(trap, V, "P", (const char *site))
+  X(trap, V, "P", (const char *site))                                                                                          \
+  X(shared_base, P, "", (void))
 
 enum {
   MOHD_EMU_TID_X, MOHD_EMU_TID_Y, MOHD_EMU_TID_Z, MOHD_EMU_NTID_X, MOHD_EMU_NTID_Y, MOHD_EMU_NTID_Z,
@@ -105,6 +106,7 @@ struct mohd_emu_tensor_map {
 #define MOHD_EMU_TYPE_V void
 #define MOHD_EMU_TYPE_I uint32_t
 #define MOHD_EMU_TYPE_F float
+#define MOHD_EMU_TYPE_P void *
 #define MOHD_EMU_FIELD(name, result, arguments, parameters) MOHD_EMU_TYPE_##result(*name) parameters;
 struct mohd_emu_table {
   MOHD_EMULATOR_OPERATIONS(MOHD_EMU_FIELD)
