@@ -14,8 +14,8 @@ struct Fiber {
   void *stackPointer = nullptr;
   void *stackBottom = nullptr; // lowest address
   size_t stackBytes = 0;
-  void *fakeStack = nullptr;   // AddressSanitizer's
-  void *sanitizer = nullptr;   // ThreadSanitizer's fiber
+  void *fakeStack = nullptr; // AddressSanitizer's
+  void *sanitizer = nullptr; // ThreadSanitizer's fiber
 };
 
 /// Fills in what sanitizers want to know of the stack that runs.

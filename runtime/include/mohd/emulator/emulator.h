@@ -61,15 +61,15 @@ struct Error {
 /// One kernel launch. Everything pointed to must live until launch() returns.
 struct Launch {
   mohd_emu_kernel kernel = nullptr;
-  std::string name;             // as errors call the kernel
-  Extent grid, block;           // at most 1024 threads a block
-  uint32_t sharedBytes = 0;     // at most 227 KiB
+  std::string name;         // as errors call the kernel
+  Extent grid, block;       // at most 1024 threads a block
+  uint32_t sharedBytes = 0; // at most 227 KiB
   const void *const *arguments = nullptr;
   std::vector<Allocation> allocations;
-  uint64_t seed = 0;            // 0: threads in order; else a random schedule, the same every time
-  unsigned threads = 1;         // of the operating system; blocks are shared out among them
-  uint32_t registers = 0;       // of each thread at the start; 0: as many as fit
-  uint32_t maxErrors = 20;      // returned; the first ones by block
+  uint64_t seed = 0;       // 0: threads in order; else a random schedule, the same every time
+  unsigned threads = 1;    // of the operating system; blocks are shared out among them
+  uint32_t registers = 0;  // of each thread at the start; 0: as many as fit
+  uint32_t maxErrors = 20; // returned; the first ones by block
 };
 
 struct Result {
