@@ -48,6 +48,13 @@ bool isSame(const Wait &a, const Wait &b) {
          std::string_view(a.site) == b.site;
 }
 
+/// Whether two lanes of a warp wait for each other in vain.
+bool isApart(const Thread &a, const Thread &b) {
+  if (a.hasExited || b.hasExited)
+    return a.hasExited != b.hasExited && isAligned((a.hasExited ? b : a).wait.op);
+  return isAligned(a.wait.op) && isAligned(b.wait.op) && !isSame(a.wait, b.wait);
+}
+
 } // namespace
 
 Block &currentBlock() { return *runningBlock; }
@@ -62,7 +69,10 @@ const char *nameOf(Op op) {
 
 std::string rangesOf(const std::vector<uint32_t> &threads) {
   std::string result;
+  int ranges = 0;
   for (size_t i = 0; i < threads.size();) {
+    if (ranges++ == 8)
+      return result + ", ...";
     size_t end = i + 1;
     while (end < threads.size() && threads[end] == threads[end - 1] + 1)
       ++end;
@@ -300,13 +310,11 @@ void Block::reportDeadlock() {
   std::vector<std::pair<const Thread *, std::vector<uint32_t>>> waiting;
   bool diverges = false;
   for (const Thread &thread : threads) {
+    diverges |= isApart(threads[thread.warp * 32], thread);
     if (thread.hasExited) {
       exited.push_back(thread.index);
       continue;
     }
-    const Thread &first = threads[thread.warp * 32];
-    diverges |= isAligned(thread.wait.op) &&
-                (first.hasExited || (isAligned(first.wait.op) && !isSame(first.wait, thread.wait)));
     auto group = std::find_if(waiting.begin(), waiting.end(), [&](const auto &other) {
       return isSame(other.first->wait, thread.wait);
     });

@@ -67,10 +67,11 @@ SnapshotRef ClockJoiner::copy(const SnapshotRef &base) {
 template <typename Compute>
 SnapshotRef ClockJoiner::remember(const SnapshotRef &a, const SnapshotRef &b, uint32_t agent,
                                   uint32_t clock, Compute compute) {
-  for (const Memo &memo : memos_)
-    if (memo.a == a && memo.b == b && memo.agent == agent && memo.clock == clock && memo.result)
-      return memo.result;
-  Memo &memo = memos_[nextMemo_++ % 4];
+  const uint64_t key = a.number() * 0x9e3779b97f4a7c15 ^ b.number() * 0xc2b2ae3d27d4eb4f ^
+                       (uint64_t(agent) << 32 | clock) * 0xff51afd7ed558ccd;
+  Memo &memo = memos_[(key >> 40) & (kMemos - 1)];
+  if (memo.a == a && memo.b == b && memo.agent == agent && memo.clock == clock && memo.result)
+    return memo.result;
   memo = Memo();
   memo = {a, b, compute(), agent, clock};
   return memo.result;

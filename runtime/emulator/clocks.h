@@ -63,6 +63,7 @@ public:
   }
   Snapshot *operator->() const { return snapshot_; }
   explicit operator bool() const { return snapshot_; }
+  uintptr_t number() const { return reinterpret_cast<uintptr_t>(snapshot_); }
   bool operator==(const SnapshotRef &other) const { return snapshot_ == other.snapshot_; }
   bool isShared() const { return snapshot_->references > 1; }
 
@@ -109,7 +110,8 @@ struct RunningClock : Clock {
   }
 };
 
-/// Joins snapshots and remembers the last results, as many threads do the same one after another.
+/// Joins snapshots and remembers results, as many threads do the same one after another: then they
+/// share one snapshot, and what follows is cheap again.
 class ClockJoiner {
 public:
   explicit ClockJoiner(SnapshotPool &pool) : pool_(pool) {}
@@ -139,8 +141,8 @@ private:
                        Compute compute);
 
   SnapshotPool &pool_;
-  Memo memos_[4];
-  unsigned nextMemo_ = 0;
+  static constexpr size_t kMemos = 256; // a power of 2
+  std::vector<Memo> memos_{kMemos};
 };
 
 } // namespace mohdemu

@@ -40,17 +40,19 @@ Rendezvous *findOpen(Block &block, Op op, uint32_t mask, uint32_t immediate, con
   for (const std::unique_ptr<Rendezvous> &open : block.warps[block.current().warp].open) {
     if (!(open->mask & mask))
       continue;
-    const std::string others = text("lanes ", hex(open->arrived), " are at ", nameOf(open->op),
-                                    " of mask ", hex(open->mask), " (", open->site, ")");
+    const auto others = [&] {
+      return text("lanes ", hex(open->arrived), " are at ", nameOf(open->op), " of mask ",
+                  hex(open->mask), " (", open->site, ")");
+    };
     if (open->mask != mask)
       block.fail(ErrorKind::Mask, site,
                  text("expects lanes that execute an operation together to give one mask, got ",
-                      hex(mask), " while ", others));
+                      hex(mask), " while ", others()));
     if (open->op != op || open->immediate != immediate ||
         (isAlignedOp(op) && std::strcmp(open->site, site) != 0))
       block.fail(ErrorKind::Divergence, site,
                  text("expects all lanes of the mask at one operation, got ", nameOf(op), " while ",
-                      others));
+                      others()));
     return open.get();
   }
   return nullptr;
