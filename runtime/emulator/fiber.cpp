@@ -188,7 +188,11 @@ void FiberStacks::prepare(size_t index, void (*entry)()) {
   Fiber &fiber = fibers_[index];
 #ifdef MOHD_ASAN
   // The block before may have left frames on it.
-  __asan_unpoison_memory_region(fiber.stackBottom, fiber.stackBytes);
+  if (fiber.stackPointer) {
+    char *end = static_cast<char *>(fiber.stackBottom) + fiber.stackBytes;
+    __asan_unpoison_memory_region(
+        fiber.stackPointer, static_cast<size_t>(end - static_cast<char *>(fiber.stackPointer)));
+  }
   fiber.fakeStack = nullptr;
 #endif
   // Tops at different places of a page, or the stacks of a block would share few lines of the cache.

@@ -8,6 +8,8 @@
 
 #include <stdint.h>
 
+/* clang-format off */
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -115,6 +117,8 @@ struct mohd_emu_table {
 
 /* The body of a kernel for one thread: `arguments[i]` points to the value of parameter i, a tensor map included. */
 typedef void (*mohd_emu_kernel)(const void *const *arguments);
+
+/* clang-format on */
 
 #ifdef __cplusplus
 }
