@@ -30,13 +30,16 @@ struct Mbarrier {
   std::vector<Waiter> waiters;
 };
 
-/// One wgmma, issued by the threads of a warpgroup one after another.
-struct WgmmaOp {
+/// The arguments of a wgmma that are equal in all threads.
+struct WgmmaCall {
   uint32_t kind, n;
   uint64_t a, b;
   bool aInRegisters, aTransposed, bTransposed, accumulates;
   const char *site;
-  uint32_t issued = 0; // threads that have
+};
+
+/// One wgmma, issued by the threads of a warpgroup one after another.
+struct WgmmaOp : WgmmaCall {
   float *sums[kWarpgroup];
   const uint32_t *words[kWarpgroup];
   uint32_t copies[kWarpgroup][4]; // of words, at the issue

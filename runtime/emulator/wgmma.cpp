@@ -165,7 +165,7 @@ void checkDescriptor(Block &block, uint64_t bits, const char *which, const char 
                     ", got 0x", std::hex, bits));
 }
 
-bool isSame(const WgmmaOp &a, const WgmmaOp &b) {
+bool isSame(const WgmmaCall &a, const WgmmaCall &b) {
   return a.kind == b.kind && a.n == b.n && a.a == b.a && a.b == b.b &&
          a.aInRegisters == b.aInRegisters && a.aTransposed == b.aTransposed &&
          a.bTransposed == b.bTransposed && a.accumulates == b.accumulates &&
@@ -173,18 +173,18 @@ bool isSame(const WgmmaOp &a, const WgmmaOp &b) {
 }
 
 /// The operation that the current thread issues, which others of the warpgroup may have issued.
-WgmmaOp &issue(Block &block, Warpgroup &group, const WgmmaOp &issued) {
+WgmmaOp &issue(Block &block, Warpgroup &group, const WgmmaCall &issued) {
   Thread &thread = block.current();
   const uint64_t index = thread.wgmmaIssued - group.firstOp;
   if (index == group.ops.size()) {
     std::unique_ptr<WgmmaOp> op;
     if (group.spare.empty()) {
-      op = std::make_unique<WgmmaOp>(issued);
+      op = std::make_unique<WgmmaOp>();
     } else {
       op = std::move(group.spare.back());
       group.spare.pop_back();
-      *op = issued;
     }
+    static_cast<WgmmaCall &>(*op) = issued;
     group.ops.push_back(std::move(op));
   }
   WgmmaOp &op = *group.ops[index];
@@ -274,7 +274,7 @@ void wgmma(uint32_t kind, uint32_t n, uint64_t a, const void *a_words, uint64_t 
   if (!a_words)
     checkDescriptor(block, a, "a", site);
   checkDescriptor(block, b, "b", site);
-  WgmmaOp issued;
+  WgmmaCall issued;
   issued.kind = kind;
   issued.n = n;
   issued.a = a_words ? 0 : a;
