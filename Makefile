@@ -7,10 +7,10 @@ PROMPT ?= The function returns
 TOKENS ?= 300
 SAMPLING ?= --temperature 0.6 --top-p 0.9 --seed 3
 # What reads hostile input; none of it needs MLIR, so it builds with sanitizers in a minute.
-SANITIZED := mohd-format-tests mohd-runtime-tests MohdModelTests MohdRunTests \
+SANITIZED := mohd-format-tests mohd-runtime-tests mohd-emulator-tests MohdModelTests MohdRunTests \
   FuzzBundleTests FuzzConfigTests FuzzExprTests FuzzJsonTests FuzzSafetensorsTests
 # What has threads, for ThreadSanitizer.
-THREADED := mohd-runtime-tests
+THREADED := mohd-runtime-tests mohd-emulator-tests
 PYTHON = $(shell scripts/setup --print-python)
 RUN_PYTHON = PYTHONPATH=python $(PYTHON)
 
