@@ -268,9 +268,9 @@ def Tile_PackOp : Tile_Op<"pack", [Pure]> {
     %pair = tile.pack bf16 %low, %high
     ```
   }];
-  let arguments = (ins Tile_HalfAttr:$type, F32:$low, F32:$high);
+  let arguments = (ins Tile_HalfAttr:$kind, F32:$low, F32:$high);
   let results = (outs I32:$result);
-  let assemblyFormat = "$type $low `,` $high attr-dict";
+  let assemblyFormat = "$kind $low `,` $high attr-dict";
 }
 
 def Tile_UnpackOp : Tile_Op<"unpack", [Pure]> {
@@ -283,9 +283,9 @@ def Tile_UnpackOp : Tile_Op<"unpack", [Pure]> {
     %low, %high = tile.unpack bf16 %pair
     ```
   }];
-  let arguments = (ins Tile_HalfAttr:$type, I32:$pair);
+  let arguments = (ins Tile_HalfAttr:$kind, I32:$pair);
   let results = (outs F32:$low, F32:$high);
-  let assemblyFormat = "$type $pair attr-dict";
+  let assemblyFormat = "$kind $pair attr-dict";
 }
 
 def Tile_TrapOp : Tile_Op<"trap"> {
