@@ -24,7 +24,7 @@ config.excludes = ["Inputs", "CMakeLists.txt", "lit.cfg.py", "lit.site.cfg.py.in
 config.test_source_root = os.path.dirname(__file__)
 config.test_exec_root = os.path.join(config.mohd_build, "test")
 
-path = [config.mohd_tools, config.llvm_tools, config.environment.get("PATH", "")]
+path = [config.mohd_tools, config.llvm_tools, config.environment.get("PATH", ""), "/usr/local/cuda/bin"]
 config.environment["PATH"] = os.pathsep.join(path)
 config.environment["FILECHECK_OPTS"] = "-enable-var-scope --dump-input-filter=annotation-full"
 config.environment["PYTHONPATH"] = os.path.join(config.mohd_source, "python")

@@ -111,4 +111,23 @@ def ConvertTileToLLVMPass : Pass<"convert-tile-to-llvm"> {
   let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
 }
 
+//===----------------------------------------------------------------------===//
+// TileToPtx
+//===----------------------------------------------------------------------===//
+
+def ConvertTileToPtxPass : Pass<"convert-tile-to-ptx", "::mlir::ModuleOp"> {
+  let summary = "turn GPU kernels into what LLVM's NVPTX target compiles";
+  let description = [{
+    Each op of the tile dialect in a GPU kernel becomes operations of the `llvm` dialect: intrinsics where LLVM has them, else one PTX instruction as inline
+    assembly. Sums of `tile.wgmma` become structures of registers. The function gets the attributes that NVPTX reads: it is a kernel, has a block of
+    `tile.threads` threads, takes tensor maps by value. `tile.shared_bytes` stays for whoever launches it.
+
+    Runs: before branches become the `llvm` dialect's, which pass no `!tile.sums`.
+    Leaves alone: functions without `tile.kernel`; ops of other dialects.
+
+    Before and after: see test/Docs/tile-to-ptx.mlir.
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
+}
+
 #endif // MOHD_CONVERSION_PASSES_TD

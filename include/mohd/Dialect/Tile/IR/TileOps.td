@@ -11,8 +11,28 @@ def Tile_Dialect : Dialect {
   let cppNamespace = "::mlir::mohd::tile";
   let summary = "the interior of kernels";
   let description = [{
-    A kernel is a function with the scalar interface of docs/formats.md: pointers to its buffers, its 64-bit parameters, and the range of tasks to
-    do. These ops give its body typed access to the first two.
+    A CPU kernel is a function with the scalar interface of docs/formats.md: pointers to its buffers, its 64-bit parameters, and the range of tasks to
+    do. `tile.binding` and `tile.param` give its body typed access to the first two.
+
+    A GPU kernel is an `llvm.func` with the attribute `tile.kernel`, run by each thread. Its parameters are i32, i64, f32, pointers to global memory
+    (`!llvm.ptr<1>`) and tensor maps. Its body has the other ops of this dialect, as close to PTX's instructions as the names say. Each op has two lowerings:
+    `convert-tile-to-ptx` for the GPU, and `convert-tile-to-emulator` for tests without one.
+
+    | attribute | of | what |
+    |---|---|---|
+    | `tile.kernel` | function | is a GPU kernel |
+    | `tile.shared_bytes` | kernel | i64: bytes of shared memory, up to 232448 |
+    | `tile.threads` | kernel | i32: threads of a block, a multiple of 32 up to 1024 |
+    | `tile.min_blocks` | kernel | i32: blocks that a multiprocessor should hold at once, 1 to 32 |
+    | `tile.tensor_map` | parameter `!llvm.ptr` | is a tensor map of 128 bytes, passed by value |
+  }];
+  let useDefaultAttributePrinterParser = 1;
+  let useDefaultTypePrinterParser = 1;
+  let hasOperationAttrVerify = 1;
+  let hasRegionArgAttrVerify = 1;
+  let extraClassDeclaration = [{
+    void registerTypes();
+    void registerAttributes();
   }];
   let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
 }
