@@ -164,6 +164,7 @@ void Block::exitThread() {
   if (!warp.ready)
     readyWarps_ &= ~(1u << thread.warp);
   --live_;
+  spins_ = 0;
   while (live_ == 0 && finishOneLoad())
     ;
   if (live_ == 0)
@@ -239,6 +240,7 @@ void Block::suspend(const Wait &wait) {
 }
 
 void Block::wake(Thread &thread) {
+  spins_ = 0;
   thread.isWaiting = false;
   warps[thread.warp].ready |= 1u << thread.lane;
   readyWarps_ |= 1u << thread.warp;
@@ -250,8 +252,12 @@ void Block::freeRegisters() {
   registerWaiters_.clear();
 }
 
-void Block::yield() {
+void Block::yield(uint32_t accesses, const char *site) {
   finishOneLoad(); // whoever spins may wait for one
+  spins_ += accesses;
+  if (spins_ > launch.maxSpins)
+    fail(ErrorKind::Deadlock, site,
+         text("expects progress, got ", spins_, " accesses at which nothing happened"));
   Thread &thread = *current_;
   Thread *next = pick();
   if (!isRandom()) { // in turns

@@ -354,7 +354,9 @@ void wgmma_check(const void *sums, uint32_t bytes, const char *site) {
                "wgmma (",
                op.site, ")"));
   }
-  thread.touched.emplace_back(begin, bytes);
+  const std::pair<const char *, size_t> range(begin, bytes);
+  if (thread.touched.empty() || thread.touched.back() != range)
+    thread.touched.push_back(range);
 }
 
 } // namespace ops

@@ -168,6 +168,7 @@ TEST(EmulatorTmaFaults, StoreWithoutProxyFenceOrToConstants) {
 /// What a kernel around one wgmma m64n8k16 does wrong.
 struct Wrong {
   bool noBarrier = false, noProxyFence = false, fenceByOneThread = false, noWgmmaFence = false;
+  bool fenceAfterBarrier = false;
   bool noWait = false, changesA = false, changesSums = false, unlikeN = false, oneMoreWait = false;
   uint64_t b = 0; // bits of the descriptor to change
 };
@@ -181,6 +182,8 @@ Result multiplyOnce(const Wrong &wrong, uint32_t threads = 128) {
       gpu.fence(MOHD_EMU_FENCE_PROXY_ASYNC, "proxy fence");
     if (!wrong.noBarrier)
       syncBlock();
+    if (wrong.fenceAfterBarrier)
+      gpu.fence(MOHD_EMU_FENCE_PROXY_ASYNC, "late proxy fence");
     uint32_t a[4] = {0x3f803f80, 0x3f803f80, 0x3f803f80, 0x3f803f80};
     float sums[4] = {};
     if (!wrong.noWgmmaFence)
@@ -207,6 +210,8 @@ TEST(EmulatorWgmmaFaults, OrdersAndFences) {
   wrong = Wrong();
   wrong.noProxyFence = true;
   EXPECT_TRUE(finds(multiplyOnce(wrong), ErrorKind::ProxyFence, "expects fence proxy_async"));
+  wrong.fenceAfterBarrier = true; // anywhere on the way will do
+  EXPECT_TRUE(isClean(multiplyOnce(wrong)));
   wrong = Wrong();
   wrong.fenceByOneThread = true; // before the barrier it covers only what that thread wrote
   EXPECT_TRUE(finds(multiplyOnce(wrong), ErrorKind::ProxyFence, "expects fence proxy_async"));
