@@ -121,8 +121,8 @@ struct Rendezvous {
 };
 
 struct Warp {
-  uint32_t lanes = 0, ready = 0; // masks: existing, able to run
-  std::vector<std::unique_ptr<Rendezvous>> open;
+  uint32_t lanes = 0, ready = 0, exited = 0; // masks: existing, able to run, at their ends
+  std::vector<std::unique_ptr<Rendezvous>> open, spare;
   uint32_t registers = 0, wantedRegisters = 0;
 };
 
@@ -152,7 +152,7 @@ struct TmaLoad {
 
 /// What a worker has for block after block.
 struct Workplace {
-  Workplace(const Launch &launch, uint32_t threads);
+  explicit Workplace(uint32_t threads);
   ~Workplace();
   Workplace(const Workplace &) = delete;
   FiberStacks stacks;
