@@ -50,6 +50,8 @@ std::string findFault(const Launch &launch) {
 
 /// What workers share.
 struct Work {
+  explicit Work(const Launch &launch) : launch(launch), allocations(launch.allocations) {}
+
   const Launch &launch;
   std::vector<Allocation> allocations; // by address
   std::mutex guard;
@@ -84,7 +86,7 @@ Result launch(const Launch &launch) {
     result.errors.push_back(launchError(launch, fault));
     return result;
   }
-  Work work{launch, launch.allocations};
+  Work work(launch);
   std::sort(work.allocations.begin(), work.allocations.end(),
             [](const Allocation &a, const Allocation &b) {
               return reinterpret_cast<uintptr_t>(a.address) <

@@ -145,6 +145,24 @@ TEST(EmulatorTmaFaults, TilesAndFences) {
   EXPECT_TRUE(finds(loadOne(map, source, 8064), ErrorKind::Mbarrier, "to be left alone"));
 }
 
+TEST(EmulatorTmaFaults, BytesThatNobodyExpects) {
+  const std::vector<uint8_t> source(1 << 16);
+  const mohd_emu_tensor_map map = mapOf(source.data(), 1, {256, 256}, {256, 256});
+  Launch launch = oneBlock(1, 70000);
+  launch.allocations = {allocationOf(source, "source")};
+  const Result result = emulate(launch, [&] {
+    gpu.mbarrier_init(shared(65536), 1, "init");
+    gpu.fence(MOHD_EMU_FENCE_MBARRIER_INIT, "fence");
+    for (int i = 0; i < 16; ++i)
+      gpu.tma_load(shared(0), &map, shared(65536), 2, 0, 0, 0, 0, 0, "load");
+  });
+  EXPECT_TRUE(finds(result, ErrorKind::Race, "after the write of a TMA load")); // the same tile
+  ASSERT_EQ(result.errors.size(), 2u);
+  EXPECT_EQ(result.errors[1].kind, ErrorKind::Transaction);
+  EXPECT_NE(result.errors[1].message.find("expects at least -1048575 bytes to come, got -1048576"),
+            std::string::npos);
+}
+
 TEST(EmulatorTmaFaults, StoreWithoutProxyFenceOrToConstants) {
   const std::vector<float> constants(32);
   std::vector<float> out(32);
