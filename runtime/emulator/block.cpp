@@ -84,8 +84,7 @@ std::string rangesOf(const std::vector<uint32_t> &threads) {
   return result;
 }
 
-Workplace::Workplace(const Launch &launch, uint32_t threads)
-    : stacks(threads), shadow(threads, agentCount(threads)) {
+Workplace::Workplace(uint32_t threads) : stacks(threads), shadow(threads, agentCount(threads)) {
   adoptThread(main);
   mapping_ = ::mmap(nullptr, 2 * kWindowBytes, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -161,9 +160,11 @@ void Block::exitThread() {
   checkExitedLane();
   Warp &warp = warps[thread.warp];
   warp.ready &= ~(1u << thread.lane);
+  warp.exited |= 1u << thread.lane;
   if (!warp.ready)
     readyWarps_ &= ~(1u << thread.warp);
   --live_;
+  spins_ = 0;
   while (live_ == 0 && finishOneLoad())
     ;
   if (live_ == 0)
@@ -239,6 +240,7 @@ void Block::suspend(const Wait &wait) {
 }
 
 void Block::wake(Thread &thread) {
+  spins_ = 0;
   thread.isWaiting = false;
   warps[thread.warp].ready |= 1u << thread.lane;
   readyWarps_ |= 1u << thread.warp;
@@ -250,8 +252,12 @@ void Block::freeRegisters() {
   registerWaiters_.clear();
 }
 
-void Block::yield() {
+void Block::yield(uint32_t accesses, const char *site) {
   finishOneLoad(); // whoever spins may wait for one
+  spins_ += accesses;
+  if (spins_ > launch.maxSpins)
+    fail(ErrorKind::Deadlock, site,
+         text("expects progress, got ", spins_, " accesses at which nothing happened"));
   Thread &thread = *current_;
   Thread *next = pick();
   if (!isRandom()) { // in turns
@@ -300,7 +306,7 @@ void Block::report(ErrorKind kind, const char *site, const std::string &message)
   for (const Error &error : errors)
     if (error.kind == kind && error.site == site)
       return;
-  if (errors.size() < launch.maxErrors)
+  if (errors.size() < std::max(1u, launch.maxErrors))
     errors.push_back(
         makeError(accused_ < threadCount ? accused_ : current_->index, kind, site, message));
 }

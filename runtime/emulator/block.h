@@ -121,8 +121,8 @@ struct Rendezvous {
 };
 
 struct Warp {
-  uint32_t lanes = 0, ready = 0; // masks: existing, able to run
-  std::vector<std::unique_ptr<Rendezvous>> open;
+  uint32_t lanes = 0, ready = 0, exited = 0; // masks: existing, able to run, at their ends
+  std::vector<std::unique_ptr<Rendezvous>> open, spare;
   uint32_t registers = 0, wantedRegisters = 0;
 };
 
@@ -152,7 +152,7 @@ struct TmaLoad {
 
 /// What a worker has for block after block.
 struct Workplace {
-  Workplace(const Launch &launch, uint32_t threads);
+  explicit Workplace(uint32_t threads);
   ~Workplace();
   Workplace(const Workplace &) = delete;
   FiberStacks stacks;
@@ -193,8 +193,8 @@ public:
     suspend(wait);
   }
   void freeRegisters();
-  /// Lets others run.
-  void yield();
+  /// Lets others run. After too many `accesses` at which nothing happened the block stops.
+  void yield(uint32_t accesses = 0, const char *site = "");
   uint64_t random();
   bool isRandom() const { return launch.seed != 0; }
 
@@ -265,6 +265,7 @@ private:
   uint32_t readyWarps_ = 0, live_ = 0;
   uint32_t accused_ = kMaxThreads; // whom errors name, if it is not the current thread
   uint64_t randomState_;
+  uint64_t spins_ = 0; // accesses since something happened
   std::unordered_map<const char *, uint16_t> siteNumbers_;
   std::vector<const char *> sites_;
   const char *lastSite_ = nullptr;

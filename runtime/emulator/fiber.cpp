@@ -167,7 +167,7 @@ FiberStacks::FiberStacks(size_t count) : fibers_(count) {
   memory_ = static_cast<char *>(memory);
   for (size_t i = 0; i < count; ++i) {
     char *below = memory_ + i * (kStackBytes + guard);
-    ::mprotect(below, guard, PROT_NONE);
+    ::mprotect(below, guard, PROT_NONE); // may fail with very many stacks: then without a guard
     fibers_[i].stackBottom = below + guard;
     fibers_[i].stackBytes = kStackBytes;
 #ifdef MOHD_TSAN

@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <map>
+#include <mutex>
 #include <new>
 #include <set>
 #include <thread>
@@ -48,23 +50,29 @@ std::string findFault(const Launch &launch) {
 
 /// What workers share.
 struct Work {
+  explicit Work(const Launch &launch) : launch(launch), allocations(launch.allocations) {}
+
   const Launch &launch;
-  std::vector<Allocation> allocations;    // by address
-  std::vector<std::vector<Error>> errors; // of each block
+  std::vector<Allocation> allocations; // by address
+  std::mutex guard;
+  std::map<uint64_t, std::vector<Error>> errors; // of blocks that have any
   std::atomic<uint64_t> next{0}, switches{0};
   std::atomic<bool> lacksMemory{false};
 
   void run() {
     const uint64_t blocks = volume(launch.grid);
-    Workplace workplace(launch, static_cast<uint32_t>(volume(launch.block)));
+    Workplace workplace(static_cast<uint32_t>(volume(launch.block)));
     for (uint64_t i; (i = next.fetch_add(1)) < blocks;) {
       const Extent id = {static_cast<uint32_t>(i % launch.grid.x),
                          static_cast<uint32_t>(i / launch.grid.x % launch.grid.y),
                          static_cast<uint32_t>(i / launch.grid.x / launch.grid.y)};
       Block block(launch, allocations, workplace, id);
       block.run();
-      errors[i] = std::move(block.errors);
       switches += block.switches;
+      if (block.errors.empty())
+        continue;
+      std::lock_guard<std::mutex> lock(guard);
+      errors[i] = std::move(block.errors);
     }
   }
 };
@@ -78,13 +86,12 @@ Result launch(const Launch &launch) {
     result.errors.push_back(launchError(launch, fault));
     return result;
   }
-  Work work{launch, launch.allocations, {}};
+  Work work(launch);
   std::sort(work.allocations.begin(), work.allocations.end(),
             [](const Allocation &a, const Allocation &b) {
               return reinterpret_cast<uintptr_t>(a.address) <
                      reinterpret_cast<uintptr_t>(b.address);
             });
-  work.errors.resize(volume(launch.grid));
   // Never on the caller's thread: a fiber may not leave it in a state that it does not know.
   std::vector<std::thread> workers;
   const uint64_t count = std::min<uint64_t>(std::max(1u, launch.threads), volume(launch.grid));
@@ -99,9 +106,10 @@ Result launch(const Launch &launch) {
   for (std::thread &worker : workers)
     worker.join();
   std::set<std::pair<ErrorKind, std::string>> seen;
-  for (std::vector<Error> &errors : work.errors)
+  for (auto &[block, errors] : work.errors)
     for (Error &error : errors)
-      if (result.errors.size() < launch.maxErrors && seen.insert({error.kind, error.site}).second)
+      if (result.errors.size() < std::max(1u, launch.maxErrors) &&
+          seen.insert({error.kind, error.site}).second)
         result.errors.push_back(std::move(error));
   result.switches = work.switches;
   if (work.lacksMemory)

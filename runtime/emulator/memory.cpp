@@ -116,7 +116,7 @@ void checkAccess(const void *address, uint32_t bytes, uint32_t space, bool write
       block.readShared(offset, bytes, what, site);
   }
   if (++block.current().calls % kCallsInTurn == 0)
-    block.yield();
+    block.yield(kCallsInTurn, site);
 }
 
 uint32_t combine(uint32_t operation, uint32_t old, uint32_t value) {
@@ -165,7 +165,7 @@ uint32_t atomic(uint32_t operation, void *address, uint32_t value, uint32_t spac
   while (!__atomic_compare_exchange_n(word, &old, combine(operation, old, value), false,
                                       __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
     ;
-  block.yield();
+  block.yield(1, site);
   return old;
 }
 

@@ -22,11 +22,10 @@ void checkMask(Block &block, uint32_t mask, Op op, const char *site) {
   if (mask & ~warp.lanes)
     block.fail(ErrorKind::Mask, site,
                text("expects a mask of lanes that exist, ", hex(warp.lanes), ", got ", hex(mask)));
-  for (uint32_t lane = 0; lane < 32; ++lane)
-    if ((mask >> lane & 1) && block.threads[thread.warp * 32 + lane].hasExited)
-      block.fail(ErrorKind::Mask, site,
-                 text("expects a mask of lanes that run, got ", hex(mask), " with lane ", lane,
-                      ", which has exited"));
+  if (mask & warp.exited)
+    block.fail(ErrorKind::Mask, site,
+               text("expects a mask of lanes that run, got ", hex(mask), " with lane ",
+                    __builtin_ctz(mask & warp.exited), ", which has exited"));
 }
 
 /// Whether all lanes must come from the same instruction.
@@ -49,7 +48,7 @@ Rendezvous *findOpen(Block &block, Op op, uint32_t mask, uint32_t immediate, con
                  text("expects lanes that execute an operation together to give one mask, got ",
                       hex(mask), " while ", others()));
     if (open->op != op || open->immediate != immediate ||
-        (isAlignedOp(op) && std::strcmp(open->site, site) != 0))
+        (isAlignedOp(op) && open->site != site && std::strcmp(open->site, site) != 0))
       block.fail(ErrorKind::Divergence, site,
                  text("expects all lanes of the mask at one operation, got ", nameOf(op), " while ",
                       others()));
@@ -68,7 +67,10 @@ Rendezvous *Block::arrive(Op op, uint32_t mask, uint32_t immediate, const void *
   Warp &warp = warps[thread.warp];
   Rendezvous *meeting = findOpen(*this, op, mask, immediate, site);
   if (!meeting) {
-    warp.open.push_back(std::make_unique<Rendezvous>());
+    if (warp.spare.empty())
+      warp.spare.push_back(std::make_unique<Rendezvous>());
+    warp.open.push_back(std::move(warp.spare.back()));
+    warp.spare.pop_back();
     meeting = warp.open.back().get();
     meeting->op = op;
     meeting->mask = mask;
@@ -90,9 +92,11 @@ void Block::depart(Rendezvous *meeting) {
   for (uint32_t lane = 0; lane < 32; ++lane)
     if ((meeting->mask >> lane & 1) && lane != thread.lane)
       wake(threads[thread.warp * 32 + lane]);
-  std::vector<std::unique_ptr<Rendezvous>> &open = warps[thread.warp].open;
-  open.erase(std::find_if(open.begin(), open.end(),
-                          [&](const auto &other) { return other.get() == meeting; }));
+  Warp &warp = warps[thread.warp];
+  const auto place = std::find_if(warp.open.begin(), warp.open.end(),
+                                  [&](const auto &other) { return other.get() == meeting; });
+  warp.spare.push_back(std::move(*place));
+  warp.open.erase(place);
   if (isRandom() && random() % 4 == 0)
     yield();
 }

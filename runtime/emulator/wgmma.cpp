@@ -169,7 +169,7 @@ bool isSame(const WgmmaCall &a, const WgmmaCall &b) {
   return a.kind == b.kind && a.n == b.n && a.a == b.a && a.b == b.b &&
          a.aInRegisters == b.aInRegisters && a.aTransposed == b.aTransposed &&
          a.bTransposed == b.bTransposed && a.accumulates == b.accumulates &&
-         std::strcmp(a.site, b.site) == 0;
+         (a.site == b.site || std::strcmp(a.site, b.site) == 0);
 }
 
 /// The operation that the current thread issues, which others of the warpgroup may have issued.
@@ -354,7 +354,9 @@ void wgmma_check(const void *sums, uint32_t bytes, const char *site) {
                "wgmma (",
                op.site, ")"));
   }
-  thread.touched.emplace_back(begin, bytes);
+  const std::pair<const char *, size_t> range(begin, bytes);
+  if (thread.touched.empty() || thread.touched.back() != range)
+    thread.touched.push_back(range);
 }
 
 } // namespace ops

@@ -343,6 +343,30 @@ TEST(EmulatorMeetingFaults, RegistersBeyondThoseThereAre) {
                     "expects at most 168 registers, as the warp has, got 200"));
 }
 
+// A flag that nobody sets, looked at with atomics or with loads.
+TEST(EmulatorMeetingFaults, SpinningForEver) {
+  for (bool atomics : {false, true})
+    for (uint64_t seed : {0, 1}) {
+      std::vector<uint32_t> flag(1);
+      Launch launch = oneBlock(64, 0, seed);
+      launch.allocations = {allocationOf(flag, "flag", true)};
+      launch.maxSpins = 3000000;
+      const auto spin = [&](uint32_t wanted) {
+        while ((atomics ? gpu.atomic(MOHD_EMU_OR, &flag[0], 0, MOHD_EMU_GLOBAL, "k: spin")
+                        : loadGlobal(flag[0])) != wanted)
+          ;
+      };
+      EXPECT_TRUE(finds(emulate(launch, [&] { spin(1); }), ErrorKind::Deadlock,
+                        "expects progress, got 300"));
+      EXPECT_TRUE(isClean(emulate(launch, [&] {
+        if (threadIndex() == 63)
+          storeGlobal(flag[0], 1u);
+        else
+          spin(1);
+      })));
+    }
+}
+
 TEST(EmulatorLaunchFaults, ImpossibleLaunches) {
   const auto nothing = [] {};
   EXPECT_TRUE(

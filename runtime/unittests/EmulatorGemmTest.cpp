@@ -9,7 +9,7 @@ namespace {
 TEST(EmulatorGemm, AmpereIsTheSameForEverySchedule) {
   Gemm gemm(128, 64, 160);
   std::vector<uint16_t> first;
-  for (uint64_t seed = 0; seed < 20; ++seed) {
+  for (uint64_t seed = 0; seed < EMULATOR_SEEDS; ++seed) {
     std::fill(gemm.d.begin(), gemm.d.end(), uint16_t(0x7fff));
     EXPECT_TRUE(isClean(AmpereGemm(gemm).run(seed, 1 + seed % 2)));
     if (seed == 0)
@@ -22,7 +22,7 @@ TEST(EmulatorGemm, AmpereIsTheSameForEverySchedule) {
 TEST(EmulatorGemm, HopperIsTheSameForEverySchedule) {
   Gemm gemm(256, 128, 512);
   std::vector<uint16_t> first;
-  for (uint64_t seed = 0; seed < 20; ++seed) {
+  for (uint64_t seed = 0; seed < EMULATOR_SEEDS; ++seed) {
     std::fill(gemm.d.begin(), gemm.d.end(), uint16_t(0x7fff));
     EXPECT_TRUE(isClean(HopperGemm<64>(gemm).run(seed, 1 + seed % 2)));
     if (seed == 0)
@@ -32,10 +32,10 @@ TEST(EmulatorGemm, HopperIsTheSameForEverySchedule) {
   EXPECT_LT(gemm.error(), 1);
 }
 
-/// In how many of 10 schedules a fault is found, as one of `kinds`.
+/// In how many schedules a fault is found, as one of `kinds`.
 template <typename Run> int countFound(Run run, std::vector<ErrorKind> kinds) {
   int found = 0;
-  for (uint64_t seed = 0; seed < 10; ++seed) {
+  for (uint64_t seed = 0; seed < EMULATOR_SEEDS; ++seed) {
     const Result result = run(seed);
     for (const Error &error : result.errors)
       if (std::count(kinds.begin(), kinds.end(), error.kind)) {
@@ -59,23 +59,25 @@ int countHopper(Fault fault, std::vector<ErrorKind> kinds) {
 }
 
 TEST(EmulatorBrokenGemm, AmpereWithoutWaitOrBarrier) {
-  EXPECT_EQ(countAmpere(Fault::CopyWait, ErrorKind::Uninitialised), 10);
-  EXPECT_EQ(countAmpere(Fault::CopyWait, ErrorKind::Race), 10);
-  EXPECT_EQ(countAmpere(Fault::BlockBarrier, ErrorKind::Race), 10);
+  EXPECT_EQ(countAmpere(Fault::CopyWait, ErrorKind::Uninitialised), EMULATOR_SEEDS);
+  EXPECT_EQ(countAmpere(Fault::CopyWait, ErrorKind::Race), EMULATOR_SEEDS);
+  EXPECT_EQ(countAmpere(Fault::BlockBarrier, ErrorKind::Race), EMULATOR_SEEDS);
 }
 
 TEST(EmulatorBrokenGemm, HopperWithoutWaits) {
-  EXPECT_EQ(countHopper(Fault::FullWait, {ErrorKind::Uninitialised, ErrorKind::Race}), 10);
+  EXPECT_EQ(countHopper(Fault::FullWait, {ErrorKind::Uninitialised, ErrorKind::Race}),
+            EMULATOR_SEEDS);
   // Without room the producer overtakes itself; with too much the phases overtake the consumers.
-  EXPECT_EQ(countHopper(Fault::EmptyWait, {ErrorKind::Race, ErrorKind::Mbarrier}), 10);
-  EXPECT_EQ(countHopper(Fault::EarlyRelease, {ErrorKind::Race, ErrorKind::Deadlock}), 10);
-  EXPECT_EQ(countHopper(Fault::WgmmaWait, {ErrorKind::WgmmaOperand}), 10);
+  EXPECT_EQ(countHopper(Fault::EmptyWait, {ErrorKind::Race, ErrorKind::Mbarrier}), EMULATOR_SEEDS);
+  EXPECT_EQ(countHopper(Fault::EarlyRelease, {ErrorKind::Race, ErrorKind::Deadlock}),
+            EMULATOR_SEEDS);
+  EXPECT_EQ(countHopper(Fault::WgmmaWait, {ErrorKind::WgmmaOperand}), EMULATOR_SEEDS);
 }
 
 TEST(EmulatorBrokenGemm, HopperWithoutFences) {
-  EXPECT_EQ(countHopper(Fault::WgmmaFence, {ErrorKind::WgmmaFence}), 10);
-  EXPECT_EQ(countHopper(Fault::ProxyFence, {ErrorKind::ProxyFence}), 10);
-  EXPECT_EQ(countHopper(Fault::InitFence, {ErrorKind::ProxyFence}), 10);
+  EXPECT_EQ(countHopper(Fault::WgmmaFence, {ErrorKind::WgmmaFence}), EMULATOR_SEEDS);
+  EXPECT_EQ(countHopper(Fault::ProxyFence, {ErrorKind::ProxyFence}), EMULATOR_SEEDS);
+  EXPECT_EQ(countHopper(Fault::InitFence, {ErrorKind::ProxyFence}), EMULATOR_SEEDS);
 }
 
 TEST(EmulatorBrokenGemm, HopperWithWrongLayoutsGivesWrongNumbers) {
@@ -91,13 +93,13 @@ TEST(EmulatorBrokenGemm, HopperExpectsTooFewBytes) {
   Gemm gemm(128, 64, 512);
   gemm.fault = Fault::Bytes;
   int found = 0; // the phase ends early, or never
-  for (uint64_t seed = 0; seed < 10; ++seed)
+  for (uint64_t seed = 0; seed < EMULATOR_SEEDS; ++seed)
     found += !HopperGemm<64>(gemm).run(seed).errors.empty();
-  EXPECT_EQ(found, 10);
+  EXPECT_EQ(found, EMULATOR_SEEDS);
 }
 
 TEST(EmulatorBrokenGemm, HopperWarpThatDoesNotCommit) {
-  EXPECT_EQ(countHopper(Fault::MissingWarp, {ErrorKind::Divergence}), 10);
+  EXPECT_EQ(countHopper(Fault::MissingWarp, {ErrorKind::Divergence}), EMULATOR_SEEDS);
 }
 
 // Nothing is wrong with lane 0 as long as one lane does all of it.

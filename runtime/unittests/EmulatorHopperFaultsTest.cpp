@@ -145,6 +145,24 @@ TEST(EmulatorTmaFaults, TilesAndFences) {
   EXPECT_TRUE(finds(loadOne(map, source, 8064), ErrorKind::Mbarrier, "to be left alone"));
 }
 
+TEST(EmulatorTmaFaults, BytesThatNobodyExpects) {
+  const std::vector<uint8_t> source(1 << 16);
+  const mohd_emu_tensor_map map = mapOf(source.data(), 1, {256, 256}, {256, 256});
+  Launch launch = oneBlock(1, 70000);
+  launch.allocations = {allocationOf(source, "source")};
+  const Result result = emulate(launch, [&] {
+    gpu.mbarrier_init(shared(65536), 1, "init");
+    gpu.fence(MOHD_EMU_FENCE_MBARRIER_INIT, "fence");
+    for (int i = 0; i < 16; ++i)
+      gpu.tma_load(shared(0), &map, shared(65536), 2, 0, 0, 0, 0, 0, "load");
+  });
+  EXPECT_TRUE(finds(result, ErrorKind::Race, "after the write of a TMA load")); // the same tile
+  ASSERT_EQ(result.errors.size(), 2u);
+  EXPECT_EQ(result.errors[1].kind, ErrorKind::Transaction);
+  EXPECT_NE(result.errors[1].message.find("expects at least -1048575 bytes to come, got -1048576"),
+            std::string::npos);
+}
+
 TEST(EmulatorTmaFaults, StoreWithoutProxyFenceOrToConstants) {
   const std::vector<float> constants(32);
   std::vector<float> out(32);
@@ -168,6 +186,7 @@ TEST(EmulatorTmaFaults, StoreWithoutProxyFenceOrToConstants) {
 /// What a kernel around one wgmma m64n8k16 does wrong.
 struct Wrong {
   bool noBarrier = false, noProxyFence = false, fenceByOneThread = false, noWgmmaFence = false;
+  bool fenceAfterBarrier = false;
   bool noWait = false, changesA = false, changesSums = false, unlikeN = false, oneMoreWait = false;
   uint64_t b = 0; // bits of the descriptor to change
 };
@@ -181,6 +200,8 @@ Result multiplyOnce(const Wrong &wrong, uint32_t threads = 128) {
       gpu.fence(MOHD_EMU_FENCE_PROXY_ASYNC, "proxy fence");
     if (!wrong.noBarrier)
       syncBlock();
+    if (wrong.fenceAfterBarrier)
+      gpu.fence(MOHD_EMU_FENCE_PROXY_ASYNC, "late proxy fence");
     uint32_t a[4] = {0x3f803f80, 0x3f803f80, 0x3f803f80, 0x3f803f80};
     float sums[4] = {};
     if (!wrong.noWgmmaFence)
@@ -207,6 +228,8 @@ TEST(EmulatorWgmmaFaults, OrdersAndFences) {
   wrong = Wrong();
   wrong.noProxyFence = true;
   EXPECT_TRUE(finds(multiplyOnce(wrong), ErrorKind::ProxyFence, "expects fence proxy_async"));
+  wrong.fenceAfterBarrier = true; // anywhere on the way will do
+  EXPECT_TRUE(isClean(multiplyOnce(wrong)));
   wrong = Wrong();
   wrong.fenceByOneThread = true; // before the barrier it covers only what that thread wrote
   EXPECT_TRUE(finds(multiplyOnce(wrong), ErrorKind::ProxyFence, "expects fence proxy_async"));

@@ -238,6 +238,23 @@ TEST(EmulatorBarrier, NeighboursExchangeThroughSharedMemory) {
   }
 }
 
+// The last warp has fewer lanes; all 32 warps are there.
+TEST(EmulatorBarrier, BlocksThatAreNoMultipleOfAWarp) {
+  for (uint32_t threads : {1u, 48u, 1000u, 1024u}) {
+    uint32_t sum = 0;
+    EXPECT_TRUE(isClean(emulate(oneBlock(threads, 4096, threads), [&] {
+      const uint32_t t = threadIndex(), lanes = threads - t / 32 * 32;
+      storeShared(t * 4, t);
+      gpu.warp_sync(lanes < 32 ? (1u << lanes) - 1 : kAll, "warp sync");
+      syncBlock();
+      if (t == threads - 1)
+        for (uint32_t i = 0; i < threads; ++i)
+          sum += loadShared<uint32_t>(i * 4);
+    })));
+    EXPECT_EQ(sum, threads * (threads - 1) / 2);
+  }
+}
+
 // Warp 0 fills two buffers in turns, warps 1 and 2 read them: arrive on one side, sync on the other.
 TEST(EmulatorBarrier, ArriveAndSyncOrderProducerAndConsumers) {
   for (uint64_t seed = 0; seed < 20; ++seed) {

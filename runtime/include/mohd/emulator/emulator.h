@@ -70,6 +70,7 @@ struct Launch {
   unsigned threads = 1;    // of the operating system; blocks are shared out among them
   uint32_t registers = 0;  // of each thread at the start; 0: as many as fit
   uint32_t maxErrors = 20; // returned; the first ones by block
+  uint64_t maxSpins = uint64_t(1) << 28; // accesses with no progress, then a block counts as stuck
 };
 
 struct Result {
