@@ -13,6 +13,11 @@ llvm.func @kernel_with_a_result() -> i32 attributes {tile.kernel}
 
 // -----
 
+// expected-error @below {{expects parameters of a kernel to be i32, i64, f32, '!llvm.ptr<1>' or tensor maps, got '!llvm.ptr'}}
+llvm.func @parameter_that_is_no_tensor_map(%x: f32, %map: !llvm.ptr) attributes {tile.kernel}
+
+// -----
+
 // expected-error @below {{expects an attribute of kernels, got 'tile.kernl'}}
 llvm.func @unknown_attribute() attributes {tile.kernl}
 

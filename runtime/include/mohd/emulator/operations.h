@@ -16,6 +16,7 @@ extern "C" {
  * block's window of 256 KiB, which is aligned to its size, so that the lower 18 bits are the shared address. The last argument of most functions, `site`, is a
  * string that lives as long as the object: "kernel: op" and, if it is known, the place in the source. Errors show it. */
 
+/* clang-format off */
 /* X(name, result, arguments, C parameters): in the table's order, which is part of bundles; new entries go to the end. */
 #define MOHD_EMULATOR_OPERATIONS(X)                                                                                            \
   /* Special registers, MOHD_EMU_TID_X to MOHD_EMU_LANE. */                                                                    \
@@ -74,7 +75,8 @@ extern "C" {
   X(exp2, F, "F", (float x))                                                                                                   \
   X(pack, I, "IFF", (uint32_t type, float low, float high))                                                                    \
   X(unpack, F, "II", (uint32_t type, uint32_t bits))                                                                           \
-  X(trap, V, "P", (const char *site))
+  X(trap, V, "P", (const char *site))                                                                                          \
+  X(shared_base, P, "", (void))
 
 enum {
   MOHD_EMU_TID_X, MOHD_EMU_TID_Y, MOHD_EMU_TID_Z, MOHD_EMU_NTID_X, MOHD_EMU_NTID_Y, MOHD_EMU_NTID_Z,
@@ -105,11 +107,13 @@ struct mohd_emu_tensor_map {
 #define MOHD_EMU_TYPE_V void
 #define MOHD_EMU_TYPE_I uint32_t
 #define MOHD_EMU_TYPE_F float
+#define MOHD_EMU_TYPE_P void *
 #define MOHD_EMU_FIELD(name, result, arguments, parameters) MOHD_EMU_TYPE_##result(*name) parameters;
 struct mohd_emu_table {
   MOHD_EMULATOR_OPERATIONS(MOHD_EMU_FIELD)
 };
 #undef MOHD_EMU_FIELD
+/* clang-format on */
 
 /* The body of a kernel for one thread: `arguments[i]` points to the value of parameter i, a tensor map included. */
 typedef void (*mohd_emu_kernel)(const void *const *arguments);

@@ -90,7 +90,7 @@ def Tile_StoreOp : Tile_Op<"store"> {
 def Tile_AtomicOp : Tile_Op<"atomic"> {
   let summary = "change a word of memory at once and return what it was";
   let description = [{
-    Replaces the word at `pointer` by `add`, `min` or `max` (of signed numbers), `and`, `or` of it and `value`, or by `value` (`exchange`); no other access
+    Replaces the word at `pointer` by `add`, `min` or `max` (of unsigned numbers), `and`, `or` of it and `value`, or by `value` (`exchange`); no other access
     comes between. Relaxed: it orders no other memory.
 
     Example:
