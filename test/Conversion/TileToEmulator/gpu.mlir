@@ -103,7 +103,7 @@ llvm.func @synchronisation(%id: i32) attributes {tile.kernel} {
   // CHECK: %[[THREADS:.*]] = llvm.mlir.constant(64 : i32)
   // CHECK: llvm.getelementptr %[[TABLE]][4] :
   // CHECK: llvm.call %{{.*}}(%[[ID]], %[[THREADS]], %{{.*}}) : !llvm.ptr, (i32, i32, !llvm.ptr) -> ()
-  tile.barrier_sync %id threads 64
+  tile.barrier_sync barrier %id threads 64
   // CHECK: %[[ARRIVING:.*]] = llvm.mlir.constant(96 : i32)
   // CHECK: llvm.getelementptr %[[TABLE]][5] :
   // CHECK: llvm.call %{{.*}}(%[[ID]], %[[ARRIVING]], %{{.*}}) : !llvm.ptr, (i32, i32, !llvm.ptr) -> ()

@@ -80,7 +80,7 @@ llvm.func @synchronisation(%id: i32) attributes {tile.kernel} {
   tile.barrier_sync
   // CHECK: %[[THREADS:.*]] = llvm.mlir.constant(64 : i32)
   // CHECK: llvm.call_intrinsic "llvm.nvvm.barrier.cta.sync.aligned.count"(%[[ID]], %[[THREADS]])
-  tile.barrier_sync %id threads 64
+  tile.barrier_sync barrier %id threads 64
   // CHECK: llvm.call_intrinsic "llvm.nvvm.barrier.cta.arrive.aligned.count"(%[[ID]], %{{.*}})
   tile.barrier_arrive %id threads 64
   // CHECK: llvm.call_intrinsic "llvm.nvvm.membar.cta"()

@@ -117,7 +117,7 @@ llvm.func @barrier_sync_c1_no_threads(%id: i32) {
 
 llvm.func @barrier_sync_c2_half_a_warp(%id: i32) {
   // expected-error @below {{'tile.barrier_sync' op expects 'threads' to be a multiple of 32 from 32 to 1024, got 16}}
-  tile.barrier_sync %id threads 16
+  tile.barrier_sync barrier %id threads 16
   llvm.return
 }
 

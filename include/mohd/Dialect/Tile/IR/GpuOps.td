@@ -120,11 +120,12 @@ def Tile_BarrierSyncOp : Tile_Op<"barrier_sync"> {
     Examples:
     ```mlir
     tile.barrier_sync
-    tile.barrier_sync %consumers threads 256
+    tile.barrier_sync barrier %consumers threads 256
     ```
   }];
   let arguments = (ins Optional<I32>:$barrier, OptionalAttr<I32Attr>:$threads);
-  let assemblyFormat = "($barrier^ `threads` $threads)? attr-dict";
+  // The word keeps a result on the next line from being read as the operand.
+  let assemblyFormat = "(`barrier` $barrier^ `threads` $threads)? attr-dict";
   let hasVerifier = 1;
 }
 
