@@ -112,6 +112,26 @@ def ConvertTileToLLVMPass : Pass<"convert-tile-to-llvm"> {
 }
 
 //===----------------------------------------------------------------------===//
+// TileToEmulator
+//===----------------------------------------------------------------------===//
+
+def ConvertTileToEmulatorPass : Pass<"convert-tile-to-emulator", "::mlir::ModuleOp"> {
+  let summary = "turn GPU kernels into host functions that call the emulator";
+  let description = [{
+    Each op of the tile dialect in a GPU kernel becomes a call of a function in the table that the variable `mohd_emulator` points to
+    (runtime/include/mohd/emulator/operations.h), so that a kernel's memory accesses, barriers and layouts can be tested without a GPU. Loads and stores are announced, then done as
+    they are. Sums of `tile.wgmma` stay in a slot on the thread's stack. Pointers lose their address space; a pointer to shared memory that becomes a number
+    is the address there, its lower 18 bits. The kernel becomes a function of one pointer, to pointers to the values of its parameters.
+
+    Runs: in place of `convert-tile-to-ptx`, before branches become the `llvm` dialect's.
+    Leaves alone: functions without `tile.kernel`; ops of other dialects. An integer that becomes a pointer to shared memory is an error.
+
+    Before and after: see test/Docs/tile-to-emulator.mlir.
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
+}
+
+//===----------------------------------------------------------------------===//
 // TileToPtx
 //===----------------------------------------------------------------------===//
 

@@ -103,9 +103,9 @@ LLVM::AtomicBinOp getBinOp(tile::Atomic kind) {
   case tile::Atomic::Add:
     return LLVM::AtomicBinOp::add;
   case tile::Atomic::Min:
-    return LLVM::AtomicBinOp::min;
+    return LLVM::AtomicBinOp::umin;
   case tile::Atomic::Max:
-    return LLVM::AtomicBinOp::max;
+    return LLVM::AtomicBinOp::umax;
   case tile::Atomic::And:
     return LLVM::AtomicBinOp::_and;
   case tile::Atomic::Or:

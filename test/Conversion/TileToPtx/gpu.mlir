@@ -58,10 +58,10 @@ llvm.func @memory(%global: !llvm.ptr<1>) attributes {tile.kernel, tile.shared_by
 llvm.func @atomics(%global: !llvm.ptr<1>, %x: i32) attributes {tile.kernel, tile.shared_bytes = 4096 : i64} {
   // CHECK: llvm.atomicrmw add %[[GLOBAL]], %[[X]] syncscope("device") monotonic : !llvm.ptr<1>, i32
   %0 = tile.atomic add %x, %global : !llvm.ptr<1>
-  // CHECK: llvm.atomicrmw min %{{.*}}, %[[X]] syncscope("block") monotonic : !llvm.ptr<3>, i32
+  // CHECK: llvm.atomicrmw umin %{{.*}}, %[[X]] syncscope("block") monotonic : !llvm.ptr<3>, i32
   %shared = tile.shared[0]
   %1 = tile.atomic min %x, %shared : !llvm.ptr<3>
-  // CHECK: llvm.atomicrmw max
+  // CHECK: llvm.atomicrmw umax
   %2 = tile.atomic max %x, %global : !llvm.ptr<1>
   // CHECK: llvm.atomicrmw _and
   %3 = tile.atomic and %x, %global : !llvm.ptr<1>
@@ -80,7 +80,7 @@ llvm.func @synchronisation(%id: i32) attributes {tile.kernel} {
   tile.barrier_sync
   // CHECK: %[[THREADS:.*]] = llvm.mlir.constant(64 : i32)
   // CHECK: llvm.call_intrinsic "llvm.nvvm.barrier.cta.sync.aligned.count"(%[[ID]], %[[THREADS]])
-  tile.barrier_sync %id threads 64
+  tile.barrier_sync barrier %id threads 64
   // CHECK: llvm.call_intrinsic "llvm.nvvm.barrier.cta.arrive.aligned.count"(%[[ID]], %{{.*}})
   tile.barrier_arrive %id threads 64
   // CHECK: llvm.call_intrinsic "llvm.nvvm.membar.cta"()
@@ -92,8 +92,10 @@ llvm.func @synchronisation(%id: i32) attributes {tile.kernel} {
 
 // The operand c of a shuffle is 31, or 0 upwards, and (32 - width) * 256.
 // CHECK-LABEL: llvm.func @within_a_warp(
-// CHECK-SAME: %[[X:.*]]: f32, %[[WORD:.*]]: i32, %[[MASK:.*]]: i32, %[[BIT:.*]]: i1
-llvm.func @within_a_warp(%x: f32, %word: i32, %mask: i32, %bit: i1, %out: !llvm.ptr<1>) attributes {tile.kernel} {
+// CHECK-SAME: %[[X:.*]]: f32, %[[WORD:.*]]: i32, %[[MASK:.*]]: i32
+llvm.func @within_a_warp(%x: f32, %word: i32, %mask: i32, %out: !llvm.ptr<1>) attributes {tile.kernel} {
+  // CHECK: %[[BIT:.*]] = llvm.icmp
+  %bit = llvm.icmp "eq" %word, %mask : i32
   // CHECK: %[[ALL:.*]] = llvm.mlir.constant(-1 : i32)
   // CHECK: llvm.call_intrinsic "llvm.nvvm.bar.warp.sync"(%[[ALL]])
   tile.warp_sync

@@ -2,7 +2,8 @@
 // RUN: mohd-opt %s --convert-tile-to-ptx -split-input-file -verify-diagnostics
 
 // An op of CPU kernels has no lowering in a GPU kernel.
-llvm.func @gpu_kernel(%params: !llvm.ptr) attributes {tile.kernel} {
+llvm.func @gpu_kernel() attributes {tile.kernel} {
+  %params = llvm.mlir.zero : !llvm.ptr
   // expected-error @below {{'tile.param' op expects a CPU kernel, got 'gpu_kernel', which has 'tile.kernel'}}
   %tokens = tile.param %params[0]
   llvm.return

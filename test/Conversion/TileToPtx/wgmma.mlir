@@ -18,8 +18,10 @@ llvm.func @descriptor(%out: !llvm.ptr<1>) attributes {tile.kernel, tile.shared_b
 
 // Sums are structures of registers that go in and come out where they are; the flag becomes a predicate.
 // CHECK-LABEL: llvm.func @products(
-// CHECK-SAME: %[[A:.*]]: i64, %[[B:.*]]: i64, %[[MORE:.*]]: i1
-llvm.func @products(%a: i64, %b: i64, %more: i1, %p: !llvm.ptr<1>) attributes {tile.kernel, tile.threads = 128 : i32} {
+// CHECK-SAME: %[[A:.*]]: i64, %[[B:.*]]: i64
+llvm.func @products(%a: i64, %b: i64, %p: !llvm.ptr<1>) attributes {tile.kernel, tile.threads = 128 : i32} {
+  // CHECK: %[[MORE:.*]] = llvm.icmp
+  %more = llvm.icmp "ugt" %a, %b : i64
   %words = tile.load %p : !llvm.ptr<1> -> vector<4xi32>
   // CHECK: %[[F32:.*]] = llvm.mlir.constant(0.000000e+00 : f32)
   // CHECK: llvm.inline_asm has_side_effects asm_dialect = att "", "=f,=f,=f,=f,0,1,2,3" %[[F32]], %[[F32]], %[[F32]], %[[F32]] :
@@ -52,7 +54,8 @@ llvm.func @products(%a: i64, %b: i64, %more: i1, %p: !llvm.ptr<1>) attributes {t
 
 // A wait takes several sums, or none.
 // CHECK-LABEL: llvm.func @two_sums(
-llvm.func @two_sums(%a: i64, %b: i64, %more: i1, %p: !llvm.ptr<1>) attributes {tile.kernel, tile.threads = 128 : i32} {
+llvm.func @two_sums(%a: i64, %b: i64, %p: !llvm.ptr<1>) attributes {tile.kernel, tile.threads = 128 : i32} {
+  %more = llvm.icmp "ugt" %a, %b : i64
   %0 = tile.wgmma_init : !tile.sums<64x8>
   %1 = tile.wgmma_init : !tile.sums<64x16>
   tile.wgmma_fence

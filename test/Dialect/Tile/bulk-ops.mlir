@@ -16,8 +16,10 @@ llvm.func @barriers_in_shared_memory(%barrier: !llvm.ptr<3>, %n: i32) {
 }
 
 // CHECK-LABEL: llvm.func @tiles_of_tensors(
-// CHECK-SAME: %[[MAP:.*]]: !llvm.ptr {tile.tensor_map}, %[[SHARED:.*]]: !llvm.ptr<3>, %[[I:.*]]: i32
-llvm.func @tiles_of_tensors(%map: !llvm.ptr {tile.tensor_map}, %shared: !llvm.ptr<3>, %i: i32) attributes {tile.kernel} {
+// CHECK-SAME: %[[MAP:.*]]: !llvm.ptr {tile.tensor_map}, %[[I:.*]]: i32
+llvm.func @tiles_of_tensors(%map: !llvm.ptr {tile.tensor_map}, %i: i32) attributes {tile.kernel, tile.shared_bytes = 1024 : i64} {
+  // CHECK: %[[SHARED:.*]] = tile.shared[0]
+  %shared = tile.shared[0]
   // CHECK: tile.tma_load %[[SHARED]], %[[MAP]][%[[I]]], %[[SHARED]]
   tile.tma_load %shared, %map[%i], %shared
   // CHECK: tile.tma_load %[[SHARED]], %[[MAP]][%[[I]], %[[I]], %[[I]], %[[I]], %[[I]]], %[[SHARED]]

@@ -43,8 +43,8 @@ llvm.func @memory(%global: !llvm.ptr<1>, %word: i32) attributes {tile.kernel, ti
 llvm.func @synchronisation(%id: i32) {
   // CHECK: tile.barrier_sync{{$}}
   tile.barrier_sync
-  // CHECK: tile.barrier_sync %[[ID]] threads 256
-  tile.barrier_sync %id threads 256
+  // CHECK: tile.barrier_sync barrier %[[ID]] threads 256
+  tile.barrier_sync barrier %id threads 256
   // CHECK: tile.barrier_arrive %[[ID]] threads 1024
   tile.barrier_arrive %id threads 1024
   // CHECK: tile.fence block

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // RUN: mohd-opt %s -split-input-file -verify-diagnostics
 
-llvm.func @tma_load_c1_no_coordinates(%m: !llvm.ptr {tile.tensor_map}, %p: !llvm.ptr<3>) attributes {tile.kernel} {
+llvm.func @tma_load_c1_no_coordinates(%m: !llvm.ptr {tile.tensor_map}, %p: !llvm.ptr<3>) {
   // expected-error @below {{'tile.tma_load' op expects 1 to 5 coordinates, got 0}}
   tile.tma_load %p, %m[], %p
   llvm.return
@@ -9,7 +9,7 @@ llvm.func @tma_load_c1_no_coordinates(%m: !llvm.ptr {tile.tensor_map}, %p: !llvm
 
 // -----
 
-llvm.func @tma_load_c2_no_tensor_map(%m: !llvm.ptr, %i: i32, %p: !llvm.ptr<3>) attributes {tile.kernel} {
+llvm.func @tma_load_c2_no_tensor_map(%m: !llvm.ptr, %i: i32, %p: !llvm.ptr<3>) {
   // expected-error @below {{'tile.tma_load' op expects 'map' to be a parameter of the kernel with the attribute 'tile.tensor_map'}}
   tile.tma_load %p, %m[%i], %p
   llvm.return
@@ -17,7 +17,7 @@ llvm.func @tma_load_c2_no_tensor_map(%m: !llvm.ptr, %i: i32, %p: !llvm.ptr<3>) a
 
 // -----
 
-llvm.func @tma_store_c1_six_coordinates(%m: !llvm.ptr {tile.tensor_map}, %i: i32, %p: !llvm.ptr<3>) attributes {tile.kernel} {
+llvm.func @tma_store_c1_six_coordinates(%m: !llvm.ptr {tile.tensor_map}, %i: i32, %p: !llvm.ptr<3>) {
   // expected-error @below {{'tile.tma_store' op expects 1 to 5 coordinates, got 6}}
   tile.tma_store %m[%i, %i, %i, %i, %i, %i], %p
   llvm.return
@@ -25,7 +25,7 @@ llvm.func @tma_store_c1_six_coordinates(%m: !llvm.ptr {tile.tensor_map}, %i: i32
 
 // -----
 
-llvm.func @tma_store_c2_no_parameter(%i: i32, %p: !llvm.ptr<3>) attributes {tile.kernel} {
+llvm.func @tma_store_c2_no_parameter(%i: i32, %p: !llvm.ptr<3>) {
   %m = llvm.mlir.zero : !llvm.ptr
   // expected-error @below {{'tile.tma_store' op expects 'map' to be a parameter of the kernel with the attribute 'tile.tensor_map'}}
   tile.tma_store %m[%i], %p

@@ -13,6 +13,11 @@ llvm.func @kernel_with_a_result() -> i32 attributes {tile.kernel}
 
 // -----
 
+// expected-error @below {{expects parameters of a kernel to be i32, i64, f32, '!llvm.ptr<1>' or tensor maps, got '!llvm.ptr'}}
+llvm.func @parameter_that_is_no_tensor_map(%x: f32, %map: !llvm.ptr) attributes {tile.kernel}
+
+// -----
+
 // expected-error @below {{expects an attribute of kernels, got 'tile.kernl'}}
 llvm.func @unknown_attribute() attributes {tile.kernl}
 
@@ -112,7 +117,7 @@ llvm.func @barrier_sync_c1_no_threads(%id: i32) {
 
 llvm.func @barrier_sync_c2_half_a_warp(%id: i32) {
   // expected-error @below {{'tile.barrier_sync' op expects 'threads' to be a multiple of 32 from 32 to 1024, got 16}}
-  tile.barrier_sync %id threads 16
+  tile.barrier_sync barrier %id threads 16
   llvm.return
 }
 

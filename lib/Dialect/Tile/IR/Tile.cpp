@@ -84,6 +84,18 @@ static LogicalResult verifyNumber(Operation *op, NamedAttribute attribute, int64
   return success();
 }
 
+/// Checks that a launch can hand over the parameters of a kernel.
+static LogicalResult verifyParameters(LLVM::LLVMFuncOp kernel) {
+  auto global = LLVM::LLVMPointerType::get(kernel.getContext(), 1);
+  for (auto [i, type] : llvm::enumerate(kernel.getFunctionType().getParams()))
+    if (type != global && !type.isInteger(32) && !type.isInteger(64) && !type.isF32() &&
+        !kernel.getArgAttr(unsigned(i), kTensorMapAttr))
+      return kernel.emitError("expects parameters of a kernel to be i32, i64, f32, '!llvm.ptr<1>' "
+                              "or tensor maps, got ")
+             << type;
+  return success();
+}
+
 LogicalResult TileDialect::verifyOperationAttribute(Operation *op, NamedAttribute attribute) {
   StringRef name = attribute.getName();
   auto function = dyn_cast<LLVM::LLVMFuncOp>(op);
@@ -100,7 +112,7 @@ LogicalResult TileDialect::verifyOperationAttribute(Operation *op, NamedAttribut
   if (!isa<LLVM::LLVMVoidType>(function.getFunctionType().getReturnType()))
     return op->emitError("expects a kernel to return nothing, got ")
            << function.getFunctionType().getReturnType();
-  return success();
+  return verifyParameters(function);
 }
 
 LogicalResult TileDialect::verifyRegionArgAttribute(Operation *op, unsigned, unsigned argument,

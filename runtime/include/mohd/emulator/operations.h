@@ -18,6 +18,7 @@ extern "C" {
  * block's window of 256 KiB, which is aligned to its size, so that the lower 18 bits are the shared address. The last argument of most functions, `site`, is a
  * string that lives as long as the object: "kernel: op" and, if it is known, the place in the source. Errors show it. */
 
+/* clang-format off */
 /* X(name, result, arguments, C parameters): in the table's order, which is part of bundles; new entries go to the end. */
 #define MOHD_EMULATOR_OPERATIONS(X)                                                                                            \
   /* Special registers, MOHD_EMU_TID_X to MOHD_EMU_LANE. */                                                                    \
@@ -114,6 +115,7 @@ struct mohd_emu_table {
   MOHD_EMULATOR_OPERATIONS(MOHD_EMU_FIELD)
 };
 #undef MOHD_EMU_FIELD
+/* clang-format on */
 
 /* The body of a kernel for one thread: `arguments[i]` points to the value of parameter i, a tensor map included. */
 typedef void (*mohd_emu_kernel)(const void *const *arguments);

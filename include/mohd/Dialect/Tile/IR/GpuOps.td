@@ -90,7 +90,7 @@ def Tile_StoreOp : Tile_Op<"store"> {
 def Tile_AtomicOp : Tile_Op<"atomic"> {
   let summary = "change a word of memory at once and return what it was";
   let description = [{
-    Replaces the word at `pointer` by `add`, `min` or `max` (of signed numbers), `and`, `or` of it and `value`, or by `value` (`exchange`); no other access
+    Replaces the word at `pointer` by `add`, `min` or `max` (of unsigned numbers), `and`, `or` of it and `value`, or by `value` (`exchange`); no other access
     comes between. Relaxed: it orders no other memory.
 
     Example:
@@ -120,11 +120,12 @@ def Tile_BarrierSyncOp : Tile_Op<"barrier_sync"> {
     Examples:
     ```mlir
     tile.barrier_sync
-    tile.barrier_sync %consumers threads 256
+    tile.barrier_sync barrier %consumers threads 256
     ```
   }];
   let arguments = (ins Optional<I32>:$barrier, OptionalAttr<I32Attr>:$threads);
-  let assemblyFormat = "($barrier^ `threads` $threads)? attr-dict";
+  // The word keeps a result on the next line from being read as the operand.
+  let assemblyFormat = "(`barrier` $barrier^ `threads` $threads)? attr-dict";
   let hasVerifier = 1;
 }
 

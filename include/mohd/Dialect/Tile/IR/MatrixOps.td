@@ -184,7 +184,7 @@ def Tile_MatrixDescriptorOp : Tile_Op<"matrix_descriptor", [Pure]> {
 def Tile_WgmmaInitOp : Tile_Op<"wgmma_init"> {
   let summary = "start sums at zero";
   let description = [{
-    New sums, all zero. Not a constant: each op makes its own.
+    New sums, all zero. Not a constant: each op makes its own, and those it made before are no longer used.
 
     Example:
     ```mlir
