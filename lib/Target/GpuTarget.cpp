@@ -53,7 +53,11 @@ static Result<GpuInfo> findChip(llvm::StringRef kind, llvm::StringRef name, bool
       return describe(entry);
     names.push_back(entry.name);
   }
-  std::string nearest = ::mlir::mohd::closestMatch(name.str(), names), last = names.back();
+  // sm_90 is nearer to sm_90a than to sm_80, whatever the number of letters that differ.
+  auto longer = llvm::find_if(
+      names, [&](llvm::StringRef known) { return !name.empty() && known.starts_with(name); });
+  std::string nearest = longer != names.end() ? *longer : closestMatch(name.str(), names);
+  std::string last = names.back();
   names.pop_back();
   return Status(StatusCode::Unsupported,
                 "expected " + kind.str() + " target '" + llvm::join(names, "', '") + "' or '" +

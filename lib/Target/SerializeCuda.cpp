@@ -75,30 +75,38 @@ struct SerializeCudaPass : impl::SerializeCudaPassBase<SerializeCudaPass> {
   using Base::Base;
 
   void runOnOperation() override {
-    Builder builder(&getContext());
-    SmallVector<Attribute> images;
-    if (Status status = serialize(builder, images); !status.ok()) {
-      emitError(getOperation().getLoc()) << status.message();
+    Result<std::vector<TargetInfo>> chips = parseGpuTargets("cuda:" + llvm::join(targets, ","));
+    Result<CudaCode> code = chips.ok() ? serialize(*chips) : chips.status();
+    if (!code.ok()) {
+      emitError(getOperation().getLoc()) << code.status().message();
       return signalPassFailure();
     }
-    getOperation()->setAttr("mohd.cuda", builder.getArrayAttr(images));
+    Builder builder(&getContext());
+    SmallVector<Attribute> images;
+    for (auto [image, target] : llvm::zip_equal(code->images, *chips))
+      images.push_back(describeImage(builder, image, *target.gpu));
+    NamedAttrList list;
+    list.append("images", builder.getArrayAttr(images));
+    if (!code->ptxasVersion.empty())
+      list.append("ptxas", builder.getStringAttr(code->ptxasVersion));
+    getOperation()->setAttr("mohd.cuda", list.getDictionary(&getContext()));
   }
 
 private:
-  Status serialize(Builder &builder, SmallVectorImpl<Attribute> &images) {
-    Result<std::vector<TargetInfo>> chips = parseGpuTargets("cuda:" + llvm::join(targets, ","));
-    if (!chips.ok())
-      return chips.status();
+  Result<CudaCode> serialize(const std::vector<TargetInfo> &chips) {
     const Result<Ptxas> ptxas = findPtxas(PtxasPlaces::fromEnvironment());
-    for (const TargetInfo &target : *chips) {
+    CudaCode code;
+    if (ptxas.ok())
+      code.ptxasVersion = (*ptxas).version;
+    for (const TargetInfo &target : chips) {
       Result<CudaImage> image = compileCudaImage(getOperation(), target, ptxas, dumpDir);
       if (!image.ok())
         return image.status();
       if (!dumpDir.empty())
         MOHDRT_TRY(writeFiles(*image, dumpDir));
-      images.push_back(describeImage(builder, *image, *target.gpu));
+      code.images.push_back(std::move(*image));
     }
-    return Status();
+    return code;
   }
 };
 

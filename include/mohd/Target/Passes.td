@@ -9,8 +9,8 @@ def SerializeCudaPass : Pass<"mohd-serialize-cuda", "::mlir::ModuleOp"> {
   let summary = "compile kernels to PTX and machine code and note their figures";
   let description = [{
     Compiles the kernels of a module (functions of the `llvm` dialect with `mohd.kernel` or `nvvm.kernel`) as `mohd-compile` would for `--target=cuda:…`, so that
-    a kernel can be tried out, tested and measured alone. The module gets an attribute `mohd.cuda`: a dictionary for each chip with the kind and size
-    of its code and for each kernel its registers, shared memory, threads, and the blocks and warps of it that a multiprocessor holds.
+    a kernel can be tried out, tested and measured alone. The module gets an attribute `mohd.cuda`: ptxas's version, and for each chip the kind and
+    size of its code and each kernel's registers, shared memory, threads, and the blocks and warps of it that a multiprocessor holds.
 
     A kernel says by `nvvm.reqntid` or `nvvm.maxntid` how many threads a block has, by `mohd.dynamic_shared_bytes` how much shared memory a launch adds, and by
     `mohd.instructions` which PTX instructions it must contain. Spills, stack frames, local memory, undefined functions and ptxas's messages about lost
