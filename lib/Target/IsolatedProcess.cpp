@@ -12,6 +12,7 @@
 #include <optional>
 
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 using namespace mlir::mohd;
@@ -87,6 +88,8 @@ static void exitWithMessage(void *file, const char *reason, bool) {
   ::sigprocmask(SIG_UNBLOCK, &all, nullptr);
   ::dup2(messages.fd(), STDERR_FILENO);
   ::dup2(messages.fd(), STDOUT_FILENO);
+  const rlimit none = {0, 0};
+  ::setrlimit(RLIMIT_CORE, &none); // its death is expected
   ::alarm(seconds);
   llvm::remove_fatal_error_handler();
   llvm::remove_bad_alloc_error_handler();
