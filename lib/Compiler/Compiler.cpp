@@ -9,6 +9,7 @@
 #include "mohd/InitAll.h"
 #include "mohd/Model/Presets.h"
 #include "mohd/Target/CpuTarget.h"
+#include "mohd/Target/GpuTarget.h"
 #include "mohd/format/bytes.h"
 #include "mohd/format/output_file.h"
 
@@ -419,6 +420,13 @@ Status Compilation::writeBundleFile() {
 
 Status Compilation::parseTargets() {
   for (const std::string &spec : options.targets) {
+    if (isGpuTarget(spec)) {
+      Result<std::vector<TargetInfo>> known = parseGpuTargets(spec);
+      return known.ok() ? Status(StatusCode::Unsupported,
+                                 "expected a target 'cpu:ARCH' or 'cpu:native', got '" + spec +
+                                     "': models have no kernels for GPUs yet")
+                        : known.status();
+    }
     Result<TargetInfo> target = parseCpuTarget(spec);
     if (!target.ok())
       return target.status();

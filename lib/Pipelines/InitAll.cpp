@@ -7,6 +7,7 @@
 #include "mohd/Pipelines/Passes.h"
 #include "mohd/Pipelines/Phases.h"
 #include "mohd/Pipelines/Reference.h"
+#include "mohd/Target/Passes.h"
 
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllExtensions.h"
@@ -24,6 +25,7 @@ void mlir::mohd::registerAllPasses() {
   registerMoHDPasses();
   registerMohdConversionPasses();
   registerMohdPipelinesPasses();
+  registerMohdTargetPasses();
   registerPhasePipelines();
   PassPipelineRegistration<>("mohd-pipeline-reference",
                              "Take kernels on tensors to plain loops, as a reference",
