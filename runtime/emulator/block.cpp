@@ -84,7 +84,7 @@ std::string rangesOf(const std::vector<uint32_t> &threads) {
   return result;
 }
 
-Workplace::Workplace(uint32_t threads) : stacks(threads), shadow(threads, agentCount(threads)) {
+Arena::Arena(uint32_t threads) : stacks(threads), shadow(threads, agentCount(threads)) {
   adoptThread(main);
   mapping_ = ::mmap(nullptr, 2 * kWindowBytes, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -94,11 +94,11 @@ Workplace::Workplace(uint32_t threads) : stacks(threads), shadow(threads, agentC
   window = reinterpret_cast<uint8_t *>((address + kWindowBytes - 1) & ~uintptr_t(kWindowBytes - 1));
 }
 
-Workplace::~Workplace() { ::munmap(mapping_, 2 * kWindowBytes); }
+Arena::~Arena() { ::munmap(mapping_, 2 * kWindowBytes); }
 
-Block::Block(const Launch &launch, const std::vector<Allocation> &allocations, Workplace &workplace,
+Block::Block(const Launch &launch, const std::vector<Allocation> &allocations, Arena &arena,
              Extent id)
-    : launch(launch), workplace(workplace), id(id),
+    : launch(launch), arena(arena), id(id),
       threadCount(launch.block.x * launch.block.y * launch.block.z),
       sharedBytes(launch.sharedBytes), pool(agentCount(threadCount)), joiner(pool),
       threads(threadCount), warps((threadCount + 31) / 32), allocations_(allocations) {
@@ -134,13 +134,13 @@ Block::Block(const Launch &launch, const std::vector<Allocation> &allocations, W
 Block::~Block() = default;
 
 void Block::run() {
-  std::fill_n(workplace.window, sharedBytes, static_cast<uint8_t>(kPoison));
-  workplace.shadow.reset(sharedBytes);
+  std::fill_n(arena.window, sharedBytes, static_cast<uint8_t>(kPoison));
+  arena.shadow.reset(sharedBytes);
   for (uint32_t i = 0; i < threadCount; ++i)
-    workplace.stacks.prepare(i, threadMain);
+    arena.stacks.prepare(i, threadMain);
   runningBlock = this;
   current_ = pick();
-  switchFiber(workplace.main, workplace.stacks[current_->index]);
+  switchFiber(arena.main, arena.stacks[current_->index]);
   runningBlock = nullptr;
 }
 
@@ -184,7 +184,7 @@ void Block::checkExitedLane() {
 }
 
 void Block::stop() {
-  switchFiber(workplace.stacks[current_->index], workplace.main, /*ends=*/true);
+  switchFiber(arena.stacks[current_->index], arena.main, /*ends=*/true);
   std::abort();
 }
 
@@ -225,7 +225,7 @@ void Block::resume(Thread *next, bool ends) {
     return;
   ++switches;
   current_ = next;
-  switchFiber(workplace.stacks[previous->index], workplace.stacks[next->index], ends);
+  switchFiber(arena.stacks[previous->index], arena.stacks[next->index], ends);
 }
 
 void Block::suspend(const Wait &wait) {

@@ -151,10 +151,10 @@ struct TmaLoad {
 };
 
 /// What a worker has for block after block.
-struct Workplace {
-  explicit Workplace(uint32_t threads);
-  ~Workplace();
-  Workplace(const Workplace &) = delete;
+struct Arena {
+  explicit Arena(uint32_t threads);
+  ~Arena();
+  Arena(const Arena &) = delete;
   FiberStacks stacks;
   Fiber main;
   uint8_t *window = nullptr;
@@ -166,8 +166,7 @@ private:
 
 class Block {
 public:
-  Block(const Launch &launch, const std::vector<Allocation> &allocations, Workplace &workplace,
-        Extent id);
+  Block(const Launch &launch, const std::vector<Allocation> &allocations, Arena &arena, Extent id);
   ~Block();
 
   /// Runs all threads to their ends, or until the block cannot go on.
@@ -230,7 +229,7 @@ public:
   void completePhase(Mbarrier &barrier);
 
   const Launch &launch;
-  Workplace &workplace;
+  Arena &arena;
   const Extent id;
   const uint32_t threadCount;
   const uint32_t sharedBytes;

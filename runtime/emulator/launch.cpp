@@ -61,12 +61,12 @@ struct Work {
 
   void run() {
     const uint64_t blocks = volume(launch.grid);
-    Workplace workplace(static_cast<uint32_t>(volume(launch.block)));
+    Arena arena(static_cast<uint32_t>(volume(launch.block)));
     for (uint64_t i; (i = next.fetch_add(1)) < blocks;) {
       const Extent id = {static_cast<uint32_t>(i % launch.grid.x),
                          static_cast<uint32_t>(i / launch.grid.x % launch.grid.y),
                          static_cast<uint32_t>(i / launch.grid.x / launch.grid.y)};
-      Block block(launch, allocations, workplace, id);
+      Block block(launch, allocations, arena, id);
       block.run();
       switches += block.switches;
       if (block.errors.empty())

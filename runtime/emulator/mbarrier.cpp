@@ -30,7 +30,7 @@ struct Counts {
 
 void store(Block &block, Mbarrier &barrier, const Counts &counts) {
   barrier.word = counts.word();
-  std::memcpy(block.workplace.window + barrier.offset, &barrier.word, 8);
+  std::memcpy(block.arena.window + barrier.offset, &barrier.word, 8);
 }
 
 /// Ends the phase if nothing is missing any more.
@@ -77,7 +77,7 @@ Mbarrier &Block::findMbarrier(const void *address, const char *site) {
     if (barrier->offset != offset)
       continue;
     uint64_t word;
-    std::memcpy(&word, workplace.window + offset, 8);
+    std::memcpy(&word, arena.window + offset, 8);
     if (word != barrier->word)
       fail(ErrorKind::Mbarrier, site,
            text("expects the mbarrier at shared offset ", offset, " to be left alone, got bits 0x",
@@ -149,7 +149,7 @@ void mbarrier_init(void *address, uint32_t count, const char *site) {
   counts.pending = counts.expected = count;
   store(block, *barrier, counts);
   const Access access{&thread.clock, barrier->initialised, block.siteNumber(site), false};
-  block.workplace.shadow.markMbarrier(offset, access);
+  block.arena.shadow.markMbarrier(offset, access);
   block.mbarriers.push_back(std::move(barrier));
 }
 

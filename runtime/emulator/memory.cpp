@@ -10,7 +10,7 @@ namespace mohdemu {
 
 uint32_t Block::sharedOffset(const void *address, uint32_t bytes, uint32_t alignment,
                              const char *what, const char *site) {
-  const uintptr_t base = reinterpret_cast<uintptr_t>(workplace.window);
+  const uintptr_t base = reinterpret_cast<uintptr_t>(arena.window);
   const uintptr_t at = reinterpret_cast<uintptr_t>(address);
   if (at < base || at >= base + kWindowBytes)
     fail(ErrorKind::Bounds, site,
@@ -66,7 +66,7 @@ void Block::readShared(uint32_t offset, uint32_t bytes, const char *what, const 
   RunningClock &clock = current_->clock;
   const uint32_t now = clock.touch();
   const Access access{&clock, makeEpoch(clock.agent, now), siteNumber(site), false};
-  reportConflict(workplace.shadow.read(offset, bytes, access), access, what, site);
+  reportConflict(arena.shadow.read(offset, bytes, access), access, what, site);
 }
 
 void Block::writeShared(uint32_t offset, uint32_t bytes, const char *what, const char *site,
@@ -74,7 +74,7 @@ void Block::writeShared(uint32_t offset, uint32_t bytes, const char *what, const
   RunningClock &clock = current_->clock;
   const uint32_t now = clock.touch();
   const Access access{&clock, makeEpoch(clock.agent, now), siteNumber(site), false, atomic};
-  reportConflict(workplace.shadow.write(offset, bytes, access), access, what, site);
+  reportConflict(arena.shadow.write(offset, bytes, access), access, what, site);
 }
 
 /// Does the oldest `count` copies of the current thread.
@@ -82,14 +82,13 @@ void Block::finishCopies(size_t count) {
   Thread &thread = *current_;
   for (size_t i = 0; i < count; ++i) {
     const AsyncCopy &copy = thread.copies.items[i];
-    uint8_t *to = workplace.window + copy.to;
+    uint8_t *to = arena.window + copy.to;
     if (copy.sourceBytes)
       std::memcpy(to, copy.from, copy.sourceBytes);
     std::memset(to + copy.sourceBytes, 0, copy.bytes - copy.sourceBytes);
     const uint32_t now = thread.clock.touch();
     const Access access{&copy.clock, makeEpoch(thread.index, now), siteNumber(copy.site), false};
-    reportConflict(workplace.shadow.write(copy.to, copy.bytes, access), access, "cp.async",
-                   copy.site);
+    reportConflict(arena.shadow.write(copy.to, copy.bytes, access), access, "cp.async", copy.site);
   }
 }
 
@@ -210,7 +209,7 @@ void copy_async_wait(uint32_t pending, const char *site) {
   copies.drop(pending);
 }
 
-void *shared_base(void) { return currentBlock().workplace.window; }
+void *shared_base(void) { return currentBlock().arena.window; }
 
 } // namespace ops
 

@@ -119,8 +119,8 @@ void finishLoad(Block &block, const TmaLoad &load) {
                   (source.end - source.begin) * map.element_bytes);
       filled = row;
     }
-    std::memcpy(block.workplace.window + offset, bytes + at, 16);
-    const Conflict conflict = block.workplace.shadow.write(offset, 16, access);
+    std::memcpy(block.arena.window + offset, bytes + at, 16);
+    const Conflict conflict = block.arena.shadow.write(offset, 16, access);
     if (first.kind == Conflict::None)
       first = conflict;
   });
@@ -153,9 +153,9 @@ void Block::readStore(TmaStore &store) {
   const Access access{&store.clock, makeEpoch(current_->index, now), siteNumber(store.site), true};
   Conflict first;
   forEachPiece(store.map, store.from, [&](uint32_t offset, uint32_t row, uint32_t at) {
-    std::memcpy(store.tile.data() + size_t(row) * rowBytes(store.map) + at,
-                workplace.window + offset, 16);
-    const Conflict conflict = workplace.shadow.read(offset, 16, access);
+    std::memcpy(store.tile.data() + size_t(row) * rowBytes(store.map) + at, arena.window + offset,
+                16);
+    const Conflict conflict = arena.shadow.read(offset, 16, access);
     if (first.kind == Conflict::None)
       first = conflict;
   });

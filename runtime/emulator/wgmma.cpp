@@ -123,11 +123,11 @@ private:
           block_.fail(ErrorKind::Bounds, op_->site,
                       text("expects an operand within ", block_.sharedBytes,
                            " shared bytes, got 16 bytes at shared offset ", offset));
-        const Conflict conflict = block_.workplace.shadow.read(offset, 16, access);
+        const Conflict conflict = block_.arena.shadow.read(offset, 16, access);
         if (first.kind == Conflict::None)
           first = conflict;
         uint16_t piece[8];
-        std::memcpy(piece, block_.workplace.window + offset, 16);
+        std::memcpy(piece, block_.arena.window + offset, 16);
         for (uint32_t i = 0; i < 8; ++i)
           element(mn + i * (mnStep == 8), k + i * (kStep == 8)) = widen(op_->kind, piece[i]);
       }

@@ -165,7 +165,8 @@ def Tile_MatrixDescriptorOp : Tile_Op<"matrix_descriptor", [Pure]> {
 
     A matrix is made of cores of 8 rows of 16 bytes, or with a swizzle of 8 rows of as many bytes as its name says, in which
     16-byte chunk c of row i stands at chunk c xor i (modulo the row's chunks). `stride` is the distance in bytes from 8 rows to the next 8; `leading` is that
-    of a core from the next along a row, which a swizzled K-major matrix does not use. Adding k / 16 to a descriptor moves it k bytes on.
+    of a core from the next along a row, which a swizzled K-major matrix does not use. In a transposed matrix without a swizzle the two change places. Adding
+    k / 16 to a descriptor moves it k bytes on.
 
     Constraints:
     - (C1) `leading` and `stride` are multiples of 16 from 0 to 262128.
