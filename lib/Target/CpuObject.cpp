@@ -22,10 +22,6 @@ using ::mohdrt::Result;
 using ::mohdrt::Status;
 using ::mohdrt::StatusCode;
 
-static Status internal(const llvm::Twine &message) {
-  return Status(StatusCode::Internal, message.str());
-}
-
 /// Checks that the object needs nothing but the memory functions of the C library.
 static Status checkUndefinedSymbols(llvm::StringRef object) {
   auto file =

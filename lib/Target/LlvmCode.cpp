@@ -24,10 +24,6 @@ using ::mohdrt::Result;
 using ::mohdrt::Status;
 using ::mohdrt::StatusCode;
 
-static Status internal(const llvm::Twine &message) {
-  return Status(StatusCode::Internal, message.str());
-}
-
 Result<std::unique_ptr<llvm::TargetMachine>> mlir::mohd::createMachine(const TargetInfo &info) {
   static const bool initialized = [] {
     LLVMInitializeX86TargetInfo(), LLVMInitializeAArch64TargetInfo(),

@@ -7,6 +7,7 @@
 #include "mohd/format/status.h"
 
 #include "llvm/ADT/StringSet.h"
+#include "llvm/ADT/Twine.h"
 #include "llvm/Support/CodeGen.h"
 
 #include <memory>
@@ -23,6 +24,11 @@ class ModuleOp;
 }
 
 namespace mlir::mohd {
+
+/// An error of the compiler itself.
+inline ::mohdrt::Status internal(const llvm::Twine &message) {
+  return ::mohdrt::Status(::mohdrt::StatusCode::Internal, message.str());
+}
 
 /// The machine that code is generated for.
 ::mohdrt::Result<std::unique_ptr<llvm::TargetMachine>> createMachine(const TargetInfo &info);

@@ -31,6 +31,11 @@ static int64_t getStepsOfLine(RankedTensorType weight) {
   return std::max<int64_t>(64 / std::max<int64_t>(bytes, 1), 1);
 }
 
+/// Column tiles of a group's weight.
+static int64_t getColumnTiles(int64_t numPanels, int64_t panelsOfTile) {
+  return llvm::divideCeil(numPanels, panelsOfTile);
+}
+
 namespace {
 
 /// What the two kernels share: the weight, the blocks and the lists of tokens.
@@ -56,8 +61,7 @@ protected:
     return operand ? buffers[llvm::find(op->getOperands(), operand) - op->operand_begin()]
                    : Value();
   }
-  /// Column tiles of a group's weight.
-  int64_t numColumnTiles() const { return llvm::divideCeil(numPanels, tile.numPanels); }
+  int64_t numColumnTiles() const { return getColumnTiles(numPanels, tile.numPanels); }
   bool isNarrow() const { return !cast<MemRefType>(weight.getType()).getElementType().isF32(); }
 
   void forBlocks(int64_t tasksOfBlock, llvm::function_ref<void(Value lower, Value upper)> body);
@@ -190,13 +194,10 @@ void ProductEmitter::widenPanels(Value group, Value columnTile, Value firstStep,
 // mohd.tiled_spmm
 //===----------------------------------------------------------------------===//
 
-static int64_t getColumnTiles(RankedTensorType weight, int64_t panels) {
-  return llvm::divideCeil(weight.getDimSize(1), panels);
-}
-
 std::string mlir::mohd::gridOfTiledSpmm(TiledSpmmOp op, StringRef tokens) {
-  return KernelEmitter::gridOf(getColumnTiles(op.getWeight().getType(), op.getPanels()),
-                               op.getBlock(), tokens);
+  return KernelEmitter::gridOf(
+      getColumnTiles(op.getWeight().getType().getDimSize(1), op.getPanels()), op.getBlock(),
+      tokens);
 }
 
 namespace {
@@ -520,7 +521,8 @@ void mlir::mohd::emitTiledSpmm(KernelEmitter &e, TiledSpmmOp op, ValueRange oper
 
 std::string mlir::mohd::gridOfTiledSddmm(TiledSddmmOp op, StringRef tokens) {
   RankedTensorType weight = op.getWeight().getType();
-  return KernelEmitter::gridOf(weight.getDimSize(0) * getColumnTiles(weight, op.getPanels()),
+  return KernelEmitter::gridOf(weight.getDimSize(0) *
+                                   getColumnTiles(weight.getDimSize(1), op.getPanels()),
                                op.getBlock(), tokens);
 }
 
