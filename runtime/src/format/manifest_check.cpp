@@ -247,6 +247,28 @@ bool isBaseName(std::string_view name) noexcept {
          std::all_of(name.begin(), name.end(), allowed);
 }
 
+std::optional<GpuArch> parseGpuArch(std::string_view arch) noexcept {
+  GpuArch result;
+  if (arch.substr(0, 3) != "sm_")
+    return std::nullopt;
+  arch.remove_prefix(3);
+  if (!arch.empty() && arch.back() == 'a') {
+    result.isExact = true;
+    arch.remove_suffix(1);
+  }
+  int number = 0;
+  for (char c : arch) {
+    if (c < '0' || c > '9')
+      return std::nullopt;
+    number = number * 10 + (c - '0');
+  }
+  if (arch.size() < 2 || arch.size() > 3 || arch[0] == '0' || number < 80)
+    return std::nullopt;
+  result.major = number / 10;
+  result.minor = number % 10;
+  return result;
+}
+
 Status checkManifest(const Manifest &manifest) {
   try {
     return checkAll(manifest).withPrefix("manifest");
