@@ -159,6 +159,11 @@ struct Target {
   int64_t segment = 0; // index of the code segment
   std::vector<Kernel> kernels;
   std::vector<Program> programs;
+
+  bool isGpu() const { return kind != "cpu"; } // also an emulated one
+  bool isCubin() const { return code == "cubin"; }
+  /// "cuda:sm_90a"
+  std::string name() const { return kind + ":" + arch; }
 };
 
 struct Manifest {
