@@ -226,23 +226,25 @@ class Module:
         text = library().mohd_module_manifest(self._handle, size)
         return json.loads(ctypes.string_at(text, size.value))
 
-    def context(self, threads=0, pin_threads=None):
+    def context(self, threads=0, pin_threads=None, device="cpu"):
         """A new context; `threads` 0: MOHD_THREADS, or the CPUs this process may use.
 
-        `pin_threads` pins the pool's workers, each to a CPU; None: if MOHD_PIN_THREADS is 1.
+        `pin_threads` pins the pool's workers, each to a CPU; None: if MOHD_PIN_THREADS is 1. `device`: "cpu", or "emulate"
+        for kernels of GPUs on the CPU (docs/emulator.md).
         """
-        return Context(self, threads, pin_threads)
+        return Context(self, threads, pin_threads, device)
 
 
 class Context:
-    """A place to run a module: threads and workspace. One thread at a time may use it."""
+    """A place to run a module: a device, threads and workspace. One thread at a time may use it."""
 
-    def __init__(self, module, threads=0, pin_threads=None):
+    def __init__(self, module, threads=0, pin_threads=None, device="cpu"):
         self.module, self._handle, self._reserved = module, None, 0
         handle = ctypes.c_void_p()
         if pin_threads not in (None, True, False):
             raise ValueError(f"expects pin_threads None, True or False, got {pin_threads!r}")
-        options = _new(_ContextOptions, threads=threads, pin_threads={None: 0, True: 1, False: -1}[pin_threads])
+        pins = {None: 0, True: 1, False: -1}[pin_threads]
+        options = _new(_ContextOptions, device=device.encode(), threads=threads, pin_threads=pins)
         _check(library().mohd_context_create(module._handle, options, handle))
         self._handle = handle
 

@@ -51,6 +51,22 @@ def test_run(module, tokens):
     np.testing.assert_array_equal(total, x)  # updated in place
 
 
+def test_emulator(tmp_path, module):
+    path = bundle.write(tmp_path, bundle.GPU_SOURCE, bundle.emulated)
+    context = mohd.load(path).context(threads=2, device="emulate")
+    assert context.target == "emulate:sm_80"
+    x, total = np.arange(40, dtype=np.float32).reshape(10, 4), mohd.zeros((10, 4), np.float32)
+    np.testing.assert_array_equal(context.run("twice", {"x": x, "total": total})["y"], 2 * x)
+    np.testing.assert_array_equal(total, x)
+    with pytest.raises(mohd.MohdError, match="no program for the entry point 'pick'"):
+        context.run("pick", {"ids": np.zeros(1, np.int32), "table": np.zeros(1, np.uint16)})
+    with pytest.raises(mohd.MohdError, match="the bundle has no emulate target"):
+        module.context(device="emulate")
+    wrong = bundle.write(tmp_path, bundle.GPU_SOURCE.replace("return;", ";"), bundle.emulated)
+    with pytest.raises(mohd.MohdError, match="DEVICE: the emulator found 1 error: kernel 'twice', block .* load x: bounds"):
+        mohd.load(wrong).context(device="emulate").run("twice", {"x": x, "total": total})
+
+
 def test_nothing_is_copied(module):
     x, total, y = mohd.empty((3, 4), np.float32), mohd.zeros((3, 4), np.float32), mohd.empty((3, 4), np.float32)
     x[...] = 1

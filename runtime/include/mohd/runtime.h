@@ -10,7 +10,8 @@
  * - Strings are UTF-8 and end with a zero byte.
  *
  * Variables, for contexts whose options leave it to them: MOHD_THREADS, the number of threads, and
- * MOHD_PIN_THREADS, 1 to pin workers to CPUs.
+ * MOHD_PIN_THREADS, 1 to pin workers to CPUs. MOHD_EMULATOR_SEED, a number, chooses the schedule of
+ * the device "emulate"; 0 by default.
  */
 #ifndef MOHD_RUNTIME_H
 #define MOHD_RUNTIME_H
@@ -107,13 +108,15 @@ typedef struct mohd_load_options {
                                     for a bundle in memory */
 } mohd_load_options_t;
 
-/* Loads the bundle in the file `path`, its weights, and the kernels for this machine.
+/* Loads the bundle in the file `path`, and its weights and kernels for this machine's CPU. Those that
+ * only other devices use are loaded with the first context on such a device.
  *
  * On success `*out_module` is a new reference, to be given back with mohd_module_destroy(). On
  * failure it is NULL. `options` may be NULL. If the bundle has CPU code but none that fits this
  * machine, the module still loads, so that it can be looked at, and mohd_context_create() fails.
  * External weight files are opened by base name in the weights directory, never through a symbolic
- * link. At most the sizes of the files plus 16 MiB are allocated.
+ * link. At most the sizes of the files plus 16 MiB are allocated. A file with code for GPUs stays open
+ * and must not change.
  * Thread-safe. Blocks on the disk. Runs initialisers of the bundle's code. Weights in several
  * segments are loaded by several threads, which end before this returns unless contexts share them.
  *
@@ -130,8 +133,8 @@ typedef struct mohd_load_options {
 MOHD_API mohd_status_t mohd_module_load_file(const char *path, const mohd_load_options_t *options,
                                              mohd_module_t **out_module);
 
-/* The same for `size` bytes at `data`, which may be freed as soon as the call returns. External
- * weights need `weights_directory`. Statuses as above. */
+/* The same for `size` bytes at `data`, which may be freed as soon as the call returns; a bundle with
+ * code for GPUs is copied. External weights need `weights_directory`. Statuses as above. */
 MOHD_API mohd_status_t mohd_module_load_memory(const void *data, size_t size,
                                                const mohd_load_options_t *options,
                                                mohd_module_t **out_module);
@@ -248,7 +251,8 @@ typedef struct mohd_allocator {
 
 typedef struct mohd_context_options {
   size_t struct_size;
-  const char *device; /* NULL or "cpu" */
+  const char *device; /* "cpu" (also NULL); "emulate", or "emulate:sm_90a" if the bundle has
+                         several: kernels for GPUs run on the CPU and are checked */
   uint32_t threads;   /* 0: MOHD_THREADS, else the CPUs this process may use (affinity
                          and cgroup quota); at most 1024 */
   const mohd_allocator_t *allocator; /* NULL: the library's own; copied */
@@ -258,6 +262,9 @@ typedef struct mohd_context_options {
 } mohd_context_options_t;
 
 /* Makes a context for `module`, which it keeps a reference to. `options` may be NULL.
+ *
+ * The first context on another device than the CPU loads the weights that programs for it use, and
+ * its kernels; they go with the last context there.
  *
  * On success `*out_context` is owned by the caller; free it with mohd_context_destroy(). On failure
  * it is NULL. All contexts of a process share one pool of worker threads.
@@ -274,6 +281,7 @@ typedef struct mohd_context_options {
  *   MOHD_ERROR_UNSUPPORTED        a device this library does not know
  *   MOHD_ERROR_INCOMPATIBLE       no code for this machine; the message names the missing features
  *   MOHD_ERROR_OUT_OF_MEMORY
+ *   and those of mohd_module_load_file(), of devices other than the CPU
  */
 MOHD_API mohd_status_t mohd_context_create(mohd_module_t *module,
                                            const mohd_context_options_t *options,
@@ -285,7 +293,7 @@ MOHD_API void mohd_context_destroy(mohd_context_t *context);
 /* Returns the number of threads the context runs on; 0 for NULL. */
 MOHD_API uint32_t mohd_context_threads(const mohd_context_t *context);
 
-/* Returns the CPU target in use, e.g. "cpu:x86-64-v3". Owned by the context. NULL for NULL. */
+/* Returns the target in use, e.g. "cpu:x86-64-v3" or "emulate:sm_90a". Owned by the context. NULL for NULL. */
 MOHD_API const char *mohd_context_target(const mohd_context_t *context);
 
 /* Computes the bytes of workspace that `entry` needs for inputs of these shapes (their `data` is
@@ -308,6 +316,8 @@ typedef struct mohd_run_options {
   size_t struct_size;
   void *workspace;       /* a multiple of 64; NULL: the context's own, see mohd_context_reserve() */
   size_t workspace_size; /* bytes */
+  void *stream; /* NULL on devices that have none. Added later: a struct that ends before it
+                            is read as NULL. */
 } mohd_run_options_t;
 
 /* Runs an entry point: `inputs` and `outputs` in the order of the manifest, all of them. Outputs
@@ -327,11 +337,42 @@ typedef struct mohd_run_options {
  *                                 input, element, value and range
  *   MOHD_ERROR_MALFORMED          the bundle's own sizes do not fit: a binding outside its buffer
  *   MOHD_ERROR_UNSUPPORTED        the target has no program for the entry point
+ *   MOHD_ERROR_DEVICE             on "emulate": a kernel is wrong; the message has the first error.
+ *                                 What was written until then stays
  */
 MOHD_API mohd_status_t mohd_run(mohd_context_t *context, uint32_t entry,
                                 const mohd_tensor_t *inputs, uint32_t input_count,
                                 const mohd_tensor_t *outputs, uint32_t output_count,
                                 const mohd_run_options_t *options);
+
+/* ---- A device's memory ---------------------------------------------------------------- */
+
+/* Allocates `size` bytes for tensors where the context's kernels find them, aligned to 64 bytes; NULL
+ * for size 0. Given back with mohd_context_free(), at the latest when the context is destroyed.
+ * One thread at a time per context.
+ * Returns: MOHD_OK, MOHD_ERROR_INVALID_ARGUMENT, MOHD_ERROR_OUT_OF_MEMORY, MOHD_ERROR_DEVICE */
+MOHD_API mohd_status_t mohd_context_allocate(mohd_context_t *context, size_t size,
+                                             void **out_memory);
+
+/* Gives memory of mohd_context_allocate() of the same context back. NULL is ignored.
+ * One thread at a time per context.
+ * Returns: MOHD_OK, MOHD_ERROR_INVALID_ARGUMENT (other memory) */
+MOHD_API mohd_status_t mohd_context_free(mohd_context_t *context, void *memory);
+
+/* Copy `size` bytes from the host's memory to the device's, and back. Done when they return; on the
+ * CPU a memcpy.
+ * One thread at a time per context. Block.
+ * Return: MOHD_OK, MOHD_ERROR_INVALID_ARGUMENT, MOHD_ERROR_DEVICE */
+MOHD_API mohd_status_t mohd_context_upload(mohd_context_t *context, void *to, const void *from,
+                                           size_t size);
+MOHD_API mohd_status_t mohd_context_download(mohd_context_t *context, void *to, const void *from,
+                                             size_t size);
+
+/* Waits until the device has done what `stream` was given (NULL: the default one). Returns at once on
+ * devices whose runs block.
+ * One thread at a time per context. Blocks.
+ * Returns: MOHD_OK, MOHD_ERROR_INVALID_ARGUMENT, MOHD_ERROR_DEVICE */
+MOHD_API mohd_status_t mohd_context_synchronize(mohd_context_t *context, void *stream);
 
 #ifdef __cplusplus
 }
