@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The C functions: check pointers and struct sizes, call the C++ classes, report.
 #include "context.h"
+#include "cpu_count.h"
+#include "device/cuda/driver.h"
 #include "errors.h"
 #include "module.h"
 
 #include <cstddef>
+#include <cstdio>
 #include <cstring>
+
+#include <unistd.h>
 
 using namespace mohdrt;
 
@@ -128,7 +133,37 @@ Result<ContextOptions> readContextOptions(const mohd_context_options_t *options)
   result.threads = options->threads;
   if (hasField(options, offsetof(mohd_context_options_t, pin_threads), sizeof(int32_t)))
     result.pinThreads = options->pin_threads;
+  uint64_t flags = 0;
+  if (hasField(options, offsetof(mohd_context_options_t, flags), sizeof(uint64_t)))
+    flags = options->flags;
+  if (flags & ~uint64_t(MOHD_CONTEXT_REQUIRE_CUBIN))
+    return invalidArgument("unknown context flags " +
+                           std::to_string(flags & ~uint64_t(MOHD_CONTEXT_REQUIRE_CUBIN)));
+  result.requireCubin = flags & MOHD_CONTEXT_REQUIRE_CUBIN;
   return result;
+}
+
+void describeCpu(mohd_device_info_t *info) {
+  std::snprintf(info->name, sizeof(info->name), "CPU");
+  info->units = usableCpuCount();
+  const long pages = ::sysconf(_SC_PHYS_PAGES), bytes = ::sysconf(_SC_PAGESIZE);
+  info->memory_bytes = pages > 0 && bytes > 0 ? uint64_t(pages) * uint64_t(bytes) : 0;
+}
+
+Status describeCuda(int ordinal, mohd_device_info_t *info) {
+  Result<std::shared_ptr<const cuda::Driver>> driver = cuda::Driver::acquire();
+  if (!driver.ok())
+    return driver.status();
+  Result<cuda::Gpu> gpu = cuda::describeGpu(**driver, ordinal);
+  if (!gpu.ok())
+    return gpu.status();
+  std::snprintf(info->name, sizeof(info->name), "%s", gpu->name.c_str());
+  info->units = static_cast<uint32_t>(gpu->multiprocessors);
+  info->memory_bytes = gpu->totalBytes;
+  info->compute_major = gpu->major;
+  info->compute_minor = gpu->minor;
+  info->driver_version = (*driver)->version;
+  return Status();
 }
 
 } // namespace
@@ -330,6 +365,44 @@ mohd_status_t mohd_run(mohd_context_t *context, uint32_t entry, const mohd_tenso
       run.stream = options->stream;
     return unwrap(context)->run(entry, TensorList(inputs, input_count),
                                 TensorList(outputs, output_count), run);
+  });
+}
+
+mohd_status_t mohd_device_count(const char *kind, uint32_t *out_count) {
+  return guarded([&]() -> Status {
+    MOHDRT_TRY(requirePointer(out_count, "out_count"));
+    *out_count = 0;
+    MOHDRT_TRY(requirePointer(kind, "kind"));
+    Result<DeviceName> name = parseDeviceName(kind);
+    if (!name.ok())
+      return name.status();
+    if (name->kind != "cuda") {
+      *out_count = 1;
+      return Status();
+    }
+    Result<std::shared_ptr<const cuda::Driver>> driver = cuda::Driver::acquire();
+    if (driver.ok())
+      *out_count = static_cast<uint32_t>((*driver)->devices);
+    return driver.status();
+  });
+}
+
+mohd_status_t mohd_device_describe(const char *device, mohd_device_info_t *out_info) {
+  return guarded([&]() -> Status {
+    MOHDRT_TRY(requirePointer(device, "device"));
+    MOHDRT_TRY(requirePointer(out_info, "out_info"));
+    MOHDRT_TRY(checkStruct(out_info, "mohd_device_info_t"));
+    Result<DeviceName> name = parseDeviceName(device);
+    if (!name.ok())
+      return name.status();
+    mohd_device_info_t info = {};
+    info.struct_size = out_info->struct_size;
+    if (name->kind == "cuda")
+      MOHDRT_TRY(describeCuda(name->ordinal, &info));
+    else
+      describeCpu(&info);
+    *out_info = info;
+    return Status();
   });
 }
 

@@ -4,6 +4,7 @@
 #include "module.h"
 
 #include "device/cpu/device.h"
+#include "device/cuda/code.h"
 #include "device/emulate/device.h"
 
 #include <algorithm>
@@ -25,14 +26,26 @@ bool hasGpuTarget(const Manifest &manifest) {
 
 Result<DeviceName> parseDeviceName(const std::string &text) {
   const size_t colon = text.find(':');
-  DeviceName name{text.substr(0, colon), colon == std::string::npos ? "" : text.substr(colon + 1)};
   const bool hasDetail = colon != std::string::npos;
-  if ((name.kind == "cpu" && !hasDetail) ||
-      (name.kind == "emulate" && (!hasDetail || parseGpuArch(name.detail))))
+  const std::string detail = hasDetail ? text.substr(colon + 1) : "";
+  DeviceName name;
+  name.kind = text.substr(0, colon);
+  if (name.kind == "cpu" && !hasDetail)
     return name;
-  return Status(StatusCode::Unsupported,
-                "unknown device '" + escapeForMessage(text, 60) +
-                    "', expected cpu, emulate, or emulate:ARCH such as emulate:sm_90a");
+  if (name.kind == "emulate" && (!hasDetail || parseGpuArch(detail))) {
+    name.arch = detail;
+    return name;
+  }
+  const bool isNumber = !detail.empty() && detail.size() <= 4 &&
+                        detail.find_first_not_of("0123456789") == std::string::npos;
+  if (name.kind == "cuda" && (!hasDetail || isNumber)) {
+    name.ordinal = isNumber ? std::stoi(detail) : 0;
+    return name;
+  }
+  return Status(
+      StatusCode::Unsupported,
+      "unknown device '" + escapeForMessage(text, 60) +
+          "', expected cpu, cuda, cuda:N, emulate, or emulate:ARCH such as emulate:sm_90a");
 }
 
 Result<Module *> Module::load(std::unique_ptr<FileSource> file, const LoadOptions &options) {
@@ -110,11 +123,36 @@ Status Module::loadCpu() {
   return code.status();
 }
 
-Result<std::shared_ptr<DeviceCode>> Module::makeDeviceCode(const DeviceName &name) {
-  Result<size_t> selected = selectHostTarget(manifest_, "emulate", name.detail);
+Result<std::shared_ptr<DeviceCode>> Module::emulateCode(const std::string &arch) {
+  std::weak_ptr<DeviceCode> &known = others_["emulate:" + arch];
+  if (std::shared_ptr<DeviceCode> code = known.lock())
+    return code;
+  Result<size_t> selected = selectHostTarget(manifest_, "emulate", arch);
   if (!selected.ok())
     return selected.status();
-  return EmulateCode::load(parts_, manifest_.targets[*selected]);
+  Result<std::shared_ptr<DeviceCode>> code =
+      EmulateCode::load(parts_, manifest_.targets[*selected]);
+  if (code.ok())
+    known = *code;
+  return code;
+}
+
+Result<std::shared_ptr<DeviceCode>> Module::cudaCode(int ordinal, bool requireCubin) {
+  Result<std::shared_ptr<cuda::Device>> device = cuda::Device::acquire(ordinal);
+  if (!device.ok())
+    return device.status();
+  const cuda::Gpu &gpu = (*device)->gpu();
+  Result<size_t> selected = cuda::selectTarget(manifest_, gpu.major, gpu.minor, requireCubin);
+  if (!selected.ok())
+    return selected.status();
+  std::weak_ptr<DeviceCode> &known = others_[(*device)->name()];
+  if (std::shared_ptr<DeviceCode> code = known.lock())
+    return code;
+  Result<std::shared_ptr<DeviceCode>> code =
+      cuda::Code::load(parts_, manifest_.targets[*selected], std::move(*device));
+  if (code.ok())
+    known = *code;
+  return code;
 }
 
 Result<std::shared_ptr<DeviceCode>> Module::deviceCode(const ContextOptions &options) {
@@ -126,13 +164,8 @@ Result<std::shared_ptr<DeviceCode>> Module::deviceCode(const ContextOptions &opt
     return cpu_;
   }
   std::lock_guard<std::mutex> lock(mutex_); // others who want the same wait for it
-  std::weak_ptr<DeviceCode> &known = others_[name->kind + ":" + name->detail];
-  if (std::shared_ptr<DeviceCode> code = known.lock())
-    return code;
-  Result<std::shared_ptr<DeviceCode>> code = makeDeviceCode(*name);
-  if (code.ok())
-    known = *code;
-  return code;
+  return name->kind == "cuda" ? cudaCode(name->ordinal, options.requireCubin)
+                              : emulateCode(name->arch);
 }
 
 } // namespace mohdrt

@@ -20,7 +20,8 @@ struct LoadOptions {
 /// A device by its name: "cpu", "emulate:sm_90a", "cuda:1".
 struct DeviceName {
   std::string kind;
-  std::string detail; // after the colon, or ""
+  std::string arch; // emulate: the target's, or "" for any
+  int ordinal = 0;  // cuda
 };
 
 /// UNSUPPORTED for a name that is none.
@@ -56,7 +57,8 @@ private:
   Status initialize(const LoadOptions &options);
   Status loadCpu();
   std::vector<bool> weightsOfTheHost() const;
-  Result<std::shared_ptr<DeviceCode>> makeDeviceCode(const DeviceName &name);
+  Result<std::shared_ptr<DeviceCode>> emulateCode(const std::string &arch);
+  Result<std::shared_ptr<DeviceCode>> cudaCode(int ordinal, bool requireCubin);
 
   std::atomic<int64_t> references_{1};
   std::unique_ptr<const ByteSource> source_; // null once nothing more is read from it
@@ -68,7 +70,8 @@ private:
   Status cpuStatus_; // why there is no code for this CPU
   std::shared_ptr<DeviceCode> cpu_;
   std::mutex mutex_;
-  std::map<std::string, std::weak_ptr<DeviceCode>> others_; // by name of the device
+  std::map<std::string, std::weak_ptr<DeviceCode>>
+      others_; // by name of the device; under the mutex
 };
 
 } // namespace mohdrt

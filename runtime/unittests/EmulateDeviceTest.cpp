@@ -7,8 +7,6 @@ using namespace mohdrt;
 
 namespace {
 
-std::string gpuCode() { return readAll(TEST_GPU_KERNELS); }
-
 std::string emulateBundle(void (*change)(Manifest &manifest) = nullptr) {
   Manifest manifest = makeGpuManifest({makeGpuTarget("emulate", "sm_90a")});
   if (change)
@@ -18,7 +16,7 @@ std::string emulateBundle(void (*change)(Manifest &manifest) = nullptr) {
 
 /// mohd_context_create() for `device`; the context, if there is one, is destroyed.
 mohd_status_t tryContext(mohd_module_t *module, const char *device) {
-  mohd_context_options_t options = {sizeof(options), device, 1, nullptr, 0};
+  mohd_context_options_t options = {sizeof(options), device, 1, nullptr, 0, 0};
   mohd_context_t *context = nullptr;
   const mohd_status_t status = mohd_context_create(module, &options, &context);
   EXPECT_EQ(context != nullptr, status == MOHD_OK);

@@ -59,6 +59,8 @@ inline std::string kernelCode(int variant = 1) {
   return readAll(variant == 1 ? TEST_KERNELS_1 : TEST_KERNELS_2);
 }
 
+inline std::string gpuCode() { return readAll(TEST_GPU_KERNELS); }
+
 /// A bundle of makeManifest() with real code.
 inline std::string runnableBundle(int variant = 1, float factor = 2.0f) {
   return bundleBytes(makeManifest(), makeSegments(kernelCode(variant), factor));
@@ -82,7 +84,7 @@ inline ModuleHandle loadOrFail(const std::string &bytes, uint32_t flags = 0) {
 
 inline ContextHandle contextOrFail(mohd_module_t *module, uint32_t threads = 2,
                                    const char *device = "cpu") {
-  mohd_context_options_t options = {sizeof(options), device, threads, nullptr, 0};
+  mohd_context_options_t options = {sizeof(options), device, threads, nullptr, 0, 0};
   mohd_context_t *context = nullptr;
   EXPECT_EQ(mohd_context_create(module, &options, &context), MOHD_OK) << mohd_last_error();
   return ContextHandle(context);

@@ -11,7 +11,9 @@
  *
  * Variables, for contexts whose options leave it to them: MOHD_THREADS, the number of threads, and
  * MOHD_PIN_THREADS, 1 to pin workers to CPUs. MOHD_EMULATOR_SEED, a number, chooses the schedule of
- * the device "emulate"; 0 by default.
+ * the device "emulate"; 0 by default. MOHD_LIBCUDA is the CUDA driver's library, libcuda.so.1 by
+ * default; not looked at in programs that run with rights of their own (AT_SECURE).
+ * MOHD_CUDA_SYNCHRONIZE, 1 to wait for each kernel on "cuda", so that errors name it.
  */
 #ifndef MOHD_RUNTIME_H
 #define MOHD_RUNTIME_H
@@ -239,8 +241,8 @@ MOHD_API mohd_status_t mohd_entry_output_shape(const mohd_module_t *module, uint
  * thread at a time; different contexts run in parallel, also with one module. */
 typedef struct mohd_context mohd_context_t;
 
-/* The caller's memory for workspace. `allocate` returns `size` bytes aligned to `alignment`, or
- * NULL; `deallocate` gets the same size back. Called by mohd_context_reserve() and
+/* The caller's memory for workspace, on the context's device. `allocate` returns `size` bytes aligned
+ * to `alignment`, or NULL; `deallocate` gets the same size back. Called by mohd_context_reserve() and
  * mohd_context_destroy() only, on their thread. */
 typedef struct mohd_allocator {
   size_t struct_size;
@@ -249,16 +251,25 @@ typedef struct mohd_allocator {
   void (*deallocate)(void *user, void *memory, size_t size, size_t alignment);
 } mohd_allocator_t;
 
+/* mohd_context_options_t::flags */
+enum {
+  /* On "cuda": refuse PTX, which the driver compiles when it is loaded; MOHD_ERROR_INCOMPATIBLE if
+   * the bundle has no cubin for the GPU. */
+  MOHD_CONTEXT_REQUIRE_CUBIN = 1
+};
+
 typedef struct mohd_context_options {
   size_t struct_size;
-  const char *device; /* "cpu" (also NULL); "emulate", or "emulate:sm_90a" if the bundle has
-                         several: kernels for GPUs run on the CPU and are checked */
+  const char *device; /* "cpu" (also NULL); "cuda" or "cuda:N", GPU 0 or N of the driver; "emulate",
+                         or "emulate:sm_90a" if the bundle has several: kernels for GPUs run on the
+                         CPU and are checked. One is never taken for another. */
   uint32_t threads;   /* 0: MOHD_THREADS, else the CPUs this process may use (affinity
                          and cgroup quota); at most 1024 */
   const mohd_allocator_t *allocator; /* NULL: the library's own; copied */
   int32_t pin_threads; /* 1: pin each worker to a CPU of its own, -1: do not ask for it,
                           0: MOHD_PIN_THREADS decides. Added later: a struct that ends before it
                           is read as 0. */
+  uint64_t flags;      /* MOHD_CONTEXT_...; added later, as above */
 } mohd_context_options_t;
 
 /* Makes a context for `module`, which it keeps a reference to. `options` may be NULL.
@@ -280,7 +291,9 @@ typedef struct mohd_context_options {
  *                                 MOHD_PIN_THREADS neither 0 nor 1; fewer CPUs than threads to pin
  *   MOHD_ERROR_UNSUPPORTED        a device this library does not know
  *   MOHD_ERROR_INCOMPATIBLE       no code for this machine; the message names the missing features
- *   MOHD_ERROR_OUT_OF_MEMORY
+ *   MOHD_ERROR_OUT_OF_MEMORY      on "cuda" the message tells what is free and what we use
+ *   MOHD_ERROR_DEVICE             no driver, an old one, no such GPU, a child forked after CUDA was
+ *                                 started, or what the driver says
  *   and those of mohd_module_load_file(), of devices other than the CPU
  */
 MOHD_API mohd_status_t mohd_context_create(mohd_module_t *module,
@@ -293,7 +306,7 @@ MOHD_API void mohd_context_destroy(mohd_context_t *context);
 /* Returns the number of threads the context runs on; 0 for NULL. */
 MOHD_API uint32_t mohd_context_threads(const mohd_context_t *context);
 
-/* Returns the target in use, e.g. "cpu:x86-64-v3" or "emulate:sm_90a". Owned by the context. NULL for NULL. */
+/* Returns the target in use, e.g. "cpu:x86-64-v3", "cuda:sm_90a" or "cuda:ptx". Owned by the context. NULL for NULL. */
 MOHD_API const char *mohd_context_target(const mohd_context_t *context);
 
 /* Computes the bytes of workspace that `entry` needs for inputs of these shapes (their `data` is
@@ -316,18 +329,24 @@ typedef struct mohd_run_options {
   size_t struct_size;
   void *workspace;       /* a multiple of 64; NULL: the context's own, see mohd_context_reserve() */
   size_t workspace_size; /* bytes */
-  void *stream; /* NULL on devices that have none. Added later: a struct that ends before it
-                            is read as NULL. */
+  void *stream;          /* a CUstream; NULL: the legacy default stream, and on devices that have
+                            none. Added later: a struct that ends before it is read as NULL. */
 } mohd_run_options_t;
 
 /* Runs an entry point: `inputs` and `outputs` in the order of the manifest, all of them. Outputs
  * have the shapes that mohd_entry_output_shape() gives. Outputs and inputs updated in place share no
  * memory with any other tensor of the call. `options` may be NULL.
  *
+ * On "cuda" tensors and workspace are in the GPU's memory. The call only launches kernels in the
+ * stream and does not wait for them, so that it may be captured in a CUDA graph; errors of a kernel
+ * come with a later call. The values of integer inputs are not read: kernels keep to the range by
+ * themselves. After an error that leaves the GPU's context unusable every call on that GPU fails with
+ * it, until all contexts there are destroyed.
+ *
  * Before the first kernel starts, shapes, types, alignment, buffer sizes, ranges of integer inputs
  * and every buffer range a kernel will see are checked; a call that fails has changed nothing.
- * One thread at a time per context. Blocks until the results are there. Does not allocate.
- * The values do not depend on the number of threads.
+ * One thread at a time per context. Blocks until the results are there, but on "cuda". Does not
+ * allocate, but on "emulate". The values do not depend on the number of threads.
  *
  * Returns:
  *   MOHD_OK
@@ -337,15 +356,38 @@ typedef struct mohd_run_options {
  *                                 input, element, value and range
  *   MOHD_ERROR_MALFORMED          the bundle's own sizes do not fit: a binding outside its buffer
  *   MOHD_ERROR_UNSUPPORTED        the target has no program for the entry point
- *   MOHD_ERROR_DEVICE             on "emulate": a kernel is wrong; the message has the first error.
- *                                 What was written until then stays
+ *   MOHD_ERROR_DEVICE             on "emulate" a kernel is wrong, on "cuda" the driver refuses; the
+ *                                 message has the first error. What was written until then stays
  */
 MOHD_API mohd_status_t mohd_run(mohd_context_t *context, uint32_t entry,
                                 const mohd_tensor_t *inputs, uint32_t input_count,
                                 const mohd_tensor_t *outputs, uint32_t output_count,
                                 const mohd_run_options_t *options);
 
-/* ---- A device's memory ---------------------------------------------------------------- */
+/* ---- Devices -------------------------------------------------------------------------- */
+
+typedef struct mohd_device_info {
+  size_t struct_size;
+  char name[256];        /* such as "NVIDIA H100 80GB HBM3" */
+  uint32_t units;        /* multiprocessors, or CPUs this process may use */
+  int32_t compute_major; /* compute capability; 0 for the CPU */
+  int32_t compute_minor;
+  int32_t driver_version; /* of CUDA: 12040 is 12.4; 0 for the CPU */
+  uint64_t memory_bytes;
+} mohd_device_info_t;
+
+/* Counts the devices of a kind, "cpu", "emulate" or "cuda". Of the first two there is one each.
+ * Thread-safe. May start CUDA's driver, but makes nothing on a GPU.
+ * Returns: MOHD_OK, MOHD_ERROR_INVALID_ARGUMENT, MOHD_ERROR_UNSUPPORTED (another kind),
+ * MOHD_ERROR_DEVICE (no GPU can be used; the message says why) */
+MOHD_API mohd_status_t mohd_device_count(const char *kind, uint32_t *out_count);
+
+/* Describes a device by the name that contexts know it by, e.g. "cuda:1". The caller sets
+ * `struct_size` first.
+ * Thread-safe. May start CUDA's driver, but makes nothing on a GPU.
+ * Returns: MOHD_OK, MOHD_ERROR_INVALID_ARGUMENT, MOHD_ERROR_UNSUPPORTED (no such kind),
+ * MOHD_ERROR_DEVICE (no such GPU) */
+MOHD_API mohd_status_t mohd_device_describe(const char *device, mohd_device_info_t *out_info);
 
 /* Allocates `size` bytes for tensors where the context's kernels find them, aligned to 64 bytes; NULL
  * for size 0. Given back with mohd_context_free(), at the latest when the context is destroyed.
