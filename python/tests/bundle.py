@@ -88,6 +88,16 @@ def emulated(code):
     return manifest
 
 
+def on_cuda(code):
+    """The same for a GPU; the fake driver of the runtime's tests takes the shared object for a cubin."""
+    manifest = emulated(code)
+    (target,) = manifest["targets"]
+    del target["host"]
+    target |= {"kind": "cuda", "code": "cubin"}
+    target["kernels"][0] |= {"registers": 32, "static_shared_bytes": 0, "blocks_per_sm": 16}
+    return manifest
+
+
 def write(folder, source=SOURCE, manifest_of=manifest_of):
     """Writes the bundle into `folder` and returns its path. It needs the C compiler `cc`."""
     (folder / "kernels.c").write_text(source)

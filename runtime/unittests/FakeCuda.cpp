@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <set>
 
 #include <dlfcn.h>
 #include <elf.h>
@@ -24,6 +25,7 @@ struct mohdrt::cuda::CUctx_st {
 };
 struct mohdrt::cuda::CUmod_st {
   void *library;
+  int device;
 };
 struct mohdrt::cuda::CUfunc_st {
   mohd_emu_kernel kernel;
@@ -41,16 +43,20 @@ struct Memory {
   int device;
 };
 std::map<CUdeviceptr, Memory> memories;
+std::set<CUmodule> modules;
 thread_local std::vector<CUcontext> stack;
 
 constexpr CUresult kInvalidValue = 1, kInvalidContext = 201, kInvalidImage = 200, kNotFound = 500,
                    kIllegalAddress = 700, kCaptureUnsupported = 900;
 
+/// One call at a time.
+#define FAKE_LOCK std::lock_guard<std::recursive_mutex> lock(mutex)
+
 /// Records a call; returns what it is to fail with.
 CUresult record(const char *name, const std::string &detail = std::string()) {
   if (!control.isRecording)
     return CUDA_SUCCESS;
-  std::lock_guard<std::recursive_mutex> lock(mutex);
+  FAKE_LOCK;
   control.calls.push_back(name + (detail.empty() ? "" : " " + detail));
   const auto failure = control.failures.find(name);
   if (failure == control.failures.end() || failure->second.after-- > 0)
@@ -79,6 +85,32 @@ const Memory *findMemory(CUdeviceptr address, size_t bytes) {
     return nullptr;
   --after;
   return address - after->first + bytes <= after->second.bytes ? &after->second : nullptr;
+}
+
+void unload(CUmodule module) {
+  modules.erase(module);
+  delete module;
+  control.modules = static_cast<int>(modules.size());
+}
+
+void release(CUdeviceptr address) {
+  const Memory memory = memories[address];
+  control.usedBytes[memory.device] -= memory.bytes;
+  std::free(reinterpret_cast<void *>(address));
+  memories.erase(address);
+}
+
+/// What a primary context holds goes with its last reference.
+void destroyContext(int device) {
+  std::vector<CUdeviceptr> addresses;
+  for (const auto &[address, memory] : memories)
+    if (memory.device == device)
+      addresses.push_back(address);
+  for (CUdeviceptr address : addresses)
+    release(address);
+  for (CUmodule module : std::set<CUmodule>(modules))
+    if (module->device == device)
+      unload(module);
 }
 
 void setContexts() {
@@ -162,6 +194,7 @@ CUresult cuDeviceTotalMem(size_t *bytes, CUdevice) {
 }
 
 CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
+  FAKE_LOCK;
   FAKE_TRY(record("cuDevicePrimaryCtxRetain"));
   ++control.retained[device];
   *context = &primary[device];
@@ -169,24 +202,26 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
 }
 
 CUresult cuDevicePrimaryCtxRelease(CUdevice device) {
-  --control.retained[device];
+  FAKE_LOCK;
+  if (--control.retained[device] == 0)
+    destroyContext(device);
   return record("cuDevicePrimaryCtxRelease");
 }
 
 CUresult cuCtxPushCurrent(CUcontext context) {
+  FAKE_LOCK;
   FAKE_TRY(record("cuCtxPushCurrent"));
   stack.push_back(context);
-  std::lock_guard<std::recursive_mutex> lock(mutex);
   setContexts();
   return CUDA_SUCCESS;
 }
 
 CUresult cuCtxPopCurrent(CUcontext *context) {
+  FAKE_LOCK;
   if (stack.empty())
     return kInvalidContext;
   *context = stack.back();
   stack.pop_back();
-  std::lock_guard<std::recursive_mutex> lock(mutex);
   setContexts();
   return CUDA_SUCCESS;
 }
@@ -195,39 +230,39 @@ CUresult cuStreamSynchronize(CUstream) { return recordInContext("cuStreamSynchro
 
 CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned count, int *options,
                             void **values) {
-  const bool isElf = std::memcmp(image, ELFMAG, SELFMAG) == 0;
-  const CUresult result = recordInContext("cuModuleLoadDataEx", isElf ? "cubin" : "ptx");
+  FAKE_LOCK;
+  const bool hasElf = std::memcmp(image, ELFMAG, SELFMAG) == 0;
+  const CUresult result = recordInContext("cuModuleLoadDataEx", hasElf ? "cubin" : "ptx");
   if (result != CUDA_SUCCESS && count == 2 && options[0] == CU_JIT_ERROR_LOG_BUFFER)
     std::snprintf(static_cast<char *>(values[0]), reinterpret_cast<size_t>(values[1]), "%s",
                   control.log.c_str());
   FAKE_TRY(result);
   void *library =
-      isElf ? openObject(image) : ::dlopen(control.ptxObject.c_str(), RTLD_NOW | RTLD_LOCAL);
+      hasElf ? openObject(image) : ::dlopen(control.ptxObject.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library)
     return kInvalidImage;
   void *table = ::dlsym(library, "mohd_emulator");
   *static_cast<const mohd_emu_table **>(table) = mohdemu::table();
-  *module = new CUmod_st{library};
-  std::lock_guard<std::recursive_mutex> lock(mutex);
-  ++control.modules;
+  *module = new CUmod_st{library, stack.back()->device};
+  modules.insert(*module);
+  control.modules = static_cast<int>(modules.size());
   return CUDA_SUCCESS;
 }
 
 CUresult cuModuleUnload(CUmodule module) {
+  FAKE_LOCK;
   FAKE_TRY(recordInContext("cuModuleUnload"));
-  delete module;
-  std::lock_guard<std::recursive_mutex> lock(mutex);
-  --control.modules;
+  unload(module);
   return CUDA_SUCCESS;
 }
 
 CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *name) {
+  FAKE_LOCK;
   FAKE_TRY(recordInContext("cuModuleGetFunction", name));
   static std::map<std::pair<void *, std::string>, CUfunc_st> functions; // for good
   void *symbol = ::dlsym(module->library, name);
   if (!symbol)
     return kNotFound;
-  std::lock_guard<std::recursive_mutex> lock(mutex);
   CUfunc_st &known = functions[{module->library, name}];
   known = {reinterpret_cast<mohd_emu_kernel>(symbol), name};
   *function = &known;
@@ -250,6 +285,7 @@ CUresult cuFuncSetAttribute(CUfunction function, int attribute, int value) {
 }
 
 CUresult cuMemGetInfo(size_t *available, size_t *total) {
+  FAKE_LOCK;
   FAKE_TRY(recordInContext("cuMemGetInfo"));
   *total = control.memoryBytes;
   *available = control.memoryBytes - control.usedBytes[stack.back()->device];
@@ -257,9 +293,9 @@ CUresult cuMemGetInfo(size_t *available, size_t *total) {
 }
 
 CUresult cuMemAlloc(CUdeviceptr *memory, size_t bytes) {
+  FAKE_LOCK;
   FAKE_TRY(recordInContext("cuMemAlloc", std::to_string(bytes)));
   const int device = stack.back()->device;
-  std::lock_guard<std::recursive_mutex> lock(mutex);
   if (bytes > control.memoryBytes - control.usedBytes[device])
     return CUDA_ERROR_OUT_OF_MEMORY;
   void *block = nullptr;
@@ -272,18 +308,16 @@ CUresult cuMemAlloc(CUdeviceptr *memory, size_t bytes) {
 }
 
 CUresult cuMemFree(CUdeviceptr memory) {
+  FAKE_LOCK;
   FAKE_TRY(recordInContext("cuMemFree"));
-  std::lock_guard<std::recursive_mutex> lock(mutex);
-  const auto known = memories.find(memory);
-  if (known == memories.end())
+  if (memories.count(memory) == 0)
     return kInvalidValue;
-  control.usedBytes[known->second.device] -= known->second.bytes;
-  std::free(reinterpret_cast<void *>(memory));
-  memories.erase(known);
+  release(memory);
   return CUDA_SUCCESS;
 }
 
 CUresult cuMemcpyHtoD(CUdeviceptr to, const void *from, size_t bytes) {
+  FAKE_LOCK;
   FAKE_TRY(recordInContext("cuMemcpyHtoD", std::to_string(bytes)));
   if (!findMemory(to, bytes))
     return kInvalidValue;
@@ -292,6 +326,7 @@ CUresult cuMemcpyHtoD(CUdeviceptr to, const void *from, size_t bytes) {
 }
 
 CUresult cuMemcpyDtoH(void *to, CUdeviceptr from, size_t bytes) {
+  FAKE_LOCK;
   FAKE_TRY(recordInContext("cuMemcpyDtoH", std::to_string(bytes)));
   if (!findMemory(from, bytes))
     return kInvalidValue;
@@ -331,6 +366,7 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap *map, int type, uint32_t rank, void 
 CUresult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned gridY, unsigned gridZ,
                         unsigned blockX, unsigned blockY, unsigned blockZ, unsigned sharedBytes,
                         CUstream stream, void **arguments, void **) {
+  FAKE_LOCK;
   FAKE_TRY(record("cuLaunchKernel", function->name));
   if (stack.empty() || !stack.back())
     return kInvalidContext;
