@@ -224,14 +224,15 @@ void runGroups(Block &block, Warpgroup &group, const char *site) {
   const Thread &first = block.threads[group.index * kWarpgroup];
   for (uint32_t i = 1; i < kWarpgroup; ++i) {
     const Thread &thread = block.threads[group.index * kWarpgroup + i];
-    if (thread.wgmmaIssued != first.wgmmaIssued || thread.wgmmaGroups != first.wgmmaGroups)
-      block.fail(
-          ErrorKind::Divergence, site,
-          text("expects all threads of a warpgroup to issue as many wgmma and commit as many "
-               "groups, got ",
-               first.wgmmaIssued, " and ", first.wgmmaGroups, " of thread ",
-               block.threadName(first.index), ", ", thread.wgmmaIssued, " and ", thread.wgmmaGroups,
-               " of thread ", block.threadName(thread.index)));
+    if (thread.wgmmaIssued == first.wgmmaIssued && thread.wgmmaGroups == first.wgmmaGroups)
+      continue;
+    std::string message =
+        text("expects all threads of a warpgroup to issue as many wgmma and commit as many groups, "
+             "got ",
+             first.wgmmaIssued, " and ", first.wgmmaGroups, " of thread ",
+             block.threadName(first.index), ", ", thread.wgmmaIssued, " and ", thread.wgmmaGroups,
+             " of thread ", block.threadName(thread.index));
+    block.fail(ErrorKind::Divergence, site, std::move(message));
   }
   if (group.ends.size() <= group.pending)
     return;
