@@ -203,10 +203,10 @@ class EntryPoint:
 class Module:
     """A loaded bundle. Immutable; any number of threads and contexts may use it.
 
-    `source`: a path, or the bundle's bytes. `flags`: NO_HOST_CODE | SKIP_HASHES | MMAP.
+    `source`: a path, or the bundle's bytes. `flags`: NO_HOST_CODE | SKIP_HASHES | MMAP | DEFER_CPU.
     """
 
-    NO_HOST_CODE, SKIP_HASHES, MMAP = 1, 2, 4
+    NO_HOST_CODE, SKIP_HASHES, MMAP, DEFER_CPU = 1, 2, 4, 8
 
     def __init__(self, source, flags=0, weights_directory=None):
         lib, handle = library(), ctypes.c_void_p()

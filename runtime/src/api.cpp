@@ -42,7 +42,8 @@ Status checkStruct(const T *options, const char *name, size_t smallest = sizeof(
 
 Result<LoadOptions> readLoadOptions(const mohd_load_options_t *options) {
   MOHDRT_TRY(checkStruct(options, "mohd_load_options_t"));
-  constexpr uint32_t known = MOHD_LOAD_NO_HOST_CODE | MOHD_LOAD_SKIP_HASHES | MOHD_LOAD_MMAP;
+  constexpr uint32_t known =
+      MOHD_LOAD_NO_HOST_CODE | MOHD_LOAD_SKIP_HASHES | MOHD_LOAD_MMAP | MOHD_LOAD_DEFER_CPU;
   LoadOptions result;
   if (!options)
     return result;

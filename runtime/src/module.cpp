@@ -90,6 +90,8 @@ Status Module::initialize(const LoadOptions &options) {
   parts_.weights.directory = options.weightsDirectory;
   parts_.weights.checkHashes = checkHashes;
   parts_.weights.map = (options.flags & MOHD_LOAD_MMAP) != 0;
+  if (options.flags & MOHD_LOAD_DEFER_CPU)
+    return Status();
   MOHDRT_TRY(loadCpu());
   if (!hasGpuTarget(manifest_))
     source_.reset();
@@ -121,6 +123,13 @@ Status Module::loadCpu() {
   if (code.ok())
     cpu_ = std::move(*code);
   return code.status();
+}
+
+Result<std::shared_ptr<DeviceCode>> Module::cpuCode() {
+  if (!cpu_ && cpuStatus_.ok()) // put off
+    MOHDRT_TRY(loadCpu());
+  MOHDRT_TRY(cpuStatus_);
+  return cpu_;
 }
 
 Result<std::shared_ptr<DeviceCode>> Module::emulateCode(const std::string &arch) {
@@ -159,11 +168,9 @@ Result<std::shared_ptr<DeviceCode>> Module::deviceCode(const ContextOptions &opt
   Result<DeviceName> name = parseDeviceName(options.device);
   if (!name.ok())
     return name.status();
-  if (name->kind == "cpu") {
-    MOHDRT_TRY(cpuStatus_);
-    return cpu_;
-  }
   std::lock_guard<std::mutex> lock(mutex_); // others who want the same wait for it
+  if (name->kind == "cpu")
+    return cpuCode();
   return name->kind == "cuda" ? cudaCode(name->ordinal, options.requireCubin)
                               : emulateCode(name->arch);
 }

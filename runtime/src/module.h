@@ -57,6 +57,7 @@ private:
   Status initialize(const LoadOptions &options);
   Status loadCpu();
   std::vector<bool> weightsOfTheHost() const;
+  Result<std::shared_ptr<DeviceCode>> cpuCode();
   Result<std::shared_ptr<DeviceCode>> emulateCode(const std::string &arch);
   Result<std::shared_ptr<DeviceCode>> cudaCode(int ordinal, bool requireCubin);
 
@@ -67,11 +68,11 @@ private:
   std::string manifestText_;
   Manifest manifest_;
   std::vector<CompiledEntry> entries_;
+  // Under the mutex once the module is loaded.
+  std::mutex mutex_;
   Status cpuStatus_; // why there is no code for this CPU
   std::shared_ptr<DeviceCode> cpu_;
-  std::mutex mutex_;
-  std::map<std::string, std::weak_ptr<DeviceCode>>
-      others_; // by name of the device; under the mutex
+  std::map<std::string, std::weak_ptr<DeviceCode>> others_; // by name of the device
 };
 
 } // namespace mohdrt

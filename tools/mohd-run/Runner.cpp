@@ -55,8 +55,9 @@ void Runner::check(mohd_status_t status) const {
 Runner::Runner(const Options &options) : path_(options.bundle) {
   mohd_load_options_t load = {};
   load.struct_size = sizeof(load);
-  load.flags =
-      (options.mapWeights ? MOHD_LOAD_MMAP : 0) | (options.checkHashes ? 0 : MOHD_LOAD_SKIP_HASHES);
+  load.flags = (options.mapWeights ? MOHD_LOAD_MMAP : 0) |
+               (options.checkHashes ? 0 : MOHD_LOAD_SKIP_HASHES) |
+               (options.device == "cpu" ? 0 : MOHD_LOAD_DEFER_CPU);
   mohd_module_t *module = nullptr;
   check(mohd_module_load_file(path_.c_str(), &load, &module));
   module_.reset(module);

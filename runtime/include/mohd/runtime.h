@@ -100,7 +100,10 @@ enum {
    * file that is truncated or a network disk that fails while mapped ends the process (SIGBUS).
    * Weights whose place in the file is not a multiple of 64 are read. Ignored for bundles in
    * memory. */
-  MOHD_LOAD_MMAP = 4
+  MOHD_LOAD_MMAP = 4,
+  /* Load weights and code for the CPU with the first context there, as for other devices: for
+   * programs that run on a GPU. What is wrong with them is an error then. */
+  MOHD_LOAD_DEFER_CPU = 8
 };
 
 typedef struct mohd_load_options {
