@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <type_traits>
 
@@ -238,8 +239,12 @@ void runGroups(Block &block, Warpgroup &group, const char *site) {
     return;
   const uint64_t end = group.ends[group.ends.size() - group.pending - 1];
   ++group.clock;
-  static thread_local std::aligned_storage_t<sizeof(WgmmaRun), alignof(WgmmaRun)> memory;
-  WgmmaRun &run = *new (&memory) WgmmaRun(block, group); // too large for a fiber's stack
+  // Too large for a fiber's stack, and for the storage that every thread of a program has.
+  using Memory = std::aligned_storage_t<sizeof(WgmmaRun), alignof(WgmmaRun)>;
+  static thread_local std::unique_ptr<Memory> memory;
+  if (!memory)
+    memory = std::make_unique<Memory>();
+  WgmmaRun &run = *new (memory.get()) WgmmaRun(block, group);
   for (; group.firstOp < end; ++group.firstOp) {
     run.run(*group.ops.front());
     group.spare.push_back(std::move(group.ops.front()));

@@ -408,6 +408,17 @@ TEST_F(Cuda, ErrorsThatStay) {
   EXPECT_EQ(scale({3}), std::vector<float>{6});
 }
 
+TEST_F(Cuda, WhichErrorsStay) {
+  for (int code : {4, 214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 999}) {
+    load();
+    DeviceFloats x(context.get(), MOHD_DTYPE_F32, {1}), y(context.get(), MOHD_DTYPE_F32, {0});
+    control->failures["cuLaunchKernel"] = {0, code};
+    EXPECT_EQ(run(x, y), MOHD_ERROR_DEVICE);
+    EXPECT_EQ(run(x, y), MOHD_ERROR_DEVICE) << code;
+    EXPECT_TRUE(lastErrorHas("cuda:0 cannot be used after an error: "));
+  }
+}
+
 // The fake runs kernels at once; that this one leaves its memory is an error that stays.
 TEST_F(Cuda, KernelsAtFaultAreFound) {
   Target target = makeGpuTarget("cuda", "sm_90a");
@@ -475,6 +486,21 @@ TEST_F(Cuda, WorkspaceFromTheCaller) {
   ASSERT_EQ(mohd_run(context.get(), 1, inputs, 2, &y.tensor, 1, &options), MOHD_OK)
       << mohd_last_error();
   EXPECT_EQ(y.values(), std::vector<float>{9});
+}
+
+TEST_F(Cuda, WeightsWithoutElements) {
+  Manifest manifest = makeGpuManifest({makeGpuTarget("cuda", "sm_90a")});
+  manifest.weights.push_back({"empty", DType::F32, {0}, false, 1, 64, 0});
+  manifest.targets[0].programs[0].dispatches[0].bindings[1] = {Binding::Kind::Weight, 1, "0", "0"};
+  std::vector<SegmentData> segments = makeSegments(gpuCode());
+  segments[1] = SegmentData::fromBytes("weights", std::string(64, 'x'), kWeightsSegmentAlign);
+  module = loadOrFail(bundleBytes(manifest, segments));
+  context = contextOrFail(module.get(), 1, "cuda");
+  EXPECT_EQ(control->usedBytes[0], 0u);
+  DeviceFloats x(context.get(), MOHD_DTYPE_F32, {1}), y(context.get(), MOHD_DTYPE_F32, {0});
+  control->isCapturing = true;
+  EXPECT_EQ(run(x, y), MOHD_OK) << mohd_last_error();
+  control->isCapturing = false;
 }
 
 // Nothing of a target is bound: no memory is asked for.

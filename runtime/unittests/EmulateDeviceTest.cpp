@@ -203,6 +203,14 @@ TEST_F(Emulate, SeedsOfTheSchedule) {
   ::unsetenv("MOHD_EMULATOR_SEED");
 }
 
+TEST_F(Emulate, NumberOfThreads) {
+  load();
+  mohd_context_options_t options = {sizeof(options), "emulate", 1025, nullptr, 0, 0};
+  mohd_context_t *another = nullptr;
+  EXPECT_EQ(mohd_context_create(module.get(), &options, &another), MOHD_ERROR_INVALID_ARGUMENT);
+  EXPECT_TRUE(lastErrorHas("at most 1024 threads"));
+}
+
 TEST_F(Emulate, ChecksTensorsAsTheCpuDoes) {
   load();
   ASSERT_EQ(mohd_context_reserve(context.get(), 4096), MOHD_OK);

@@ -267,7 +267,7 @@ typedef struct mohd_context_options {
                          or "emulate:sm_90a" if the bundle has several: kernels for GPUs run on the
                          CPU and are checked. One is never taken for another. */
   uint32_t threads;   /* 0: MOHD_THREADS, else the CPUs this process may use (affinity
-                         and cgroup quota); at most 1024 */
+                         and cgroup quota); at most 1024. On "cuda" it is always 1 */
   const mohd_allocator_t *allocator; /* NULL: the library's own; copied */
   int32_t pin_threads; /* 1: pin each worker to a CPU of its own, -1: do not ask for it,
                           0: MOHD_PIN_THREADS decides. Added later: a struct that ends before it

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 
 #include <dlfcn.h>
@@ -45,7 +46,8 @@ public:
     return Status();
   }
 
-  template <typename Function> Status find(const char *name, Function *function) const {
+  /// Puts the address of a function in the pointer to it at `function`.
+  Status find(const char *name, void *function) const {
     void *address = nullptr;
     int status = 0;
     const CUresult result =
@@ -54,7 +56,7 @@ public:
     if (result != CUDA_SUCCESS || !address)
       return deviceError(std::string("the CUDA driver has no ") + name + "; CUDA " +
                          versionText(kApiVersion) + " or later is needed");
-    *function = reinterpret_cast<Function>(address);
+    std::memcpy(function, &address, sizeof(address));
     return Status();
   }
 
@@ -62,6 +64,20 @@ private:
   GetProcAddressV2 second_ = nullptr;
   GetProcAddressV1 first_ = nullptr;
 };
+
+Status findAll(const Symbols &symbols, Driver &driver) {
+  const struct {
+    const char *name;
+    void *function;
+  } all[] = {
+#define MOHD_CUDA_ENTRY(name, parameters) {#name, &driver.name},
+      MOHD_CUDA_FUNCTIONS(MOHD_CUDA_ENTRY)
+#undef MOHD_CUDA_ENTRY
+  };
+  for (const auto &entry : all)
+    MOHDRT_TRY(symbols.find(entry.name, entry.function));
+  return Status();
+}
 
 Status start(Driver &driver) {
   Symbols symbols;
@@ -72,9 +88,7 @@ Status start(Driver &driver) {
   if (known != CUDA_SUCCESS || driver.version < kApiVersion)
     return deviceError("the CUDA driver is for CUDA " + versionText(driver.version) + ", " +
                        versionText(kApiVersion) + " or later is needed; update the driver");
-#define MOHD_CUDA_FIND(name, parameters) MOHDRT_TRY(symbols.find(#name, &driver.name));
-  MOHD_CUDA_FUNCTIONS(MOHD_CUDA_FIND)
-#undef MOHD_CUDA_FIND
+  MOHDRT_TRY(findAll(symbols, driver));
   const CUresult result = driver.cuInit(0);
   if (result == CUDA_ERROR_NO_DEVICE)
     return deviceError("the CUDA driver finds no GPU (nvidia-smi, CUDA_VISIBLE_DEVICES)");
