@@ -202,6 +202,23 @@ TEST(CudaTarget, WhatAGpuTakes) {
   }
 }
 
+// Weights of one segment or file stay together, as it is read and hashed as a whole.
+TEST(CudaWeights, BatchesOfWholeSegments) {
+  Manifest manifest;
+  for (int64_t size : {60, 30, 200})
+    manifest.segments.push_back({"segment", 0, size, 64, {}});
+  manifest.files.push_back({"file", 10, {}});
+  const auto add = [&](bool external, int64_t container) {
+    manifest.weights.push_back({"w", DType::I8, {1}, external, container, 0, 1});
+  };
+  add(false, 0), add(false, 1), add(false, 2), add(true, 0), add(false, 0), add(false, 1);
+  using Batches = std::vector<std::vector<bool>>;
+  EXPECT_EQ(cuda::batchesOf(manifest, {1, 1, 1, 1, 1, 0}, 100),
+            (Batches{{1, 1, 0, 0, 1, 0}, {0, 0, 1, 0, 0, 0}, {0, 0, 0, 1, 0, 0}}));
+  EXPECT_EQ(cuda::batchesOf(manifest, {1, 0, 0, 1, 0, 1}, 100), (Batches{{1, 0, 0, 1, 0, 1}}));
+  EXPECT_EQ(cuda::batchesOf(manifest, {0, 0, 0, 0, 0, 0}, 100), Batches{});
+}
+
 TEST(CudaTarget, WhatIsToldOfNone) {
   Manifest manifest;
   EXPECT_EQ(cuda::selectTarget(manifest, 9, 0, false).status().message(),

@@ -27,6 +27,8 @@ Failure bundleFailure(StatusCode code, std::string message, const std::string &p
   else if (code == StatusCode::Incompatible)
     hint = "compile the model again with this version for this machine: mohd-compile "
            "--target=cpu:native";
+  else if (code == StatusCode::Device && message.rfind("the emulator", 0) == 0)
+    hint = "docs/emulator.md says how to read it; MOHD_EMULATOR_SEED=N draws another schedule";
   else if (code == StatusCode::Device)
     hint = "mohd-run --list-devices shows the devices of this machine";
   return failure(code, std::move(message), path, std::move(hint));

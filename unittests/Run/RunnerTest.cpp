@@ -94,6 +94,21 @@ TEST_F(RunnerOnCuda, FailuresAreExceptions) {
   EXPECT_EQ(y.as<float>()[0], 2);
 }
 
+TEST(RunnerOnEmulator, ErrorsOfKernels) {
+  Manifest manifest = makeGpuManifest({makeGpuTarget("emulate", "sm_80")});
+  manifest.targets[0].kernels[0].name = "gpu_overrun";
+  Runner runner(bundleBytes(manifest, makeSegments(gpuCode())), "bundle in memory", 1, "emulate");
+  Entry entry = runner.entry("scale");
+  Tensor x = tensorOf({1}, {1}), y = tensorOf({0}, {1});
+  try {
+    runner.run(entry, {x.view()}, {y.view()});
+    ADD_FAILURE();
+  } catch (const mohdtool::Failure &failure) {
+    EXPECT_EQ(failure.exitCode, 5);
+    EXPECT_EQ(failure.hint.rfind("docs/emulator.md says how to read it", 0), 0u) << failure.hint;
+  }
+}
+
 TEST_F(RunnerOnCuda, FetchOnTheHostIsNothing) {
   Runner runner(bundleBytes(makeManifest(), makeSegments(kernelCode())), "bundle in memory", 1);
   Entry entry = runner.entry("scale");

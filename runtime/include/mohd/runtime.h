@@ -303,7 +303,8 @@ MOHD_API mohd_status_t mohd_context_create(mohd_module_t *module,
                                            const mohd_context_options_t *options,
                                            mohd_context_t **out_context);
 
-/* Frees a context and the workspace it reserved. Not while it runs. NULL is ignored. */
+/* Frees a context and the workspace it reserved. Not while it runs; on "cuda" not before its streams
+ * have done what they were given. NULL is ignored. */
 MOHD_API void mohd_context_destroy(mohd_context_t *context);
 
 /* Returns the number of threads the context runs on; 0 for NULL. */

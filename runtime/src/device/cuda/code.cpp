@@ -2,13 +2,16 @@
 // Loading onto a GPU: everything that a run needs, so that a run loads nothing.
 #include "device/cuda/code.h"
 
+#include <map>
+
 namespace mohdrt {
 namespace cuda {
 namespace {
 
-constexpr size_t kLogBytes = 4096;         // of the driver's compiler
-constexpr size_t kWeightAlign = 256;       // bytes, as cuMemAlloc has it
-constexpr int64_t kSharedLimit = 48 << 10; // that a kernel has without asking
+constexpr size_t kLogBytes = 4096;                // of the driver's compiler
+constexpr size_t kWeightAlign = 256;              // bytes, as cuMemAlloc has it
+constexpr int64_t kBatchBytes = int64_t(1) << 31; // of weights in the host's memory at a time
+constexpr int64_t kSharedLimit = 48 << 10;        // that a kernel has without asking
 
 /// How well a cubin fits a GPU: 0 not at all, the capability's minor number + 1 for one of its
 /// family, more than any of these for exactly it.
@@ -132,6 +135,31 @@ Status Code::findKernel(const Kernel &kernel) {
   return Status();
 }
 
+std::vector<std::vector<bool>> batchesOf(const Manifest &manifest, const std::vector<bool> &needed,
+                                         int64_t bytes) {
+  std::vector<std::vector<bool>> batches;
+  std::map<std::pair<bool, int64_t>, size_t> batchOf; // of segments and files
+  int64_t total = 0;
+  for (size_t i = 0; i < needed.size(); ++i) {
+    if (!needed[i])
+      continue;
+    const WeightInfo &weight = manifest.weights[i];
+    const auto [known, isNew] = batchOf.try_emplace({weight.external, weight.container});
+    if (isNew) {
+      const int64_t size = weight.external ? manifest.files[weight.container].size
+                                           : manifest.segments[weight.container].size;
+      if (batches.empty() || size > bytes - total) {
+        batches.emplace_back(needed.size());
+        total = 0;
+      }
+      total += size;
+      known->second = batches.size() - 1;
+    }
+    batches[known->second][i] = true;
+  }
+  return batches;
+}
+
 Status Code::uploadWeights(const BundleParts &parts) {
   const std::vector<WeightInfo> &infos = parts.manifest->weights;
   const std::vector<bool> needed = weightsOf(*parts.manifest, *target().spec);
@@ -145,20 +173,26 @@ Status Code::uploadWeights(const BundleParts &parts) {
   weights_.resize(infos.size());
   if (memoryBytes_ == 0)
     return Status();
-  // Memory first: that there is none should not take a read of all weights to find out.
+  // All memory first: that there is none should not take a read of all weights to find out.
   Result<CUdeviceptr> memory = device_->allocate(memoryBytes_, MemoryUse::Weights);
   if (!memory.ok())
     return memory.status();
   memory_ = *memory;
+  for (size_t i = 0; i < infos.size(); ++i)
+    if (needed[i] && infos[i].size > 0)
+      weights_[i] = reinterpret_cast<void *>(memory_ + places[i]);
+  for (const std::vector<bool> &batch : batchesOf(*parts.manifest, needed, kBatchBytes))
+    MOHDRT_TRY(uploadBatch(parts, batch));
+  return Status();
+}
+
+Status Code::uploadBatch(const BundleParts &parts, const std::vector<bool> &batch) {
   WeightStore store; // in the host's memory until they are uploaded
-  MOHDRT_TRY(store.load(*parts.manifest, *parts.bundle, parts.file, parts.weights, needed));
-  for (size_t i = 0; i < infos.size(); ++i) {
-    if (!needed[i] || infos[i].size == 0)
-      continue;
-    MOHDRT_TRY(device_->upload(memory_ + places[i], store.addresses()[i],
-                               static_cast<size_t>(infos[i].size)));
-    weights_[i] = reinterpret_cast<void *>(memory_ + places[i]);
-  }
+  MOHDRT_TRY(store.load(*parts.manifest, *parts.bundle, parts.file, parts.weights, batch));
+  for (size_t i = 0; i < batch.size(); ++i)
+    if (batch[i] && weights_[i])
+      MOHDRT_TRY(device_->upload(reinterpret_cast<CUdeviceptr>(weights_[i]), store.addresses()[i],
+                                 static_cast<size_t>(parts.manifest->weights[i].size)));
   return Status();
 }
 

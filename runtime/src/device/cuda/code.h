@@ -13,6 +13,11 @@ namespace cuda {
 /// INCOMPATIBLE names what the bundle has.
 Result<size_t> selectTarget(const Manifest &manifest, int major, int minor, bool requireCubin);
 
+/// Splits the weights marked in `needed` into batches of whole segments and files, each of at most
+/// `bytes` unless a single one has more.
+std::vector<std::vector<bool>> batchesOf(const Manifest &manifest, const std::vector<bool> &needed,
+                                         int64_t bytes);
+
 class Code final : public DeviceCode {
 public:
   /// Loads the target's kernels, all of them, and uploads the weights that it binds.
@@ -33,6 +38,7 @@ private:
   Status loadModule(const std::string &image);
   Status findKernel(const Kernel &kernel);
   Status uploadWeights(const BundleParts &parts);
+  Status uploadBatch(const BundleParts &parts, const std::vector<bool> &batch);
 
   std::shared_ptr<Device> device_;
   CUmodule module_ = nullptr;
