@@ -58,7 +58,7 @@ class _Tensor(ctypes.Structure):
 
 class _ContextOptions(ctypes.Structure):
     _fields_ = [("struct_size", ctypes.c_size_t), ("device", ctypes.c_char_p), ("threads", ctypes.c_uint32),
-                ("allocator", ctypes.c_void_p), ("pin_threads", ctypes.c_int32)]
+                ("allocator", ctypes.c_void_p), ("pin_threads", ctypes.c_int32), ("flags", ctypes.c_uint64)]
 
 
 _u32, _size, _handle, _text = ctypes.c_uint32, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_char_p
@@ -84,6 +84,11 @@ _SIGNATURES = {  # function: (result, arguments)
     "mohd_context_target": (_text, [_handle]),
     "mohd_context_workspace_size": (ctypes.c_int, [_handle, _u32, _to(_Tensor), _u32, _to(_size)]),
     "mohd_context_reserve": (ctypes.c_int, [_handle, _size]),
+    "mohd_context_allocate": (ctypes.c_int, [_handle, _size, _to(_handle)]),
+    "mohd_context_free": (ctypes.c_int, [_handle, _handle]),
+    "mohd_context_upload": (ctypes.c_int, [_handle, _handle, _handle, _size]),
+    "mohd_context_download": (ctypes.c_int, [_handle, _handle, _handle, _size]),
+    "mohd_context_synchronize": (ctypes.c_int, [_handle, _handle]),
     "mohd_run": (ctypes.c_int, [_handle, _u32, _to(_Tensor), _u32, _to(_Tensor), _u32, _handle]),
 }
 
@@ -198,10 +203,10 @@ class EntryPoint:
 class Module:
     """A loaded bundle. Immutable; any number of threads and contexts may use it.
 
-    `source`: a path, or the bundle's bytes. `flags`: NO_HOST_CODE | SKIP_HASHES | MMAP.
+    `source`: a path, or the bundle's bytes. `flags`: NO_HOST_CODE | SKIP_HASHES | MMAP | DEFER_CPU.
     """
 
-    NO_HOST_CODE, SKIP_HASHES, MMAP = 1, 2, 4
+    NO_HOST_CODE, SKIP_HASHES, MMAP, DEFER_CPU = 1, 2, 4, 8
 
     def __init__(self, source, flags=0, weights_directory=None):
         lib, handle = library(), ctypes.c_void_p()
@@ -226,23 +231,59 @@ class Module:
         text = library().mohd_module_manifest(self._handle, size)
         return json.loads(ctypes.string_at(text, size.value))
 
-    def context(self, threads=0, pin_threads=None):
+    def context(self, threads=0, pin_threads=None, device="cpu"):
         """A new context; `threads` 0: MOHD_THREADS, or the CPUs this process may use.
 
-        `pin_threads` pins the pool's workers, each to a CPU; None: if MOHD_PIN_THREADS is 1.
+        `pin_threads` pins the pool's workers, each to a CPU; None: if MOHD_PIN_THREADS is 1. `device`: "cpu", "cuda", "cuda:N",
+        or "emulate" for kernels of GPUs on the CPU (docs/emulator.md).
         """
-        return Context(self, threads, pin_threads)
+        return Context(self, threads, pin_threads, device)
+
+
+class _Staged:
+    """A call's tensors in the memory of the context's device, each with its array on the host; the structs are made to point there."""
+
+    def __init__(self, context, info, given, taken):
+        self.context, self.inputs, self.written, self.memory = context, [], [], []
+        for tensor, struct in zip(info.inputs, given):
+            copy = self._place(struct)
+            self.inputs.append(copy)
+            if tensor.mutable:
+                self.written.append(copy)
+        self.written += [self._place(struct) for struct in taken]
+
+    def _place(self, struct):
+        memory = ctypes.c_void_p()
+        _check(library().mohd_context_allocate(self.context._handle, struct.byte_size, memory))
+        self.memory.append(memory)
+        host, struct.data = struct.data, memory
+        return memory, host, struct.byte_size
+
+    def upload(self):
+        for memory, host, size in self.inputs:
+            _check(library().mohd_context_upload(self.context._handle, memory, host, size))
+
+    def download(self):
+        lib = library()
+        _check(lib.mohd_context_synchronize(self.context._handle, None))
+        for memory, host, size in self.written:
+            _check(lib.mohd_context_download(self.context._handle, host, memory, size))
+
+    def __del__(self):
+        for memory in self.memory:
+            library().mohd_context_free(self.context._handle, memory)
 
 
 class Context:
-    """A place to run a module: threads and workspace. One thread at a time may use it."""
+    """A place to run a module: a device, threads and workspace. One thread at a time may use it."""
 
-    def __init__(self, module, threads=0, pin_threads=None):
+    def __init__(self, module, threads=0, pin_threads=None, device="cpu"):
         self.module, self._handle, self._reserved = module, None, 0
         handle = ctypes.c_void_p()
         if pin_threads not in (None, True, False):
             raise ValueError(f"expects pin_threads None, True or False, got {pin_threads!r}")
-        options = _new(_ContextOptions, threads=threads, pin_threads={None: 0, True: 1, False: -1}[pin_threads])
+        pins = {None: 0, True: 1, False: -1}[pin_threads]
+        options = _new(_ContextOptions, device=device.encode(), threads=threads, pin_threads=pins)
         _check(library().mohd_context_create(module._handle, options, handle))
         self._handle = handle
 
@@ -285,9 +326,14 @@ class Context:
         self._reserve(info, given)
         named = {tensor.name: array for tensor, array in zip(info.outputs, results)}
         function, sizes = library().mohd_run, (len(given), len(taken))
+        staged = _Staged(self, info, given, taken) if self.target.startswith("cuda:") else None
 
         def call():
+            if staged:
+                staged.upload()
             _check(function(self._handle, info.index, given, sizes[0], taken, sizes[1], None))
+            if staged:
+                staged.download()
             return named
 
         call.arrays = used, results  # what the structs point at stays

@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import pathlib
 import struct
 import subprocess
 
@@ -19,6 +20,23 @@ void pick(void *const *bindings, const int64_t *params, int64_t begin, int64_t e
   for (int64_t i = begin; i < end; ++i) y[i] = table[ids[i]];
 }
 """
+
+GPU_SOURCE = """
+#include "mohd/emulator/operations.h"
+const struct mohd_emu_table *mohd_emulator;
+// y[i] = 2 * x[i]; total[i] += x[i]; params: the number of elements
+void twice(const void *const *arguments) {
+  const float *x = *(const float *const *)arguments[0];
+  float *y = *(float *const *)arguments[1], *total = *(float *const *)arguments[2];
+  const int64_t i = 32 * (int64_t)mohd_emulator->special_register(MOHD_EMU_CTAID_X) +
+                    mohd_emulator->special_register(MOHD_EMU_TID_X);
+  if (i >= *(const int64_t *)arguments[3]) return;
+  mohd_emulator->check_load(&x[i], 4, MOHD_EMU_GLOBAL, "load x");
+  mohd_emulator->check_store(&y[i], 4, MOHD_EMU_GLOBAL, "store y");
+  y[i] = 2 * x[i]; total[i] += x[i];
+}
+"""
+HEADERS = pathlib.Path(__file__).resolve().parent.parent.parent / "runtime/include"
 
 
 def dispatch(kernel, grid, *bindings):
@@ -59,10 +77,31 @@ def manifest_of(code):
     }
 
 
-def write(folder):
+def emulated(code):
+    """The manifest with "twice" for the emulator alone."""
+    manifest = manifest_of(code)
+    twice = dispatch(0, "ceildiv(T,8)", ("input", 0, "T*16"), ("output", 0, "T*16"), ("input", 1, "T*16"))
+    manifest["targets"] = [{
+        "kind": "emulate", "arch": "sm_80", "host": "x86-64", "features": [], "segment": 0,
+        "kernels": [{"name": "twice", "bindings": 3, "params": 1, "maps": 0, "threads": 32, "shared_bytes": 0}],
+        "programs": [{"entry": 0, "workspace": "0", "dispatches": [{**twice, "params": ["T*4"], "maps": []}]}]}]
+    return manifest
+
+
+def on_cuda(code):
+    """The same for a GPU; the fake driver of the runtime's tests takes the shared object for a cubin."""
+    manifest = emulated(code)
+    (target,) = manifest["targets"]
+    del target["host"]
+    target |= {"kind": "cuda", "code": "cubin"}
+    target["kernels"][0] |= {"registers": 32, "static_shared_bytes": 0, "blocks_per_sm": 16}
+    return manifest
+
+
+def write(folder, source=SOURCE, manifest_of=manifest_of):
     """Writes the bundle into `folder` and returns its path. It needs the C compiler `cc`."""
-    (folder / "kernels.c").write_text(SOURCE)
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", folder / "kernels.so", folder / "kernels.c"], check=True)
+    (folder / "kernels.c").write_text(source)
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-I", HEADERS, "-o", folder / "kernels.so", folder / "kernels.c"], check=True)
     code = (folder / "kernels.so").read_bytes()
     manifest = manifest_of(code)
     first = manifest["segments"][0]["offset"] = 4096  # leaves room enough

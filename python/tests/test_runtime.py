@@ -51,6 +51,44 @@ def test_run(module, tokens):
     np.testing.assert_array_equal(total, x)  # updated in place
 
 
+def test_emulator(tmp_path, module):
+    path = bundle.write(tmp_path, bundle.GPU_SOURCE, bundle.emulated)
+    context = mohd.load(path).context(threads=2, device="emulate")
+    assert context.target == "emulate:sm_80"
+    x, total = np.arange(40, dtype=np.float32).reshape(10, 4), mohd.zeros((10, 4), np.float32)
+    np.testing.assert_array_equal(context.run("twice", {"x": x, "total": total})["y"], 2 * x)
+    np.testing.assert_array_equal(total, x)
+    with pytest.raises(mohd.MohdError, match="no program for the entry point 'pick'"):
+        context.run("pick", {"ids": np.zeros(1, np.int32), "table": np.zeros(1, np.uint16)})
+    with pytest.raises(mohd.MohdError, match="the bundle has no emulate target"):
+        module.context(device="emulate")
+    wrong = bundle.write(tmp_path, bundle.GPU_SOURCE.replace("return;", ";"), bundle.emulated)
+    with pytest.raises(mohd.MohdError, match="DEVICE: the emulator found 1 error: kernel 'twice', block .* load x: bounds"):
+        mohd.load(wrong).context(device="emulate").run("twice", {"x": x, "total": total})
+
+
+def test_cuda(monkeypatch, tmp_path, module):
+    monkeypatch.setenv("MOHD_LIBCUDA", "/none/libcuda.so")
+    with pytest.raises(mohd.MohdError, match="DEVICE: no CUDA driver: /none/libcuda.so"):
+        module.context(device="cuda")
+    fake = find.runtime().parent / "libmohd-fake-cuda-2.so"
+    if not fake.exists():
+        pytest.skip("the runtime's tests are not built")
+    monkeypatch.setenv("MOHD_LIBCUDA", str(fake))
+    with pytest.raises(mohd.MohdError, match="INCOMPATIBLE: the bundle has no cuda target"):
+        module.context(device="cuda:1")
+    context = mohd.load(bundle.write(tmp_path, bundle.GPU_SOURCE, bundle.on_cuda)).context(device="cuda:1")
+    assert (context.target, context.threads) == ("cuda:sm_80", 1)
+    x, total = mohd.zeros((10, 4), np.float32), mohd.zeros((10, 4), np.float32)
+    call = context.bind("twice", {"x": x, "total": total})
+    for step in (1, 2):  # arrays are read anew each time
+        x[...] = step
+        np.testing.assert_array_equal(call()["y"], 2 * x)
+    np.testing.assert_array_equal(total, np.full((10, 4), 3))
+    empty = np.zeros((0, 4), np.float32)
+    assert context.run("twice", {"x": empty, "total": mohd.zeros((0, 4), np.float32)})["y"].shape == (0, 4)
+
+
 def test_nothing_is_copied(module):
     x, total, y = mohd.empty((3, 4), np.float32), mohd.zeros((3, 4), np.float32), mohd.empty((3, 4), np.float32)
     x[...] = 1

@@ -293,12 +293,13 @@ Error Block::makeError(uint32_t thread, ErrorKind kind, const char *site,
   return error;
 }
 
-void Block::fail(ErrorKind kind, const char *site, const std::string &message) {
-  failAs(accused_ < threadCount ? accused_ : current_->index, kind, site, message);
+void Block::fail(ErrorKind kind, const char *site, std::string message) {
+  failAs(accused_ < threadCount ? accused_ : current_->index, kind, site, std::move(message));
 }
 
-void Block::failAs(uint32_t thread, ErrorKind kind, const char *site, const std::string &message) {
+void Block::failAs(uint32_t thread, ErrorKind kind, const char *site, std::string message) {
   errors.push_back(makeError(thread, kind, site, message));
+  std::string().swap(message);
   stop();
 }
 
@@ -311,7 +312,7 @@ void Block::report(ErrorKind kind, const char *site, const std::string &message)
         makeError(accused_ < threadCount ? accused_ : current_->index, kind, site, message));
 }
 
-void Block::reportDeadlock() {
+std::string Block::describeDeadlock(const Thread *&victim, ErrorKind &kind) const {
   std::vector<uint32_t> exited;
   std::vector<std::pair<const Thread *, std::vector<uint32_t>>> waiting;
   bool diverges = false;
@@ -334,12 +335,18 @@ void Block::reportDeadlock() {
                     " waiting for ", describe(group.first->wait), " at ", group.first->wait.site);
   if (!exited.empty())
     message += text("; threads ", rangesOf(exited), " have exited");
-  const Thread &victim = *waiting.front().first;
-  failAs(victim.index,
-         !registerWaiters_.empty() ? ErrorKind::Registers
+  victim = waiting.front().first;
+  kind = !registerWaiters_.empty() ? ErrorKind::Registers
          : diverges                ? ErrorKind::Divergence
-                                   : ErrorKind::Deadlock,
-         victim.wait.site, message);
+                                   : ErrorKind::Deadlock;
+  return message;
+}
+
+void Block::reportDeadlock() {
+  const Thread *victim = nullptr;
+  ErrorKind kind = ErrorKind::Deadlock;
+  std::string message = describeDeadlock(victim, kind);
+  failAs(victim->index, kind, victim->wait.site, std::move(message));
 }
 
 uint16_t Block::siteNumber(const char *site) {

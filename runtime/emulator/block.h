@@ -172,11 +172,11 @@ public:
   /// Runs all threads to their ends, or until the block cannot go on.
   void run();
 
-  // Errors. `fail` stops the block, `report` lets it go on.
-  [[noreturn]] void fail(ErrorKind kind, const char *site, const std::string &message);
+  // Errors. `fail` stops the block, `report` lets it go on. A stack that is left by `fail` is never
+  // unwound, so that nothing on it may own memory then; the message is moved out of it.
+  [[noreturn]] void fail(ErrorKind kind, const char *site, std::string message);
   void report(ErrorKind kind, const char *site, const std::string &message);
-  [[noreturn]] void failAs(uint32_t thread, ErrorKind kind, const char *site,
-                           const std::string &message);
+  [[noreturn]] void failAs(uint32_t thread, ErrorKind kind, const char *site, std::string message);
   void reportConflict(const Conflict &conflict, const Access &access, const char *what,
                       const char *site);
   std::string threadName(uint32_t thread) const;
@@ -255,6 +255,7 @@ private:
   void checkExitedLane();
   [[noreturn]] void stop();
   [[noreturn]] void reportDeadlock();
+  std::string describeDeadlock(const Thread *&victim, ErrorKind &kind) const;
   Error makeError(uint32_t thread, ErrorKind kind, const char *site, const std::string &message);
 
   const std::vector<Allocation> &allocations_; // by address

@@ -50,9 +50,8 @@ std::string findFault(const Map &map) {
 }
 
 void checkMap(Block &block, const Map &map, uint32_t rank, bool writes, const char *site) {
-  const std::string fault = findFault(map);
-  if (!fault.empty())
-    block.fail(ErrorKind::TensorMap, site, fault);
+  if (std::string fault = findFault(map); !fault.empty())
+    block.fail(ErrorKind::TensorMap, site, std::move(fault));
   if (rank != map.rank)
     block.fail(ErrorKind::TensorMap, site,
                text("expects ", int(map.rank), " coordinates, as the map has, got ", rank));

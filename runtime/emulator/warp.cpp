@@ -39,19 +39,18 @@ Rendezvous *findOpen(Block &block, Op op, uint32_t mask, uint32_t immediate, con
   for (const std::unique_ptr<Rendezvous> &open : block.warps[block.current().warp].open) {
     if (!(open->mask & mask))
       continue;
-    const auto others = [&] {
-      return text("lanes ", hex(open->arrived), " are at ", nameOf(open->op), " of mask ",
-                  hex(open->mask), " (", open->site, ")");
+    const auto describe = [&](const auto &...pieces) {
+      return text(pieces..., " while lanes ", hex(open->arrived), " are at ", nameOf(open->op),
+                  " of mask ", hex(open->mask), " (", open->site, ")");
     };
     if (open->mask != mask)
       block.fail(ErrorKind::Mask, site,
-                 text("expects lanes that execute an operation together to give one mask, got ",
-                      hex(mask), " while ", others()));
+                 describe("expects lanes that execute an operation together to give one mask, got ",
+                          hex(mask)));
     if (open->op != op || open->immediate != immediate ||
         (isAlignedOp(op) && open->site != site && std::strcmp(open->site, site) != 0))
       block.fail(ErrorKind::Divergence, site,
-                 text("expects all lanes of the mask at one operation, got ", nameOf(op), " while ",
-                      others()));
+                 describe("expects all lanes of the mask at one operation, got ", nameOf(op)));
     return open.get();
   }
   return nullptr;
@@ -147,8 +146,8 @@ void checkBarrier(Block &block, uint32_t barrier, uint32_t threads, const char *
 
 /// All lanes of a warp come to a barrier together and by one instruction.
 void checkVisits(Block &block, const NamedBarrier &barrier, uint32_t number, const char *site) {
-  std::vector<uint32_t> lanes(block.warps.size());
-  std::vector<const NamedBarrier::Visit *> firsts(block.warps.size());
+  uint32_t lanes[kMaxThreads / 32] = {}; // of each warp
+  const NamedBarrier::Visit *firsts[kMaxThreads / 32] = {};
   for (const NamedBarrier::Visit &visit : barrier.visits) {
     const uint32_t warp = visit.thread->warp;
     lanes[warp] |= 1u << visit.thread->lane;
@@ -161,7 +160,7 @@ void checkVisits(Block &block, const NamedBarrier &barrier, uint32_t number, con
                       warp, " at ", firsts[warp]->site, " and lane ", visit.thread->lane, " at ",
                       visit.site));
   }
-  for (uint32_t warp = 0; warp < lanes.size(); ++warp)
+  for (uint32_t warp = 0; warp < block.warps.size(); ++warp)
     if (lanes[warp] && lanes[warp] != block.warps[warp].lanes)
       block.fail(ErrorKind::Divergence, site,
                  text("expects all lanes of warp ", warp, " at barrier ", number, ", got lanes ",

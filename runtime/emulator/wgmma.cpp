@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <type_traits>
 
@@ -224,21 +225,26 @@ void runGroups(Block &block, Warpgroup &group, const char *site) {
   const Thread &first = block.threads[group.index * kWarpgroup];
   for (uint32_t i = 1; i < kWarpgroup; ++i) {
     const Thread &thread = block.threads[group.index * kWarpgroup + i];
-    if (thread.wgmmaIssued != first.wgmmaIssued || thread.wgmmaGroups != first.wgmmaGroups)
-      block.fail(
-          ErrorKind::Divergence, site,
-          text("expects all threads of a warpgroup to issue as many wgmma and commit as many "
-               "groups, got ",
-               first.wgmmaIssued, " and ", first.wgmmaGroups, " of thread ",
-               block.threadName(first.index), ", ", thread.wgmmaIssued, " and ", thread.wgmmaGroups,
-               " of thread ", block.threadName(thread.index)));
+    if (thread.wgmmaIssued == first.wgmmaIssued && thread.wgmmaGroups == first.wgmmaGroups)
+      continue;
+    std::string message =
+        text("expects all threads of a warpgroup to issue as many wgmma and commit as many groups, "
+             "got ",
+             first.wgmmaIssued, " and ", first.wgmmaGroups, " of thread ",
+             block.threadName(first.index), ", ", thread.wgmmaIssued, " and ", thread.wgmmaGroups,
+             " of thread ", block.threadName(thread.index));
+    block.fail(ErrorKind::Divergence, site, std::move(message));
   }
   if (group.ends.size() <= group.pending)
     return;
   const uint64_t end = group.ends[group.ends.size() - group.pending - 1];
   ++group.clock;
-  static thread_local std::aligned_storage_t<sizeof(WgmmaRun), alignof(WgmmaRun)> memory;
-  WgmmaRun &run = *new (&memory) WgmmaRun(block, group); // too large for a fiber's stack
+  // Too large for a fiber's stack, and for the storage that every thread of a program has.
+  using Memory = std::aligned_storage_t<sizeof(WgmmaRun), alignof(WgmmaRun)>;
+  static thread_local std::unique_ptr<Memory> memory;
+  if (!memory)
+    memory = std::make_unique<Memory>();
+  WgmmaRun &run = *new (memory.get()) WgmmaRun(block, group);
   for (; group.firstOp < end; ++group.firstOp) {
     run.run(*group.ops.front());
     group.spare.push_back(std::move(group.ops.front()));

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The C functions: check pointers and struct sizes, call the C++ classes, report.
 #include "context.h"
+#include "cpu_count.h"
+#include "device/cuda/driver.h"
 #include "errors.h"
 #include "module.h"
 
 #include <cstddef>
+#include <cstdio>
 #include <cstring>
+
+#include <unistd.h>
 
 using namespace mohdrt;
 
@@ -37,7 +42,8 @@ Status checkStruct(const T *options, const char *name, size_t smallest = sizeof(
 
 Result<LoadOptions> readLoadOptions(const mohd_load_options_t *options) {
   MOHDRT_TRY(checkStruct(options, "mohd_load_options_t"));
-  constexpr uint32_t known = MOHD_LOAD_NO_HOST_CODE | MOHD_LOAD_SKIP_HASHES | MOHD_LOAD_MMAP;
+  constexpr uint32_t known =
+      MOHD_LOAD_NO_HOST_CODE | MOHD_LOAD_SKIP_HASHES | MOHD_LOAD_MMAP | MOHD_LOAD_DEFER_CPU;
   LoadOptions result;
   if (!options)
     return result;
@@ -54,13 +60,10 @@ std::string folderOf(const std::string &path) {
   return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
 }
 
-Status loadModule(const ByteSource &bundle, const FileSource *file, const LoadOptions &options,
-                  mohd_module_t **out) {
-  Result<Module *> module = Module::load(bundle, file, options);
-  if (!module.ok())
-    return module.status();
-  *out = reinterpret_cast<mohd_module_t *>(*module);
-  return Status();
+Status give(const Result<Module *> &module, mohd_module_t **out) {
+  if (module.ok())
+    *out = reinterpret_cast<mohd_module_t *>(*module);
+  return module.status();
 }
 
 Result<const CompiledEntry *> findEntry(const mohd_module_t *module, uint32_t entry) {
@@ -100,15 +103,27 @@ Status describeOne(const std::vector<TensorSpec> &tensors, const char *what, uin
   return Status();
 }
 
+/// Whether the caller's struct is large enough to have a field that was added later.
+template <typename T> bool hasField(const T *options, size_t offset, size_t size) {
+  return options->struct_size >= offset + size;
+}
+
+Status checkCopy(const mohd_context_t *context, const void *to, const void *from, size_t size) {
+  MOHDRT_TRY(requirePointer(context, "context"));
+  if (size == 0)
+    return Status();
+  MOHDRT_TRY(requirePointer(to, "to"));
+  return requirePointer(from, "from");
+}
+
 Result<ContextOptions> readContextOptions(const mohd_context_options_t *options) {
   MOHDRT_TRY(checkStruct(options, "mohd_context_options_t",
                          offsetof(mohd_context_options_t, pin_threads)));
   ContextOptions result;
   if (!options)
     return result;
-  if (options->device && std::strcmp(options->device, "cpu") != 0)
-    return Status(StatusCode::Unsupported,
-                  "unknown device '" + escapeForMessage(options->device, 60) + "', expected cpu");
+  if (options->device)
+    result.device = options->device;
   MOHDRT_TRY(checkStruct(options->allocator, "mohd_allocator_t"));
   if (options->allocator) {
     MOHDRT_TRY(requirePointer(reinterpret_cast<void *>(options->allocator->allocate), "allocate"));
@@ -117,9 +132,39 @@ Result<ContextOptions> readContextOptions(const mohd_context_options_t *options)
     result.allocator = *options->allocator;
   }
   result.threads = options->threads;
-  if (options->struct_size >= offsetof(mohd_context_options_t, pin_threads) + sizeof(int32_t))
+  if (hasField(options, offsetof(mohd_context_options_t, pin_threads), sizeof(int32_t)))
     result.pinThreads = options->pin_threads;
+  uint64_t flags = 0;
+  if (hasField(options, offsetof(mohd_context_options_t, flags), sizeof(uint64_t)))
+    flags = options->flags;
+  if (flags & ~uint64_t(MOHD_CONTEXT_REQUIRE_CUBIN))
+    return invalidArgument("unknown context flags " +
+                           std::to_string(flags & ~uint64_t(MOHD_CONTEXT_REQUIRE_CUBIN)));
+  result.requireCubin = flags & MOHD_CONTEXT_REQUIRE_CUBIN;
   return result;
+}
+
+void describeCpu(mohd_device_info_t *info) {
+  std::snprintf(info->name, sizeof(info->name), "CPU");
+  info->units = usableCpuCount();
+  const long pages = ::sysconf(_SC_PHYS_PAGES), bytes = ::sysconf(_SC_PAGESIZE);
+  info->memory_bytes = pages > 0 && bytes > 0 ? uint64_t(pages) * uint64_t(bytes) : 0;
+}
+
+Status describeCuda(int ordinal, mohd_device_info_t *info) {
+  Result<std::shared_ptr<const cuda::Driver>> driver = cuda::Driver::acquire();
+  if (!driver.ok())
+    return driver.status();
+  Result<cuda::Gpu> gpu = cuda::describeGpu(**driver, ordinal);
+  if (!gpu.ok())
+    return gpu.status();
+  std::snprintf(info->name, sizeof(info->name), "%s", gpu->name.c_str());
+  info->units = static_cast<uint32_t>(gpu->multiprocessors);
+  info->memory_bytes = gpu->totalBytes;
+  info->compute_major = gpu->major;
+  info->compute_minor = gpu->minor;
+  info->driver_version = (*driver)->version;
+  return Status();
 }
 
 } // namespace
@@ -140,7 +185,7 @@ mohd_status_t mohd_module_load_file(const char *path, const mohd_load_options_t 
     Result<std::unique_ptr<FileSource>> file = FileSource::open(path);
     if (!file.ok())
       return file.status();
-    return loadModule(**file, file->get(), *load, out_module)
+    return give(Module::load(std::move(*file), *load), out_module)
         .withPrefix("'" + escapeForMessage(path, 1000) + "'");
   });
 }
@@ -155,7 +200,7 @@ mohd_status_t mohd_module_load_memory(const void *data, size_t size,
     Result<LoadOptions> load = readLoadOptions(options);
     if (!load.ok())
       return load.status();
-    return loadModule(MemorySource(data, size), nullptr, *load, out_module);
+    return give(Module::load(data, size, *load), out_module);
   });
 }
 
@@ -285,7 +330,7 @@ uint32_t mohd_context_threads(const mohd_context_t *context) {
 }
 
 const char *mohd_context_target(const mohd_context_t *context) {
-  return context ? unwrap(context)->module().cpuTarget().c_str() : nullptr;
+  return context ? unwrap(context)->target().c_str() : nullptr;
 }
 
 mohd_status_t mohd_context_workspace_size(mohd_context_t *context, uint32_t entry,
@@ -313,10 +358,94 @@ mohd_status_t mohd_run(mohd_context_t *context, uint32_t entry, const mohd_tenso
                        const mohd_run_options_t *options) {
   return guarded([&]() -> Status {
     MOHDRT_TRY(requirePointer(context, "context"));
-    MOHDRT_TRY(checkStruct(options, "mohd_run_options_t"));
-    return unwrap(context)->run(
-        entry, TensorList(inputs, input_count), TensorList(outputs, output_count),
-        options ? options->workspace : nullptr, options ? options->workspace_size : 0);
+    MOHDRT_TRY(checkStruct(options, "mohd_run_options_t", offsetof(mohd_run_options_t, stream)));
+    RunOptions run;
+    if (options)
+      run.workspace = options->workspace, run.workspaceSize = options->workspace_size;
+    if (options && hasField(options, offsetof(mohd_run_options_t, stream), sizeof(void *)))
+      run.stream = options->stream;
+    return unwrap(context)->run(entry, TensorList(inputs, input_count),
+                                TensorList(outputs, output_count), run);
+  });
+}
+
+mohd_status_t mohd_device_count(const char *kind, uint32_t *out_count) {
+  return guarded([&]() -> Status {
+    MOHDRT_TRY(requirePointer(out_count, "out_count"));
+    *out_count = 0;
+    MOHDRT_TRY(requirePointer(kind, "kind"));
+    Result<DeviceName> name = parseDeviceName(kind);
+    if (!name.ok())
+      return name.status();
+    if (name->kind != "cuda") {
+      *out_count = 1;
+      return Status();
+    }
+    Result<std::shared_ptr<const cuda::Driver>> driver = cuda::Driver::acquire();
+    if (driver.ok())
+      *out_count = static_cast<uint32_t>((*driver)->devices);
+    return driver.status();
+  });
+}
+
+mohd_status_t mohd_device_describe(const char *device, mohd_device_info_t *out_info) {
+  return guarded([&]() -> Status {
+    MOHDRT_TRY(requirePointer(device, "device"));
+    MOHDRT_TRY(requirePointer(out_info, "out_info"));
+    MOHDRT_TRY(checkStruct(out_info, "mohd_device_info_t"));
+    Result<DeviceName> name = parseDeviceName(device);
+    if (!name.ok())
+      return name.status();
+    mohd_device_info_t info = {};
+    info.struct_size = out_info->struct_size;
+    if (name->kind == "cuda")
+      MOHDRT_TRY(describeCuda(name->ordinal, &info));
+    else
+      describeCpu(&info);
+    *out_info = info;
+    return Status();
+  });
+}
+
+mohd_status_t mohd_context_allocate(mohd_context_t *context, size_t size, void **out_memory) {
+  return guarded([&]() -> Status {
+    MOHDRT_TRY(requirePointer(out_memory, "out_memory"));
+    *out_memory = nullptr;
+    MOHDRT_TRY(requirePointer(context, "context"));
+    Result<void *> memory = unwrap(context)->allocateTensor(size);
+    if (memory.ok())
+      *out_memory = *memory;
+    return memory.status();
+  });
+}
+
+mohd_status_t mohd_context_free(mohd_context_t *context, void *memory) {
+  return guarded([&]() -> Status {
+    MOHDRT_TRY(requirePointer(context, "context"));
+    return memory ? unwrap(context)->freeTensor(memory) : Status();
+  });
+}
+
+mohd_status_t mohd_context_upload(mohd_context_t *context, void *to, const void *from,
+                                  size_t size) {
+  return guarded([&]() -> Status {
+    MOHDRT_TRY(checkCopy(context, to, from, size));
+    return unwrap(context)->executor().upload(to, from, size);
+  });
+}
+
+mohd_status_t mohd_context_download(mohd_context_t *context, void *to, const void *from,
+                                    size_t size) {
+  return guarded([&]() -> Status {
+    MOHDRT_TRY(checkCopy(context, to, from, size));
+    return unwrap(context)->executor().download(to, from, size);
+  });
+}
+
+mohd_status_t mohd_context_synchronize(mohd_context_t *context, void *stream) {
+  return guarded([&]() -> Status {
+    MOHDRT_TRY(requirePointer(context, "context"));
+    return unwrap(context)->executor().synchronize(stream);
   });
 }
 

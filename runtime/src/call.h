@@ -4,7 +4,9 @@
 #ifndef MOHD_SRC_CALL_H
 #define MOHD_SRC_CALL_H
 
-#include "module.h"
+#include "program.h"
+
+#include "mohd/runtime.h"
 
 namespace mohdrt {
 

@@ -1,31 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// A context: threads, workspace, and the evaluated plan of each entry point.
+// A context: a device, workspace and tensors there, and the evaluated plan of each entry point.
 #ifndef MOHD_SRC_CONTEXT_H
 #define MOHD_SRC_CONTEXT_H
 
-#include "call.h"
-#include "thread_pool.h"
+#include "module.h"
+
+#include <unordered_map>
 
 namespace mohdrt {
 
-/// An entry point's expressions evaluated for one set of dims, with every binding checked against
-/// its buffer. Kept between runs: a decoding loop evaluates nothing. All arrays have their final
-/// size from the start.
-struct EntryPlan {
-  bool valid = false;
-  DimValues dims{};
-  int64_t workspaceBytes = 0;
-  std::vector<int64_t> inputBytes, outputBytes;
-  std::vector<int64_t> outputShapes;               // [outputs, kMaxRank]
-  std::vector<std::pair<int64_t, int64_t>> ranges; // [inputs], where they have one
-  std::vector<int64_t> grids;                      // [dispatches]
-  std::vector<int64_t> params, offsets;            // of all dispatches, one after the other
-};
-
-struct ContextOptions {
-  uint32_t threads = 0;
-  int32_t pinThreads = 0;
-  std::optional<mohd_allocator_t> allocator;
+struct RunOptions {
+  void *workspace = nullptr; // null: the context's own
+  size_t workspaceSize = 0;  // bytes
+  void *stream = nullptr;
 };
 
 /// Used by one thread at a time.
@@ -33,40 +20,40 @@ class Context {
 public:
   static Result<Context *> create(Module &module, const ContextOptions &options);
   ~Context();
+  Context(const Context &) = delete;
 
-  const Module &module() const { return module_; }
-  uint32_t threads() const { return threads_; }
+  const std::string &target() const { return code_->target().name; }
+  uint32_t threads() const { return executor_->threads(); }
 
   Result<int64_t> workspaceBytes(uint32_t entry, const TensorList &inputs);
   Status reserve(size_t size);
-  Status run(uint32_t entry, const TensorList &inputs, const TensorList &outputs, void *workspace,
-             size_t workspaceSize);
+  Status run(uint32_t entry, const TensorList &inputs, const TensorList &outputs,
+             const RunOptions &options);
+
+  /// Memory on the device, given back at the latest with the context. Null for size 0.
+  Result<void *> allocateTensor(size_t size);
+  /// INVALID_ARGUMENT for memory that allocateTensor() did not give.
+  Status freeTensor(void *memory);
+  Executor &executor() { return *executor_; }
 
 private:
-  Context(Module &module, const ContextOptions &options, uint32_t threads);
-  void sizePlan(size_t entry);
+  Context(Module &module, std::shared_ptr<DeviceCode> code, std::unique_ptr<Executor> executor,
+          const ContextOptions &options);
   /// Returns the plan for the inputs' dims.
   Result<EntryPlan *> planFor(uint32_t entry, const TensorList &inputs);
-  Status evaluatePlan(const CompiledEntry &entry, const CompiledProgram &program, EntryPlan &plan,
-                      const TensorList &inputs);
-  Status evaluateDispatch(const CompiledDispatch &dispatch, const EntryPlan &plan, int64_t *grid,
-                          int64_t *params, int64_t *offsets) const;
-  Status evaluateBinding(const CompiledDispatch &dispatch, size_t index, const EntryPlan &plan,
-                         int64_t *offset) const;
   Status checkTensors(const CompiledEntry &entry, const EntryPlan &plan, const TensorList &inputs,
                       const TensorList &outputs) const;
-  void dispatchAll(const CompiledProgram &program, const EntryPlan &plan, const TensorList &inputs,
-                   const TensorList &outputs, uint8_t *workspace);
-  void *allocate(size_t size) const;
+  Result<void *> allocate(size_t size) const;
   void deallocate(void *memory, size_t size) const;
 
   Module &module_;
+  std::shared_ptr<DeviceCode> code_;
+  std::unique_ptr<Executor> executor_;
   std::optional<mohd_allocator_t> allocator_;
-  uint32_t threads_;
-  std::shared_ptr<ThreadPool> pool_;
   std::vector<EntryPlan> plans_; // one for each entry point
   void *workspace_ = nullptr;
   size_t workspaceSize_ = 0;
+  std::unordered_map<void *, size_t> tensors_; // bytes of each
 };
 
 } // namespace mohdrt

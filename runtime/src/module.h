@@ -1,68 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// A loaded bundle: manifest, weights, kernels, and its expressions in evaluable form.
+// A loaded bundle: manifest, entry points, and its code and weights on each device in use.
 #ifndef MOHD_SRC_MODULE_H
 #define MOHD_SRC_MODULE_H
 
-#include "device/cpu/code.h"
-#include "mohd/format/expr.h"
-#include "mohd/runtime.h"
-#include "weights.h"
+#include "device/device.h"
 
 #include <atomic>
+#include <map>
 #include <memory>
-#include <optional>
+#include <mutex>
 
 namespace mohdrt {
-
-/// One extent of an input or output: a number, a dim (inputs), or an expression (outputs).
-struct CompiledExtent {
-  int64_t value = 0;
-  int dim = -1; // index into the entry point's dims
-  std::optional<Expr> expr;
-};
-
-struct CompiledTensor {
-  const TensorSpec *spec = nullptr;
-  std::vector<CompiledExtent> shape;
-  std::optional<std::pair<Expr, Expr>> range; // [low, high)
-};
-
-struct CompiledEntry {
-  const EntryPoint *spec = nullptr;
-  std::vector<CompiledTensor> inputs, outputs;
-};
-
-struct CompiledBinding {
-  Binding::Kind kind = Binding::Kind::Input;
-  int64_t index = 0;
-  int64_t offsetAlign = 1; // bytes
-  Expr offset, size;
-};
-
-struct CompiledDispatch {
-  const Kernel *kernel = nullptr;
-  KernelFn function = nullptr;
-  Expr grid;
-  std::vector<Expr> params;
-  std::vector<CompiledBinding> bindings;
-};
-
-struct CompiledProgram {
-  Expr workspace;
-  std::vector<CompiledDispatch> dispatches;
-};
 
 struct LoadOptions {
   uint32_t flags = 0; // MOHD_LOAD_...
   std::string weightsDirectory;
 };
 
-/// Immutable after load(); shared by contexts through counted references.
+/// A device by its name: "cpu", "emulate:sm_90a", "cuda:1".
+struct DeviceName {
+  std::string kind;
+  std::string arch; // emulate: the target's, or "" for any
+  int ordinal = 0;  // cuda
+};
+
+/// UNSUPPORTED for a name that is none.
+Result<DeviceName> parseDeviceName(const std::string &text);
+
+/// Immutable after load() but for the devices in use; shared by contexts through counted references.
 class Module {
 public:
-  /// `file` is `bundle` if that is a file, else null. The caller owns the first reference.
-  static Result<Module *> load(const ByteSource &bundle, const FileSource *file,
-                               const LoadOptions &options);
+  /// Loads a bundle from a file, or from memory, which may be freed afterwards. The caller owns the
+  /// first reference.
+  static Result<Module *> load(std::unique_ptr<FileSource> file, const LoadOptions &options);
+  static Result<Module *> load(const void *data, size_t size, const LoadOptions &options);
   void retain() { references_.fetch_add(1, std::memory_order_relaxed); }
   void release() {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1)
@@ -72,33 +43,36 @@ public:
   const Manifest &manifest() const { return manifest_; }
   const std::string &manifestText() const { return manifestText_; }
   const std::vector<CompiledEntry> &entries() const { return entries_; }
-  void *weight(size_t index) const { return weights_.data(index); }
 
-  /// OK if there is code for this machine, else why not.
-  const Status &cpuStatus() const { return cpuStatus_; }
-  /// "cpu:x86-64-v3"
-  const std::string &cpuTarget() const { return cpuTarget_; }
-  /// The program of an entry point, or null if the target has none.
-  const CompiledProgram *program(size_t entry) const {
-    return entry < programs_.size() && programs_[entry] ? &*programs_[entry] : nullptr;
-  }
+  /// Code and weights on the device that the options name. Made for the first context there, shared
+  /// by the others, gone with the last; those of the CPU stay. Must not outlive the module.
+  Result<std::shared_ptr<DeviceCode>> deviceCode(const ContextOptions &options);
 
 private:
+  struct Release {
+    void operator()(Module *module) const { module->release(); }
+  };
   Module() = default;
   ~Module() = default;
-  Status initialize(const ByteSource &bundle, const FileSource *file, const LoadOptions &options);
-  Status compileEntries();
-  Status loadCpu(const ByteSource &bundle, bool checkHash);
+  Status initialize(const LoadOptions &options);
+  Status loadCpu();
+  std::vector<bool> weightsOfTheHost() const;
+  Result<std::shared_ptr<DeviceCode>> cpuCode();
+  Result<std::shared_ptr<DeviceCode>> emulateCode(const std::string &arch);
+  Result<std::shared_ptr<DeviceCode>> cudaCode(int ordinal, bool requireCubin);
 
   std::atomic<int64_t> references_{1};
+  std::unique_ptr<const ByteSource> source_; // null once nothing more is read from it
+  std::string copy_;                         // of a bundle in memory that is read later
+  BundleParts parts_;
   std::string manifestText_;
   Manifest manifest_;
   std::vector<CompiledEntry> entries_;
-  WeightStore weights_;
-  Status cpuStatus_;
-  std::string cpuTarget_;
-  std::unique_ptr<CpuCode> cpuCode_;
-  std::vector<std::optional<CompiledProgram>> programs_; // one for each entry point
+  // Under the mutex once the module is loaded.
+  std::mutex mutex_;
+  Status cpuStatus_; // why there is no code for this CPU
+  std::shared_ptr<DeviceCode> cpu_;
+  std::map<std::string, std::weak_ptr<DeviceCode>> others_; // by name of the device
 };
 
 } // namespace mohdrt

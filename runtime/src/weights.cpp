@@ -50,23 +50,31 @@ WeightStore::~WeightStore() {
 }
 
 Status WeightStore::load(const Manifest &manifest, const ByteSource &bundle,
-                         const FileSource *bundleFile, const WeightOptions &options) {
+                         const FileSource *bundleFile, const WeightOptions &options,
+                         const std::vector<bool> &needed) {
   data_.assign(manifest.weights.size(), nullptr);
-  std::vector<Range> segments(manifest.segments.size()), files(manifest.files.size()), ranges;
+  struct Container {
+    std::vector<size_t> weights;
+    bool isNeeded = false;
+  };
+  std::vector<Container> segments(manifest.segments.size()), files(manifest.files.size());
+  std::vector<Range> ranges;
   for (size_t i = 0; i < manifest.weights.size(); ++i) {
     const WeightInfo &weight = manifest.weights[i];
-    (weight.external ? files : segments)[weight.container].weights.push_back(i);
+    Container &container = (weight.external ? files : segments)[weight.container];
+    container.weights.push_back(i);
+    container.isNeeded |= needed[i];
   }
   for (size_t i = 0; i < segments.size(); ++i) {
     const SegmentInfo &segment = manifest.segments[i];
-    if (!segments[i].weights.empty())
+    if (segments[i].isNeeded)
       ranges.push_back({"segment '" + segment.name + "'", &bundle, bundleFile, segment.offset,
                         segment.size, segment.sha256, std::move(segments[i].weights), &manifest});
   }
   std::vector<std::unique_ptr<FileSource>> opened;
   for (size_t i = 0; i < files.size(); ++i) {
     const ExternalFile &file = manifest.files[i];
-    if (files[i].weights.empty())
+    if (!files[i].isNeeded)
       continue;
     Result<std::unique_ptr<FileSource>> source = openExternal(file, options);
     if (!source.ok())

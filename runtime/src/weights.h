@@ -24,12 +24,14 @@ public:
   ~WeightStore();
   WeightStore(const WeightStore &) = delete;
 
-  /// Loads all weights of `manifest`. `bundleFile` is the bundle as a file, or null when it is in
-  /// memory (then nothing of it is mapped).
+  /// Loads the segments and files that hold a weight marked in `needed` (one for each weight).
+  /// `bundleFile` is the bundle as a file, or null when it is in memory (then nothing of it is
+  /// mapped).
   Status load(const Manifest &manifest, const ByteSource &bundle, const FileSource *bundleFile,
-              const WeightOptions &options);
+              const WeightOptions &options, const std::vector<bool> &needed);
 
-  void *data(size_t weight) const { return data_[weight]; }
+  /// Of all weights, in the manifest's order; null for those that were not loaded.
+  const std::vector<void *> &addresses() const { return data_; }
 
 private:
   struct Range; // the bytes of one segment or file, and the weights in it

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Memory: a hostile bundle costs at most its own size plus 16 MiB, and a run allocates nothing. This
 // program replaces malloc to count, so it is not built with sanitizers, which replace it too.
+#include "CudaHelpers.h"
 #include "RawBundle.h"
-#include "RuntimeHelpers.h"
 
 #include <atomic>
 #include <cerrno>
@@ -178,6 +178,38 @@ TEST(Allocation, RunAllocatesNothing) {
   }
   EXPECT_EQ(allocations.load(), before);
   EXPECT_EQ(failures, 0) << mohd_last_error();
+}
+
+TEST(Allocation, RunOnCudaAllocatesNothing) {
+  fakecuda::Control &control = useFakeCuda();
+  ModuleHandle module = loadOrFail(cudaBundle({makeGpuTarget("cuda", "sm_90a")}));
+  ContextHandle context = contextOrFail(module.get(), 1, "cuda");
+  DeviceFloats x(context.get(), MOHD_DTYPE_F32, std::vector<float>(1600), 16);
+  DeviceFloats y(context.get(), MOHD_DTYPE_F32, std::vector<float>(1600), 16);
+  control.isRecording = false;
+  control.isCapturing = true;
+  mohd_tensor_t in = x.tensor, out = y.tensor;
+  EXPECT_EQ(mohd_run(context.get(), 2, &in, 1, &out, 1, nullptr), MOHD_OK) << mohd_last_error();
+  const int64_t before = allocations.load();
+  int failures = 0;
+  for (int i = 0; i < 100; ++i) {
+    in.shape[0] = out.shape[0] = 1 + i; // tensor maps are encoded anew
+    failures += mohd_run(context.get(), 2, &in, 1, &out, 1, nullptr) != MOHD_OK;
+  }
+  EXPECT_EQ(allocations.load(), before);
+  EXPECT_EQ(failures, 0) << mohd_last_error();
+  control.isRecording = true;
+  control.isCapturing = false;
+}
+
+// Sanitizers end the process for such a size.
+TEST(Allocation, TensorsLargerThanMemory) {
+  ModuleHandle module = loadOrFail(runnableBundle());
+  ContextHandle context = contextOrFail(module.get());
+  void *memory = &context;
+  EXPECT_EQ(mohd_context_allocate(context.get(), SIZE_MAX / 2, &memory), MOHD_ERROR_OUT_OF_MEMORY);
+  EXPECT_EQ(memory, nullptr);
+  EXPECT_TRUE(lastErrorHas("cannot allocate 9223372036854775807 bytes"));
 }
 
 } // namespace

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Bundles made to do harm: each is refused with a message that says what is wrong.
+#include "GpuBundle.h"
 #include "RawBundle.h"
 
 #include <functional>
@@ -149,10 +150,23 @@ struct Change {
   std::function<void(Manifest &)> apply;
 };
 
+void expectRefusedChanges(const Manifest &good, const std::vector<Change> &changes) {
+  for (const Change &change : changes) {
+    Manifest manifest = good;
+    change.apply(manifest);
+    TempFolder folder;
+    const Status status = writeBundle(folder.file("a"), manifest, makeSegments());
+    EXPECT_EQ(status.code(), StatusCode::Malformed) << change.expected;
+    EXPECT_NE(status.message().find(change.expected), std::string::npos)
+        << status.message() << "\nwithout: " << change.expected;
+    EXPECT_EQ(folder.count(), 0u) << "nothing is left of a refused bundle";
+  }
+}
+
 TEST(HostileBundle, Meaning) {
   using Kind = Binding::Kind;
   auto dispatch = [](Manifest &m) -> Dispatch & { return m.targets[0].programs[0].dispatches[0]; };
-  const Change changes[] = {
+  const std::vector<Change> changes = {
       {"weights[0] 'factor': segment 7 of 2", [](Manifest &m) { m.weights[0].container = 7; }},
       {"size 8, but its shape needs 4", [](Manifest &m) { m.weights[0].size = 8; }},
       {"its shape needs more than 2^63", [](Manifest &m) { m.weights[0].shape = {INT64_MAX, 2}; }},
@@ -212,16 +226,92 @@ TEST(HostileBundle, Meaning) {
       {"the name 'test_scale' occurs twice",
        [](Manifest &m) { m.targets[0].kernels[1].name = "test_scale"; }},
   };
-  for (const Change &change : changes) {
-    Manifest manifest = makeManifest();
-    change.apply(manifest);
-    TempFolder folder;
-    const Status status = writeBundle(folder.file("a"), manifest, makeSegments());
-    EXPECT_EQ(status.code(), StatusCode::Malformed) << change.expected;
-    EXPECT_NE(status.message().find(change.expected), std::string::npos)
-        << status.message() << "\nwithout: " << change.expected;
-    EXPECT_EQ(folder.count(), 0u) << "nothing is left of a refused bundle";
-  }
+  expectRefusedChanges(makeManifest(), changes);
+}
+
+TEST(HostileBundle, MeaningOfGpuTargets) {
+  // The first is a cubin, the second PTX, the third emulated.
+  const Manifest good =
+      makeGpuManifest({makeGpuTarget("cuda", "sm_90a"), makeGpuTarget("cuda", "ptx"),
+                       makeGpuTarget("emulate", "sm_90a")});
+  auto kernel = [](Manifest &m, int target = 0) -> Kernel & {
+    return m.targets[target].kernels.back();
+  };
+  auto tiles = [](Manifest &m) -> Dispatch & { return m.targets[0].programs[2].dispatches[0]; };
+  const std::vector<Change> changes = {
+      {"expects kind cpu, cuda or emulate, got 'rocm'",
+       [](Manifest &m) { m.targets[0].kind = "rocm"; }},
+      {"expects an arch such as sm_80 or sm_90a, or ptx",
+       [](Manifest &m) { m.targets[0].arch = "sm_75"; }},
+      {"expects an arch such as sm_80 or sm_90a", [](Manifest &m) { m.targets[2].arch = "ptx"; }},
+      {"expects code 'cubin', got 'ptx'", [](Manifest &m) { m.targets[1].arch = "sm_80"; }},
+      {"expects code 'ptx', got 'elf'", [](Manifest &m) { m.targets[1].code = "elf"; }},
+      {"expects no features of a CPU, got 1", [](Manifest &m) { m.targets[1].features = {"avx"}; }},
+      {"a name must have 1 to 255 bytes", [](Manifest &m) { m.targets[2].host = ""; }},
+      {"kernel 'gpu_tiles' has tensor maps, which expect sm_90",
+       [](Manifest &m) { m.targets[0].arch = "sm_89"; }},
+      {"kernel 'gpu_gather' has tensor maps", [&](Manifest &m) { kernel(m, 1).maps = 1; }},
+      {"/maps'",
+       [&](Manifest &m) { kernel(m).maps = 17, tiles(m).maps.assign(17, makeRowsMap(0)); }},
+      {"/threads'", [&](Manifest &m) { kernel(m).threads = 0; }},
+      {"/threads'", [&](Manifest &m) { kernel(m, 2).threads = 1025; }},
+      {"/shared_bytes'", [&](Manifest &m) { kernel(m).sharedBytes = (227 << 10) + 1; }},
+      {"/registers'", [&](Manifest &m) { kernel(m).registers = 0; }},
+      {"/static_shared_bytes'", [&](Manifest &m) { kernel(m).staticSharedBytes = -1; }},
+      {"/blocks_per_sm'", [&](Manifest &m) { kernel(m).blocksPerSm = 33; }},
+      {"1 maps, kernel 'gpu_tiles' has 2", [&](Manifest &m) { tiles(m).maps.pop_back(); }},
+      {".maps[0]: binding 2 of 2", [&](Manifest &m) { tiles(m).maps[0].binding = 2; }},
+      {"expects elements of 1, 2 or 4 bytes, got i64",
+       [&](Manifest &m) { tiles(m).maps[0].dtype = DType::I64; }},
+      {"one stride less, got 0, 2 and 1", [&](Manifest &m) { tiles(m).maps[0].extents = {}; }},
+      {"one stride less, got 6, 6 and 5",
+       [&](Manifest &m) {
+         tiles(m).maps[0].extents.assign(6, "1");
+         tiles(m).maps[0].strides.assign(5, "16");
+         tiles(m).maps[0].box.assign(6, 16);
+       }},
+      {"one stride less, got 2, 2 and 2",
+       [&](Manifest &m) { tiles(m).maps[0].strides.push_back("1"); }},
+      {"one stride less, got 2, 1 and 1", [&](Manifest &m) { tiles(m).maps[0].box.pop_back(); }},
+      {"/box/1'", [&](Manifest &m) { tiles(m).maps[0].box[1] = 257; }},
+      {"/box/0'", [&](Manifest &m) { tiles(m).maps[0].box[0] = 0; }},
+      {"multiple of 16 bytes up to the swizzle's 64, got 56",
+       [&](Manifest &m) { tiles(m).maps[0].box[0] = 14; }},
+      {"multiple of 16 bytes up to the swizzle's 32, got 64",
+       [&](Manifest &m) { tiles(m).maps[0].swizzle = 32; }},
+      {"multiple of 16 bytes, got 4",
+       [&](Manifest &m) { tiles(m).maps[0].box[0] = 1, tiles(m).maps[0].swizzle = 0; }},
+      {"/swizzle': expected \"none\"", [&](Manifest &m) { tiles(m).maps[0].swizzle = 256; }},
+      {"extent: expression 'U'", [&](Manifest &m) { tiles(m).maps[0].extents[1] = "U"; }},
+      {"stride: expression ''", [&](Manifest &m) { tiles(m).maps[0].strides[0] = ""; }},
+  };
+  expectRefusedChanges(good, changes);
+}
+
+// What belongs to GPUs is an unknown key elsewhere, and the other way round.
+TEST(HostileBundle, KeysOfOtherKinds) {
+  const std::string cpu = *writeCanonicalJson(toJson(makeManifest()));
+  Manifest gpu = makeGpuManifest({makeGpuTarget("emulate", "sm_90a")});
+  gpu.segments = {{"code", 0, 0, 64, {}}};
+  const std::string emulate = *writeCanonicalJson(toJson(gpu));
+  auto replaced = [](std::string text, const std::string &from, const std::string &to) {
+    const size_t at = text.find(from);
+    EXPECT_NE(at, std::string::npos) << from << " in " << text;
+    return text.replace(at, from.size(), to);
+  };
+  expectMalformed(rawBundle(replaced(cpu, "\"kind\":\"cpu\"", "\"host\":\"a\",\"kind\":\"cpu\"")),
+                  "unknown key");
+  expectMalformed(rawBundle(replaced(cpu, "\"kernel\":0,", "\"kernel\":0,\"maps\":[],")),
+                  "unknown key");
+  expectMalformed(rawBundle(replaced(cpu, "\"params\":1}", "\"params\":1,\"threads\":32}")),
+                  "unknown key");
+  expectMalformed(rawBundle(replaced(emulate, "\"host\":\"x86-64\",", "")), "missing key 'host'");
+  expectMalformed(rawBundle(replaced(emulate, "\"host\"", "\"code\":\"cubin\",\"host\"")),
+                  "unknown key");
+  expectMalformed(
+      rawBundle(replaced(emulate, "\"shared_bytes\"", "\"registers\":1,\"shared_bytes\"")),
+      "unknown key");
+  expectMalformed(rawBundle(replaced(emulate, "\"maps\":[],", "")), "missing key 'maps'");
 }
 
 /// A bundle with two empty-hash segments laid out as given, and zeros behind the manifest.

@@ -169,6 +169,25 @@ TEST(Module, KernelsMustBeInTheCode) {
   EXPECT_TRUE(lastErrorHas("cannot load the code in segment 'code'"));
 }
 
+TEST(Module, CpuMayBePutOff) {
+  std::string bytes = runnableBundle();
+  ModuleHandle module = loadOrFail(bytes, MOHD_LOAD_DEFER_CPU);
+  std::fill(bytes.begin(), bytes.end(), 'x'); // was copied
+  for (int i = 0; i < 2; ++i)
+    EXPECT_EQ(runScale(contextOrFail(module.get()).get(), {3}), std::vector<float>{6});
+  bytes = runnableBundle();
+  bytes.back() = char(bytes.back() ^ 1);
+  module = loadOrFail(bytes, MOHD_LOAD_DEFER_CPU);
+  mohd_context_t *context = nullptr;
+  EXPECT_EQ(mohd_context_create(module.get(), nullptr, &context), MOHD_ERROR_MALFORMED);
+  EXPECT_TRUE(lastErrorHas("segment 'weights' does not match its sha256"));
+  Manifest manifest = makeManifest();
+  manifest.targets.clear();
+  module = loadOrFail(bundleBytes(manifest, makeSegments()), MOHD_LOAD_DEFER_CPU);
+  for (int i = 0; i < 2; ++i)
+    EXPECT_EQ(mohd_context_create(module.get(), nullptr, &context), MOHD_ERROR_INCOMPATIBLE);
+}
+
 /// A bundle whose factor is in the file "w.bin" at `offset`.
 class ExternalWeights : public ::testing::Test {
 protected:

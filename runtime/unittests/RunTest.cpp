@@ -65,7 +65,7 @@ TEST_F(Run, WorkspaceOfTheContextAndOfTheCaller) {
   EXPECT_TRUE(lastErrorHas("needs 80 bytes of workspace, 0 are there"));
 
   TestTensor<float> memory = floats(std::vector<float>(20));
-  mohd_run_options_t options = {sizeof(options), memory.tensor.data, 80};
+  mohd_run_options_t options = {sizeof(options), memory.tensor.data, 80, nullptr};
   EXPECT_EQ(pick(x, rows, y, &options), MOHD_OK) << mohd_last_error();
   EXPECT_EQ(y.values(), (std::vector<float>{16, 4}));
   options.workspace_size = 79;
@@ -241,7 +241,7 @@ TEST_F(Run, WorkspaceFromTheCallersAllocator) {
   CountingAllocator counter;
   const mohd_allocator_t allocator = {sizeof(allocator), &counter, CountingAllocator::allocate,
                                       CountingAllocator::deallocate};
-  mohd_context_options_t options = {sizeof(options), nullptr, 1, &allocator, 0};
+  mohd_context_options_t options = {sizeof(options), nullptr, 1, &allocator, 0, 0};
   mohd_context_t *own = nullptr;
   ASSERT_EQ(mohd_context_create(module.get(), &options, &own), MOHD_OK);
   ASSERT_EQ(mohd_context_reserve(own, 1000), MOHD_OK);
@@ -250,7 +250,7 @@ TEST_F(Run, WorkspaceFromTheCallersAllocator) {
   EXPECT_EQ(counter.live, 1000u);
   counter.fail = true;
   EXPECT_EQ(mohd_context_reserve(own, 2000), MOHD_ERROR_OUT_OF_MEMORY);
-  EXPECT_TRUE(lastErrorHas("cannot allocate 2000 bytes of workspace (1000 are reserved)"));
+  EXPECT_TRUE(lastErrorHas("workspace (1000 bytes are reserved): cannot allocate 2000 bytes"));
   EXPECT_EQ(counter.live, 1000u);
   mohd_context_destroy(own);
   EXPECT_EQ(counter.live, 0u);
@@ -258,20 +258,64 @@ TEST_F(Run, WorkspaceFromTheCallersAllocator) {
 
 TEST_F(Run, ContextOptions) {
   mohd_context_t *own = nullptr;
-  mohd_context_options_t options = {sizeof(options), "cuda", 1, nullptr, 0};
-  EXPECT_EQ(mohd_context_create(module.get(), &options, &own), MOHD_ERROR_UNSUPPORTED);
-  EXPECT_TRUE(lastErrorHas("unknown device 'cuda'"));
-  options = {4, nullptr, 1, nullptr, 0};
+  mohd_context_options_t options = {sizeof(options), nullptr, 1, nullptr, 0, 0};
+  for (const char *device : {"tpu", "cpu:0", "", "emulate:", "emulate:sm_9"}) {
+    options.device = device;
+    EXPECT_EQ(mohd_context_create(module.get(), &options, &own), MOHD_ERROR_UNSUPPORTED);
+    EXPECT_TRUE(lastErrorHas("unknown device '" + std::string(device) + "'"));
+  }
+  options = {4, nullptr, 1, nullptr, 0, 0};
   EXPECT_EQ(mohd_context_create(module.get(), &options, &own), MOHD_ERROR_INVALID_ARGUMENT);
-  options = {sizeof(options), nullptr, 1025, nullptr, 0};
+  options = {sizeof(options), nullptr, 1025, nullptr, 0, 0};
   EXPECT_EQ(mohd_context_create(module.get(), &options, &own), MOHD_ERROR_INVALID_ARGUMENT);
   EXPECT_TRUE(lastErrorHas("at most 1024 threads"));
   EXPECT_EQ(own, nullptr);
 }
 
+TEST_F(Run, MemoryOfTheDevice) {
+  void *memory = nullptr, *empty = &memory;
+  ASSERT_EQ(mohd_context_allocate(context.get(), 100, &memory), MOHD_OK) << mohd_last_error();
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(memory) % 64, 0u);
+  ASSERT_EQ(mohd_context_allocate(context.get(), 0, &empty), MOHD_OK);
+  EXPECT_EQ(empty, nullptr);
+  const float value = 5;
+  float copy = 0;
+  EXPECT_EQ(mohd_context_upload(context.get(), memory, &value, 4), MOHD_OK);
+  EXPECT_EQ(mohd_context_synchronize(context.get(), nullptr), MOHD_OK);
+  EXPECT_EQ(mohd_context_download(context.get(), &copy, memory, 4), MOHD_OK);
+  EXPECT_EQ(copy, 5);
+  EXPECT_EQ(mohd_context_upload(context.get(), nullptr, nullptr, 0), MOHD_OK);
+  EXPECT_EQ(mohd_context_upload(context.get(), nullptr, &value, 4), MOHD_ERROR_INVALID_ARGUMENT);
+  EXPECT_EQ(mohd_context_download(context.get(), &copy, nullptr, 4), MOHD_ERROR_INVALID_ARGUMENT);
+  EXPECT_EQ(mohd_context_free(context.get(), &copy), MOHD_ERROR_INVALID_ARGUMENT);
+  EXPECT_TRUE(lastErrorHas("expected memory from mohd_context_allocate"));
+  EXPECT_EQ(mohd_context_free(context.get(), memory), MOHD_OK);
+  EXPECT_EQ(mohd_context_free(context.get(), nullptr), MOHD_OK);
+  EXPECT_EQ(mohd_context_allocate(context.get(), 64, &memory), MOHD_OK) << "goes with the context";
+  EXPECT_EQ(mohd_context_allocate(nullptr, 64, &memory), MOHD_ERROR_INVALID_ARGUMENT);
+  EXPECT_EQ(mohd_context_free(nullptr, nullptr), MOHD_ERROR_INVALID_ARGUMENT);
+  EXPECT_EQ(mohd_context_synchronize(nullptr, nullptr), MOHD_ERROR_INVALID_ARGUMENT);
+}
+
+TEST_F(Run, RunOptions) {
+  TestTensor<float> x = floats({1}), y = floats({0});
+  mohd_run_options_t options = {};
+  options.struct_size = sizeof(options);
+  options.stream = &options;
+  EXPECT_EQ(mohd_run(context.get(), 0, &x.tensor, 1, &y.tensor, 1, &options),
+            MOHD_ERROR_INVALID_ARGUMENT);
+  EXPECT_TRUE(lastErrorHas("target cpu:x86-64 has no streams"));
+  // A caller compiled before the field was there.
+  options.struct_size = offsetof(mohd_run_options_t, stream);
+  EXPECT_EQ(mohd_run(context.get(), 0, &x.tensor, 1, &y.tensor, 1, &options), MOHD_OK);
+  options.struct_size -= 1;
+  EXPECT_EQ(mohd_run(context.get(), 0, &x.tensor, 1, &y.tensor, 1, &options),
+            MOHD_ERROR_INVALID_ARGUMENT);
+}
+
 TEST_F(Run, PinnedThreads) {
   mohd_context_t *own = nullptr;
-  mohd_context_options_t options = {sizeof(options), nullptr, 1024, nullptr, 1};
+  mohd_context_options_t options = {sizeof(options), nullptr, 1024, nullptr, 1, 0};
   EXPECT_EQ(mohd_context_create(module.get(), &options, &own), MOHD_ERROR_INVALID_ARGUMENT);
   EXPECT_TRUE(lastErrorHas("expected at least 1024 CPUs to pin 1024 threads to"));
   options.threads = 1;
@@ -284,7 +328,7 @@ TEST_F(Run, PinnedThreads) {
   mohd_context_destroy(own);
   options.struct_size -= 1;
   EXPECT_EQ(mohd_context_create(module.get(), &options, &own), MOHD_ERROR_INVALID_ARGUMENT);
-  options = {sizeof(options), nullptr, 1, nullptr, 1};
+  options = {sizeof(options), nullptr, 1, nullptr, 1, 0};
   ASSERT_EQ(mohd_context_create(module.get(), &options, &own), MOHD_OK) << mohd_last_error();
   EXPECT_EQ(runScale(own, {1, 2}), (std::vector<float>{2, 4}));
   mohd_context_destroy(own);

@@ -59,6 +59,8 @@ inline std::string kernelCode(int variant = 1) {
   return readAll(variant == 1 ? TEST_KERNELS_1 : TEST_KERNELS_2);
 }
 
+inline std::string gpuCode() { return readAll(TEST_GPU_KERNELS); }
+
 /// A bundle of makeManifest() with real code.
 inline std::string runnableBundle(int variant = 1, float factor = 2.0f) {
   return bundleBytes(makeManifest(), makeSegments(kernelCode(variant), factor));
@@ -80,8 +82,9 @@ inline ModuleHandle loadOrFail(const std::string &bytes, uint32_t flags = 0) {
   return module;
 }
 
-inline ContextHandle contextOrFail(mohd_module_t *module, uint32_t threads = 2) {
-  mohd_context_options_t options = {sizeof(options), "cpu", threads, nullptr, 0};
+inline ContextHandle contextOrFail(mohd_module_t *module, uint32_t threads = 2,
+                                   const char *device = "cpu") {
+  mohd_context_options_t options = {sizeof(options), device, threads, nullptr, 0, 0};
   mohd_context_t *context = nullptr;
   EXPECT_EQ(mohd_context_create(module, &options, &context), MOHD_OK) << mohd_last_error();
   return ContextHandle(context);
@@ -91,6 +94,20 @@ inline ContextHandle contextOrFail(mohd_module_t *module, uint32_t threads = 2) 
 inline std::vector<float> runScale(mohd_context_t *context, std::vector<float> x) {
   TestTensor<float> input = floats(x), output = floats(std::vector<float>(x.size(), -1));
   EXPECT_EQ(mohd_run(context, 0, &input.tensor, 1, &output.tensor, 1, nullptr), MOHD_OK)
+      << mohd_last_error();
+  return output.values();
+}
+
+/// Runs "pick" (entry 1): y[r] = x[rows[r]]^2.
+inline std::vector<float> runPick(mohd_context_t *context, std::vector<float> x,
+                                  std::vector<int32_t> rows) {
+  TestTensor<float> values = floats(x), output = floats(std::vector<float>(rows.size(), -1));
+  TestTensor<int32_t> indices = ints(rows);
+  const mohd_tensor_t inputs[] = {values.tensor, indices.tensor};
+  size_t size = 0;
+  EXPECT_EQ(mohd_context_workspace_size(context, 1, inputs, 2, &size), MOHD_OK);
+  EXPECT_EQ(mohd_context_reserve(context, size), MOHD_OK) << mohd_last_error();
+  EXPECT_EQ(mohd_run(context, 1, inputs, 2, &output.tensor, 1, nullptr), MOHD_OK)
       << mohd_last_error();
   return output.values();
 }

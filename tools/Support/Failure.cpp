@@ -61,10 +61,11 @@ void note(const std::string &message) { std::fprintf(stderr, "note: %s\n", messa
 void remark(const std::string &message) { std::fprintf(stderr, "remark: %s\n", message.c_str()); }
 
 void warnAboutUnknownVariables() {
-  // The first two are the runtime's, the third the compiler's; the others belong to the build and the Python package.
+  // The first five are the runtime's, the sixth the compiler's; the others belong to the build and the Python package.
   static const char *const known[] = {
-      "MOHD_THREADS",         "MOHD_PIN_THREADS", "MOHD_PTXAS",   "MOHD_PYTHON",
-      "MOHD_CHECK_ROUNDTRIP", "MOHD_RUNTIME",     "MOHD_COMPILE", "MOHD_BUILD"};
+      "MOHD_THREADS",          "MOHD_PIN_THREADS", "MOHD_EMULATOR_SEED", "MOHD_LIBCUDA",
+      "MOHD_CUDA_SYNCHRONIZE", "MOHD_PTXAS",       "MOHD_PYTHON",        "MOHD_CHECK_ROUNDTRIP",
+      "MOHD_RUNTIME",          "MOHD_COMPILE",     "MOHD_BUILD"};
   for (char **variable = environ; *variable; ++variable) {
     if (std::strncmp(*variable, "MOHD_", 5) != 0)
       continue;

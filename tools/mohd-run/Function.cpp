@@ -97,6 +97,9 @@ void runFunction(const Options &options) {
 
   runner.reserve(entry, inputViews);
   runner.run(entry, inputViews, outputViews);
+  for (size_t i = 0; i < inputViews.size(); ++i)
+    if (entry.inputs[i].is_mutable)
+      runner.fetch(inputViews[i]);
   emitResults(options, results);
   for (size_t i = 0; i < expected.size(); ++i) {
     const NamedValue &expectation = options.expectations[i];

@@ -13,6 +13,7 @@
 #include <sys/utsname.h>
 #include <thread>
 #include <unistd.h>
+#include <vector>
 
 using namespace mohdrt;
 using namespace mohdtool;
@@ -43,6 +44,29 @@ std::string cpuLevel() {
   return ::uname(&system) == 0 ? system.machine : "unknown";
 }
 
+/// A line for each GPU, "cuda:0  NAME (sm_90, 132 multiprocessors, 81559 MiB, CUDA 12.4)", or why there is none.
+std::vector<std::string> describeGpus() {
+  uint32_t count = 0;
+  if (mohd_device_count("cuda", &count) != MOHD_OK)
+    return {std::string("cuda  none: ") + mohd_last_error()};
+  std::vector<std::string> lines;
+  for (uint32_t i = 0; i < count; ++i) {
+    const std::string device = "cuda:" + std::to_string(i);
+    mohd_device_info_t info = {};
+    info.struct_size = sizeof(info);
+    if (mohd_device_describe(device.c_str(), &info) != MOHD_OK) {
+      lines.push_back(device + "  " + mohd_last_error());
+      continue;
+    }
+    lines.push_back(device + "  " + info.name + " (sm_" + std::to_string(info.compute_major) +
+                    std::to_string(info.compute_minor) + ", " + std::to_string(info.units) +
+                    " multiprocessors, " + std::to_string(info.memory_bytes >> 20) + " MiB, CUDA " +
+                    std::to_string(info.driver_version / 1000) + "." +
+                    std::to_string(info.driver_version % 1000 / 10) + ")");
+  }
+  return lines;
+}
+
 } // namespace
 
 void inspect(const Options &options) {
@@ -59,7 +83,13 @@ void inspect(const Options &options) {
   writeStdout(options.inspectAsJson ? bundle->manifestText + "\n" : describeBundle(*bundle));
 }
 
-void listDevices() { writeStdout("cpu  " + cpuName() + " (" + cpuLevel() + ")\n"); }
+void listDevices() {
+  std::string text = "cpu  " + cpuName() + " (" + cpuLevel() + ")\n";
+  text += "emulate  kernels for GPUs, run and checked on the CPU\n";
+  for (const std::string &gpu : describeGpus())
+    text += gpu + "\n";
+  writeStdout(text);
+}
 
 void collectEnvironment() {
   struct utsname system = {};
@@ -76,6 +106,8 @@ void collectEnvironment() {
   text += "cpu level: " + cpuLevel() + "\n";
   text += "cpu features: " + features + "\n";
   text += "memory: " + std::to_string(memory >> 20) + " MiB\n";
+  for (const std::string &gpu : describeGpus())
+    text += "gpu: " + gpu + "\n";
   for (char **variable = environ; *variable; ++variable)
     if (std::string_view(*variable).substr(0, 5) == "MOHD_")
       text += std::string("variable: ") + *variable + "\n";

@@ -88,7 +88,11 @@ void declareGeneral(CLI::App &app, Options &options, RawOptions &raw) {
   app.add_flag("--collect-env", raw.collectEnv, "Print what a bug report needs to know");
   app.add_flag("--version", raw.version,
                "Print the versions of the program, the bundle format and the C ABI");
-  app.add_option("--device", options.device, "Device to run on (default cpu)")->type_name("DEVICE");
+  app.add_option("--device", options.device,
+                 "Device to run on: cpu (the default), cuda, cuda:N or emulate")
+      ->type_name("DEVICE");
+  app.add_flag("--require-cubin", options.requireCubin,
+               "On a GPU, refuse PTX, which the driver compiles");
   app.add_option("--threads", options.threads, "Threads (default: MOHD_THREADS, else all CPUs)")
       ->type_name("N")
       ->check(CLI::Range(1, 1024));

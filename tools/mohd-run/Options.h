@@ -33,7 +33,7 @@ struct Options {
 
   std::string device = "cpu";
   uint32_t threads = 0; // 0: the runtime chooses
-  bool pinThreads = false;
+  bool pinThreads = false, requireCubin = false;
   bool mapWeights = false, checkHashes = true;
 
   bool inspectAsJson = false;

@@ -27,6 +27,10 @@ Failure bundleFailure(StatusCode code, std::string message, const std::string &p
   else if (code == StatusCode::Incompatible)
     hint = "compile the model again with this version for this machine: mohd-compile "
            "--target=cpu:native";
+  else if (code == StatusCode::Device && message.rfind("the emulator", 0) == 0)
+    hint = "docs/emulator.md says how to read it; MOHD_EMULATOR_SEED=N draws another schedule";
+  else if (code == StatusCode::Device)
+    hint = "mohd-run --list-devices shows the devices of this machine";
   return failure(code, std::move(message), path, std::move(hint));
 }
 
@@ -53,30 +57,39 @@ void Runner::check(mohd_status_t status) const {
 Runner::Runner(const Options &options) : path_(options.bundle) {
   mohd_load_options_t load = {};
   load.struct_size = sizeof(load);
-  load.flags =
-      (options.mapWeights ? MOHD_LOAD_MMAP : 0) | (options.checkHashes ? 0 : MOHD_LOAD_SKIP_HASHES);
+  load.flags = (options.mapWeights ? MOHD_LOAD_MMAP : 0) |
+               (options.checkHashes ? 0 : MOHD_LOAD_SKIP_HASHES) |
+               (options.device == "cpu" ? 0 : MOHD_LOAD_DEFER_CPU);
   mohd_module_t *module = nullptr;
   check(mohd_module_load_file(path_.c_str(), &load, &module));
   module_.reset(module);
-  createContext(options.device.c_str(), options.threads, options.pinThreads);
+  createContext(options);
 }
 
-Runner::Runner(const std::string &bytes, const std::string &name, uint32_t threads) : path_(name) {
+Runner::Runner(const std::string &bytes, const std::string &name, uint32_t threads,
+               const std::string &device)
+    : path_(name) {
   mohd_module_t *module = nullptr;
   check(mohd_module_load_memory(bytes.data(), bytes.size(), nullptr, &module));
   module_.reset(module);
-  createContext("cpu", threads, /*pinThreads=*/false);
+  Options options;
+  options.device = device;
+  options.threads = threads;
+  createContext(options);
 }
 
-void Runner::createContext(const char *device, uint32_t threads, bool pinThreads) {
+void Runner::createContext(const Options &options) {
   mohd_context_options_t create = {};
   create.struct_size = sizeof(create);
-  create.device = device;
-  create.threads = threads;
-  create.pin_threads = pinThreads ? 1 : 0;
+  create.device = options.device.c_str();
+  create.threads = options.threads;
+  create.pin_threads = options.pinThreads ? 1 : 0;
+  create.flags = options.requireCubin ? MOHD_CONTEXT_REQUIRE_CUBIN : 0;
   mohd_context_t *context = nullptr;
   check(mohd_context_create(module_.get(), &create, &context));
   context_.reset(context);
+  if (std::string_view(mohd_context_target(context)).substr(0, 5) == "cuda:")
+    tensors_.emplace(context);
 }
 
 Entry Runner::entry(const std::string &name) const {
@@ -131,8 +144,34 @@ void Runner::reserve(const Entry &entry, const std::vector<mohd_tensor_t> &input
 
 void Runner::run(const Entry &entry, const std::vector<mohd_tensor_t> &inputs,
                  const std::vector<mohd_tensor_t> &outputs) {
+  if (tensors_)
+    return runOnDevice(entry, inputs, outputs);
   check(mohd_run(context_.get(), entry.index, inputs.data(), static_cast<uint32_t>(inputs.size()),
                  outputs.data(), static_cast<uint32_t>(outputs.size()), nullptr));
+}
+
+void Runner::runOnDevice(const Entry &entry, const std::vector<mohd_tensor_t> &inputs,
+                         const std::vector<mohd_tensor_t> &outputs) {
+  std::vector<mohd_tensor_t> in(inputs.size()), out(outputs.size());
+  for (size_t i = 0; i < in.size(); ++i)
+    check(tensors_->place(inputs[i], /*uploads=*/true, in[i]));
+  for (size_t i = 0; i < out.size(); ++i)
+    check(tensors_->place(outputs[i], /*uploads=*/false, out[i]));
+  check(mohd_run(context_.get(), entry.index, in.data(), static_cast<uint32_t>(in.size()),
+                 out.data(), static_cast<uint32_t>(out.size()), nullptr));
+  check(mohd_context_synchronize(context_.get(), nullptr));
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (entry.inputs[i].is_mutable)
+      tensors_->markNewer(inputs[i]);
+  for (const mohd_tensor_t &output : outputs) {
+    tensors_->markNewer(output);
+    check(tensors_->fetch(output));
+  }
+}
+
+void Runner::fetch(const mohd_tensor_t &input) {
+  if (tensors_)
+    check(tensors_->fetch(input));
 }
 
 std::string Runner::describeContext() const {

@@ -3,6 +3,7 @@
 #ifndef MOHD_TOOLS_MOHD_RUN_RUNNER_H
 #define MOHD_TOOLS_MOHD_RUN_RUNNER_H
 
+#include "DeviceTensors.h"
 #include "Failure.h"
 #include "Options.h"
 #include "Tensor.h"
@@ -11,6 +12,7 @@
 #include "mohd/runtime.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,8 +39,9 @@ mohdtool::Failure bundleFailure(mohdrt::StatusCode code, std::string message,
 class Runner {
 public:
   explicit Runner(const Options &options);
-  /// Of a bundle in memory, on the CPU; `name` is for messages.
-  Runner(const std::string &bytes, const std::string &name, uint32_t threads);
+  /// Of a bundle in memory; `name` is for messages.
+  Runner(const std::string &bytes, const std::string &name, uint32_t threads,
+         const std::string &device = "cpu");
 
   Entry entry(const std::string &name) const;
   /// The manifest, read anew.
@@ -47,20 +50,27 @@ public:
                         const std::vector<mohd_tensor_t> &inputs) const;
   /// Makes the context's workspace large enough for a run of `entry` with inputs of these shapes.
   void reserve(const Entry &entry, const std::vector<mohd_tensor_t> &inputs);
+  /// Tensors are the host's, wherever the context runs; outputs have their values afterwards. Inputs updated in place may be
+  /// newer on the device, where the next run finds them, until fetch().
   void run(const Entry &entry, const std::vector<mohd_tensor_t> &inputs,
            const std::vector<mohd_tensor_t> &outputs);
+  /// Gives a tensor that runs updated in place its values.
+  void fetch(const mohd_tensor_t &input);
 
   /// "cpu:x86-64-v3, 2 threads".
   std::string describeContext() const;
 
 private:
   void check(mohd_status_t status) const;
-  void createContext(const char *device, uint32_t threads, bool pinThreads);
+  void createContext(const Options &options);
+  void runOnDevice(const Entry &entry, const std::vector<mohd_tensor_t> &inputs,
+                   const std::vector<mohd_tensor_t> &outputs);
 
   std::string path_;
   std::unique_ptr<mohd_module_t, void (*)(mohd_module_t *)> module_{nullptr, mohd_module_destroy};
   std::unique_ptr<mohd_context_t, void (*)(mohd_context_t *)> context_{nullptr,
                                                                        mohd_context_destroy};
+  std::optional<DeviceTensors> tensors_; // if the device does not use the host's memory
 };
 
 } // namespace mohdrun

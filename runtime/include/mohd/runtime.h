@@ -10,7 +10,10 @@
  * - Strings are UTF-8 and end with a zero byte.
  *
  * Variables, for contexts whose options leave it to them: MOHD_THREADS, the number of threads, and
- * MOHD_PIN_THREADS, 1 to pin workers to CPUs.
+ * MOHD_PIN_THREADS, 1 to pin workers to CPUs. MOHD_EMULATOR_SEED, a number, chooses the schedule of
+ * the device "emulate"; 0 by default. MOHD_LIBCUDA is the CUDA driver's library, libcuda.so.1 by
+ * default; not looked at in programs that run with rights of their own (AT_SECURE).
+ * MOHD_CUDA_SYNCHRONIZE, 1 to wait for each kernel on "cuda", so that errors name it.
  */
 #ifndef MOHD_RUNTIME_H
 #define MOHD_RUNTIME_H
@@ -97,7 +100,10 @@ enum {
    * file that is truncated or a network disk that fails while mapped ends the process (SIGBUS).
    * Weights whose place in the file is not a multiple of 64 are read. Ignored for bundles in
    * memory. */
-  MOHD_LOAD_MMAP = 4
+  MOHD_LOAD_MMAP = 4,
+  /* Load weights and code for the CPU with the first context there, as for other devices: for
+   * programs that run on a GPU. What is wrong with them is an error then. */
+  MOHD_LOAD_DEFER_CPU = 8
 };
 
 typedef struct mohd_load_options {
@@ -107,13 +113,15 @@ typedef struct mohd_load_options {
                                     for a bundle in memory */
 } mohd_load_options_t;
 
-/* Loads the bundle in the file `path`, its weights, and the kernels for this machine.
+/* Loads the bundle in the file `path`, and its weights and kernels for this machine's CPU. Those that
+ * only other devices use are loaded with the first context on such a device.
  *
  * On success `*out_module` is a new reference, to be given back with mohd_module_destroy(). On
  * failure it is NULL. `options` may be NULL. If the bundle has CPU code but none that fits this
  * machine, the module still loads, so that it can be looked at, and mohd_context_create() fails.
  * External weight files are opened by base name in the weights directory, never through a symbolic
- * link. At most the sizes of the files plus 16 MiB are allocated.
+ * link. At most the sizes of the files plus 16 MiB are allocated. A file with code for GPUs stays open
+ * and must not change.
  * Thread-safe. Blocks on the disk. Runs initialisers of the bundle's code. Weights in several
  * segments are loaded by several threads, which end before this returns unless contexts share them.
  *
@@ -130,8 +138,8 @@ typedef struct mohd_load_options {
 MOHD_API mohd_status_t mohd_module_load_file(const char *path, const mohd_load_options_t *options,
                                              mohd_module_t **out_module);
 
-/* The same for `size` bytes at `data`, which may be freed as soon as the call returns. External
- * weights need `weights_directory`. Statuses as above. */
+/* The same for `size` bytes at `data`, which may be freed as soon as the call returns; a bundle with
+ * code for GPUs is copied. External weights need `weights_directory`. Statuses as above. */
 MOHD_API mohd_status_t mohd_module_load_memory(const void *data, size_t size,
                                                const mohd_load_options_t *options,
                                                mohd_module_t **out_module);
@@ -236,8 +244,8 @@ MOHD_API mohd_status_t mohd_entry_output_shape(const mohd_module_t *module, uint
  * thread at a time; different contexts run in parallel, also with one module. */
 typedef struct mohd_context mohd_context_t;
 
-/* The caller's memory for workspace. `allocate` returns `size` bytes aligned to `alignment`, or
- * NULL; `deallocate` gets the same size back. Called by mohd_context_reserve() and
+/* The caller's memory for workspace, on the context's device. `allocate` returns `size` bytes aligned
+ * to `alignment`, or NULL; `deallocate` gets the same size back. Called by mohd_context_reserve() and
  * mohd_context_destroy() only, on their thread. */
 typedef struct mohd_allocator {
   size_t struct_size;
@@ -246,18 +254,31 @@ typedef struct mohd_allocator {
   void (*deallocate)(void *user, void *memory, size_t size, size_t alignment);
 } mohd_allocator_t;
 
+/* mohd_context_options_t::flags */
+enum {
+  /* On "cuda": refuse PTX, which the driver compiles when it is loaded; MOHD_ERROR_INCOMPATIBLE if
+   * the bundle has no cubin for the GPU. */
+  MOHD_CONTEXT_REQUIRE_CUBIN = 1
+};
+
 typedef struct mohd_context_options {
   size_t struct_size;
-  const char *device; /* NULL or "cpu" */
+  const char *device; /* "cpu" (also NULL); "cuda" or "cuda:N", GPU 0 or N of the driver; "emulate",
+                         or "emulate:sm_90a" if the bundle has several: kernels for GPUs run on the
+                         CPU and are checked. One is never taken for another. */
   uint32_t threads;   /* 0: MOHD_THREADS, else the CPUs this process may use (affinity
-                         and cgroup quota); at most 1024 */
+                         and cgroup quota); at most 1024. On "cuda" it is always 1 */
   const mohd_allocator_t *allocator; /* NULL: the library's own; copied */
   int32_t pin_threads; /* 1: pin each worker to a CPU of its own, -1: do not ask for it,
                           0: MOHD_PIN_THREADS decides. Added later: a struct that ends before it
                           is read as 0. */
+  uint64_t flags;      /* MOHD_CONTEXT_...; added later, as above */
 } mohd_context_options_t;
 
 /* Makes a context for `module`, which it keeps a reference to. `options` may be NULL.
+ *
+ * The first context on another device than the CPU loads the weights that programs for it use, and
+ * its kernels; they go with the last context there.
  *
  * On success `*out_context` is owned by the caller; free it with mohd_context_destroy(). On failure
  * it is NULL. All contexts of a process share one pool of worker threads.
@@ -273,19 +294,23 @@ typedef struct mohd_context_options {
  *                                 MOHD_PIN_THREADS neither 0 nor 1; fewer CPUs than threads to pin
  *   MOHD_ERROR_UNSUPPORTED        a device this library does not know
  *   MOHD_ERROR_INCOMPATIBLE       no code for this machine; the message names the missing features
- *   MOHD_ERROR_OUT_OF_MEMORY
+ *   MOHD_ERROR_OUT_OF_MEMORY      on "cuda" the message tells what is free and what we use
+ *   MOHD_ERROR_DEVICE             no driver, an old one, no such GPU, a child forked after CUDA was
+ *                                 started, or what the driver says
+ *   and those of mohd_module_load_file(), of devices other than the CPU
  */
 MOHD_API mohd_status_t mohd_context_create(mohd_module_t *module,
                                            const mohd_context_options_t *options,
                                            mohd_context_t **out_context);
 
-/* Frees a context and the workspace it reserved. Not while it runs. NULL is ignored. */
+/* Frees a context and the workspace it reserved. Not while it runs; on "cuda" not before its streams
+ * have done what they were given. NULL is ignored. */
 MOHD_API void mohd_context_destroy(mohd_context_t *context);
 
 /* Returns the number of threads the context runs on; 0 for NULL. */
 MOHD_API uint32_t mohd_context_threads(const mohd_context_t *context);
 
-/* Returns the CPU target in use, e.g. "cpu:x86-64-v3". Owned by the context. NULL for NULL. */
+/* Returns the target in use, e.g. "cpu:x86-64-v3", "cuda:sm_90a" or "cuda:ptx". Owned by the context. NULL for NULL. */
 MOHD_API const char *mohd_context_target(const mohd_context_t *context);
 
 /* Computes the bytes of workspace that `entry` needs for inputs of these shapes (their `data` is
@@ -308,16 +333,24 @@ typedef struct mohd_run_options {
   size_t struct_size;
   void *workspace;       /* a multiple of 64; NULL: the context's own, see mohd_context_reserve() */
   size_t workspace_size; /* bytes */
+  void *stream;          /* a CUstream; NULL: the legacy default stream, and on devices that have
+                            none. Added later: a struct that ends before it is read as NULL. */
 } mohd_run_options_t;
 
 /* Runs an entry point: `inputs` and `outputs` in the order of the manifest, all of them. Outputs
  * have the shapes that mohd_entry_output_shape() gives. Outputs and inputs updated in place share no
  * memory with any other tensor of the call. `options` may be NULL.
  *
+ * On "cuda" tensors and workspace are in the GPU's memory. The call only launches kernels in the
+ * stream and does not wait for them, so that it may be captured in a CUDA graph; errors of a kernel
+ * come with a later call. The values of integer inputs are not read: kernels keep to the range by
+ * themselves. After an error that leaves the GPU's context unusable every call on that GPU fails with
+ * it, until all contexts there are destroyed.
+ *
  * Before the first kernel starts, shapes, types, alignment, buffer sizes, ranges of integer inputs
  * and every buffer range a kernel will see are checked; a call that fails has changed nothing.
- * One thread at a time per context. Blocks until the results are there. Does not allocate.
- * The values do not depend on the number of threads.
+ * One thread at a time per context. Blocks until the results are there, but on "cuda". Does not
+ * allocate, but on "emulate". The values do not depend on the number of threads.
  *
  * Returns:
  *   MOHD_OK
@@ -327,11 +360,65 @@ typedef struct mohd_run_options {
  *                                 input, element, value and range
  *   MOHD_ERROR_MALFORMED          the bundle's own sizes do not fit: a binding outside its buffer
  *   MOHD_ERROR_UNSUPPORTED        the target has no program for the entry point
+ *   MOHD_ERROR_DEVICE             on "emulate" a kernel is wrong, on "cuda" the driver refuses; the
+ *                                 message has the first error. What was written until then stays
  */
 MOHD_API mohd_status_t mohd_run(mohd_context_t *context, uint32_t entry,
                                 const mohd_tensor_t *inputs, uint32_t input_count,
                                 const mohd_tensor_t *outputs, uint32_t output_count,
                                 const mohd_run_options_t *options);
+
+/* ---- Devices -------------------------------------------------------------------------- */
+
+typedef struct mohd_device_info {
+  size_t struct_size;
+  char name[256];        /* such as "NVIDIA H100 80GB HBM3" */
+  uint32_t units;        /* multiprocessors, or CPUs this process may use */
+  int32_t compute_major; /* compute capability; 0 for the CPU */
+  int32_t compute_minor;
+  int32_t driver_version; /* of CUDA: 12040 is 12.4; 0 for the CPU */
+  uint64_t memory_bytes;
+} mohd_device_info_t;
+
+/* Counts the devices of a kind, "cpu", "emulate" or "cuda". Of the first two there is one each.
+ * Thread-safe. May start CUDA's driver, but makes nothing on a GPU.
+ * Returns: MOHD_OK, MOHD_ERROR_INVALID_ARGUMENT, MOHD_ERROR_UNSUPPORTED (another kind),
+ * MOHD_ERROR_DEVICE (no GPU can be used; the message says why) */
+MOHD_API mohd_status_t mohd_device_count(const char *kind, uint32_t *out_count);
+
+/* Describes a device by the name that contexts know it by, e.g. "cuda:1". The caller sets
+ * `struct_size` first.
+ * Thread-safe. May start CUDA's driver, but makes nothing on a GPU.
+ * Returns: MOHD_OK, MOHD_ERROR_INVALID_ARGUMENT, MOHD_ERROR_UNSUPPORTED (no such kind),
+ * MOHD_ERROR_DEVICE (no such GPU) */
+MOHD_API mohd_status_t mohd_device_describe(const char *device, mohd_device_info_t *out_info);
+
+/* Allocates `size` bytes for tensors where the context's kernels find them, aligned to 64 bytes; NULL
+ * for size 0. Given back with mohd_context_free(), at the latest when the context is destroyed.
+ * One thread at a time per context.
+ * Returns: MOHD_OK, MOHD_ERROR_INVALID_ARGUMENT, MOHD_ERROR_OUT_OF_MEMORY, MOHD_ERROR_DEVICE */
+MOHD_API mohd_status_t mohd_context_allocate(mohd_context_t *context, size_t size,
+                                             void **out_memory);
+
+/* Gives memory of mohd_context_allocate() of the same context back. NULL is ignored.
+ * One thread at a time per context.
+ * Returns: MOHD_OK, MOHD_ERROR_INVALID_ARGUMENT (other memory) */
+MOHD_API mohd_status_t mohd_context_free(mohd_context_t *context, void *memory);
+
+/* Copy `size` bytes from the host's memory to the device's, and back. Done when they return; on the
+ * CPU a memcpy.
+ * One thread at a time per context. Block.
+ * Return: MOHD_OK, MOHD_ERROR_INVALID_ARGUMENT, MOHD_ERROR_DEVICE */
+MOHD_API mohd_status_t mohd_context_upload(mohd_context_t *context, void *to, const void *from,
+                                           size_t size);
+MOHD_API mohd_status_t mohd_context_download(mohd_context_t *context, void *to, const void *from,
+                                             size_t size);
+
+/* Waits until the device has done what `stream` was given (NULL: the default one). Returns at once on
+ * devices whose runs block.
+ * One thread at a time per context. Blocks.
+ * Returns: MOHD_OK, MOHD_ERROR_INVALID_ARGUMENT, MOHD_ERROR_DEVICE */
+MOHD_API mohd_status_t mohd_context_synchronize(mohd_context_t *context, void *stream);
 
 #ifdef __cplusplus
 }

@@ -101,12 +101,37 @@ void describeData(const Manifest &manifest, std::string &out) {
   }
 }
 
+std::string counted(int64_t count, const char *what) {
+  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+}
+
+/// "gemm: 384 threads, 168 registers, shared memory 196 KiB, 1 block an SM"
+std::string kernelText(const Kernel &kernel, const Target &target) {
+  std::string text = kernel.name + ": " + counted(kernel.threads, "thread");
+  if (target.isCubin())
+    text += ", " + counted(kernel.registers, "register");
+  text += ", shared memory " + bytesText(kernel.sharedBytes + kernel.staticSharedBytes);
+  if (target.isCubin())
+    text += ", " + counted(kernel.blocksPerSm, "block") + " an SM";
+  return text;
+}
+
+/// "x bf16 [64, T] box [64, 128] swizzle 128"
+std::string mapText(const TensorMap &map, const std::vector<std::string> &bindings) {
+  std::vector<Extent> box(map.box.begin(), map.box.end());
+  return bindings[map.binding] + " " + dtypeName(map.dtype) + " [" + join(map.extents, ", ") +
+         "] box " + shapeText(box) + (map.swizzle ? " swizzle " + std::to_string(map.swizzle) : "");
+}
+
 void describeTarget(const Manifest &manifest, const Target &target, std::string &out) {
-  out += "target    " + target.kind + ":" + target.arch + " (segment " +
-         manifest.segments[target.segment].name + ", " + std::to_string(target.kernels.size()) +
-         " kernels)\n";
+  out += "target    " + target.name() + (target.host.empty() ? "" : " on " + target.host) +
+         " (segment " + manifest.segments[target.segment].name + ", " +
+         std::to_string(target.kernels.size()) + " kernels)\n";
   if (!target.features.empty())
     out += "  features " + join(target.features, " ") + "\n";
+  for (const Kernel &kernel : target.kernels)
+    if (target.isGpu())
+      out += "  kernel " + kernelText(kernel, target) + "\n";
   for (const Program &program : target.programs) {
     const EntryPoint &entry = manifest.entryPoints[program.entry];
     out += "  program " + entry.name + ": " + std::to_string(program.dispatches.size()) +
@@ -116,7 +141,10 @@ void describeTarget(const Manifest &manifest, const Target &target, std::string 
       for (const Binding &binding : dispatch.bindings)
         bindings.push_back(bindingText(binding, manifest, entry));
       out += "    " + target.kernels[dispatch.kernel].name + " grid " + dispatch.grid + " (" +
-             join(bindings, ", ") + ") params (" + join(dispatch.params, ", ") + ")\n";
+             join(bindings, ", ") + ") params (" + join(dispatch.params, ", ") + ")";
+      for (const TensorMap &map : dispatch.maps)
+        out += " map (" + mapText(map, bindings) + ")";
+      out += "\n";
     }
   }
 }

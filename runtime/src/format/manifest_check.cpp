@@ -162,6 +162,43 @@ Status checkEntry(const EntryPoint &entry, size_t index) {
   return Status();
 }
 
+/// What the hardware refuses in a tensor map, as far as it does not depend on the call.
+Status checkMap(const std::string &where, const TensorMap &map, const Kernel &kernel,
+                const std::vector<std::string> &dims) {
+  MOHDRT_TRY(checkIndex(where, "binding", map.binding, static_cast<size_t>(kernel.bindings)));
+  const int64_t bytes = dtypeSize(map.dtype);
+  if (bytes > 4)
+    return malformed(where + ": expects elements of 1, 2 or 4 bytes, got " + dtypeName(map.dtype));
+  const size_t rank = map.extents.size();
+  if (rank < 1 || rank > kMaxMapRank || map.strides.size() != rank - 1 || map.box.size() != rank)
+    return malformed(where +
+                     ": expects 1 to 5 extents, as many of the box and one stride less, got " +
+                     std::to_string(rank) + ", " + std::to_string(map.box.size()) + " and " +
+                     std::to_string(map.strides.size()));
+  const int64_t row = map.box[0] * bytes;
+  if (row % 16 != 0 || (map.swizzle != 0 && row > map.swizzle))
+    return malformed(where + ": expects rows of the box of a multiple of 16 bytes" +
+                     (map.swizzle ? " up to the swizzle's " + std::to_string(map.swizzle) : "") +
+                     ", got " + std::to_string(row));
+  for (const std::string &extent : map.extents)
+    MOHDRT_TRY(checkExpr(where, "extent", extent, dims));
+  for (const std::string &stride : map.strides)
+    MOHDRT_TRY(checkExpr(where, "stride", stride, dims));
+  return Status();
+}
+
+Status checkMaps(const std::string &where, const Dispatch &dispatch, const Target &target,
+                 const EntryPoint &entry) {
+  const Kernel &kernel = target.kernels[dispatch.kernel];
+  if (dispatch.maps.size() != static_cast<size_t>(kernel.maps))
+    return malformed(where + ": " + std::to_string(dispatch.maps.size()) + " maps, kernel '" +
+                     kernel.name + "' has " + std::to_string(kernel.maps));
+  for (size_t i = 0; i < dispatch.maps.size(); ++i)
+    MOHDRT_TRY(
+        checkMap(where + ".maps[" + std::to_string(i) + "]", dispatch.maps[i], kernel, entry.dims));
+  return Status();
+}
+
 Status checkDispatch(const std::string &program, size_t index, const Dispatch &dispatch,
                      const Manifest &manifest, const Target &target, const EntryPoint &entry) {
   const std::string where = program + ".dispatches[" + std::to_string(index) + "]";
@@ -186,14 +223,41 @@ Status checkDispatch(const std::string &program, size_t index, const Dispatch &d
     MOHDRT_TRY(checkExpr(where, "offset", binding.offset, entry.dims));
     MOHDRT_TRY(checkExpr(where, "size", binding.size, entry.dims));
   }
+  return checkMaps(where, dispatch, target, entry);
+}
+
+/// Kind, architectures and features go together.
+Status checkKind(const std::string &where, const Target &target) {
+  if (target.kind == "cpu")
+    return Status();
+  if (target.kind != "cuda" && target.kind != "emulate")
+    return malformed(where + ": expects kind cpu, cuda or emulate, got '" +
+                     escapeForMessage(target.kind, 60) + "'");
+  const bool isCuda = target.kind == "cuda", isPtx = isCuda && target.arch == "ptx";
+  const std::optional<GpuArch> arch = parseGpuArch(target.arch);
+  if (!isPtx && !arch)
+    return malformed(where + ": expects an arch such as sm_80 or sm_90a" +
+                     (isCuda ? ", or ptx" : ""));
+  if (isCuda && target.code != (isPtx ? "ptx" : "cubin"))
+    return malformed(where + ": expects code '" + (isPtx ? "ptx" : "cubin") + "', got '" +
+                     escapeForMessage(target.code, 60) + "'");
+  if (isCuda && !target.features.empty())
+    return malformed(where + ": expects no features of a CPU, got " +
+                     std::to_string(target.features.size()));
+  if (!isCuda)
+    MOHDRT_TRY(checkName("host", 0, target.host).withPrefix(where));
+  for (const Kernel &kernel : target.kernels)
+    if (kernel.maps > 0 && (isPtx || arch->major < 9))
+      return malformed(where + ": kernel '" + escapeForMessage(kernel.name, 60) +
+                       "' has tensor maps, which expect sm_90 or later");
   return Status();
 }
 
 Status checkTarget(const Manifest &manifest, size_t index) {
   const Target &target = manifest.targets[index];
-  const std::string where = place("targets", index, target.kind + ":" + target.arch);
-  MOHDRT_TRY(checkName("targets", index, target.kind));
+  const std::string where = place("targets", index, target.name());
   MOHDRT_TRY(checkName("targets", index, target.arch));
+  MOHDRT_TRY(checkKind(where, target));
   for (const std::string &feature : target.features)
     MOHDRT_TRY(checkName("features", 0, feature).withPrefix(where));
   MOHDRT_TRY(checkIndex(where, "segment", target.segment, manifest.segments.size()));
@@ -245,6 +309,29 @@ bool isBaseName(std::string_view name) noexcept {
   };
   return !name.empty() && name.size() <= kMaxNameBytes && name != "." && name != ".." &&
          std::all_of(name.begin(), name.end(), allowed);
+}
+
+std::optional<GpuArch> parseGpuArch(std::string_view arch) noexcept {
+  GpuArch result;
+  if (arch.substr(0, 3) != "sm_")
+    return std::nullopt;
+  arch.remove_prefix(3);
+  result.isExact = !arch.empty() && arch.back() == 'a';
+  if (result.isExact)
+    arch.remove_suffix(1);
+  if (arch.size() < 2 || arch.size() > 3 || arch[0] == '0')
+    return std::nullopt;
+  int number = 0;
+  for (char c : arch) {
+    if (c < '0' || c > '9')
+      return std::nullopt;
+    number = number * 10 + (c - '0');
+  }
+  if (number < 80)
+    return std::nullopt;
+  result.major = number / 10;
+  result.minor = number % 10;
+  return result;
 }
 
 Status checkManifest(const Manifest &manifest) {

@@ -105,11 +105,21 @@ JsonValue entryToJson(const EntryPoint &entry) {
   return json;
 }
 
-JsonValue kernelToJson(const Kernel &kernel) {
+JsonValue kernelToJson(const Kernel &kernel, const Target &target) {
   JsonValue json;
   json.set("name", kernel.name);
   json.set("bindings", kernel.bindings);
   json.set("params", kernel.params);
+  if (target.isGpu()) {
+    json.set("maps", kernel.maps);
+    json.set("threads", kernel.threads);
+    json.set("shared_bytes", kernel.sharedBytes);
+  }
+  if (target.isCubin()) {
+    json.set("registers", kernel.registers);
+    json.set("static_shared_bytes", kernel.staticSharedBytes);
+    json.set("blocks_per_sm", kernel.blocksPerSm);
+  }
   return json;
 }
 
@@ -134,20 +144,35 @@ JsonValue bindingToJson(const Binding &binding) {
   return json;
 }
 
-JsonValue dispatchToJson(const Dispatch &dispatch) {
+JsonValue mapToJson(const TensorMap &map) {
+  JsonValue json;
+  json.set("binding", map.binding);
+  json.set("dtype", dtypeName(map.dtype));
+  json.set("extents", stringsToJson(map.extents));
+  json.set("strides", stringsToJson(map.strides));
+  json.set("box", listToJson(map.box, [](int64_t extent) { return JsonValue(extent); }));
+  json.set("swizzle", map.swizzle == 0 ? "none" : std::to_string(map.swizzle));
+  return json;
+}
+
+JsonValue dispatchToJson(const Dispatch &dispatch, const Target &target) {
   JsonValue json;
   json.set("kernel", dispatch.kernel);
   json.set("grid", dispatch.grid);
   json.set("params", stringsToJson(dispatch.params));
   json.set("bindings", listToJson(dispatch.bindings, bindingToJson));
+  if (target.isGpu())
+    json.set("maps", listToJson(dispatch.maps, mapToJson));
   return json;
 }
 
-JsonValue programToJson(const Program &program) {
+JsonValue programToJson(const Program &program, const Target &target) {
   JsonValue json;
   json.set("entry", program.entry);
   json.set("workspace", program.workspace);
-  json.set("dispatches", listToJson(program.dispatches, dispatchToJson));
+  json.set("dispatches", listToJson(program.dispatches, [&](const Dispatch &dispatch) {
+             return dispatchToJson(dispatch, target);
+           }));
   return json;
 }
 
@@ -156,9 +181,17 @@ JsonValue targetToJson(const Target &target) {
   json.set("kind", target.kind);
   json.set("arch", target.arch);
   json.set("features", stringsToJson(target.features));
+  if (target.kind == "cuda")
+    json.set("code", target.code);
+  if (target.kind == "emulate")
+    json.set("host", target.host);
   json.set("segment", target.segment);
-  json.set("kernels", listToJson(target.kernels, kernelToJson));
-  json.set("programs", listToJson(target.programs, programToJson));
+  json.set("kernels", listToJson(target.kernels, [&](const Kernel &kernel) {
+             return kernelToJson(kernel, target);
+           }));
+  json.set("programs", listToJson(target.programs, [&](const Program &program) {
+             return programToJson(program, target);
+           }));
   return json;
 }
 
@@ -311,12 +344,28 @@ EntryPoint entryFromJson(const JsonNode &node) {
   return entry;
 }
 
-Kernel kernelFromJson(const JsonNode &node) {
-  node.refuseUnknownKeys({"name", "bindings", "params"});
+Kernel kernelFromJson(const JsonNode &node, const Target &target) {
+  if (target.isCubin())
+    node.refuseUnknownKeys({"name", "bindings", "params", "maps", "threads", "shared_bytes",
+                            "registers", "static_shared_bytes", "blocks_per_sm"});
+  else if (target.isGpu())
+    node.refuseUnknownKeys({"name", "bindings", "params", "maps", "threads", "shared_bytes"});
+  else
+    node.refuseUnknownKeys({"name", "bindings", "params"});
   Kernel kernel;
   kernel.name = node.member("name").string();
   kernel.bindings = node.member("bindings").integer(0, kMaxBindings);
   kernel.params = node.member("params").integer(0, kMaxParams);
+  if (target.isGpu()) {
+    kernel.maps = node.member("maps").integer(0, kMaxMaps);
+    kernel.threads = node.member("threads").integer(1, 1024);
+    kernel.sharedBytes = node.member("shared_bytes").integer(0, 227 << 10);
+  }
+  if (target.isCubin()) {
+    kernel.registers = node.member("registers").integer(1, 255);
+    kernel.staticSharedBytes = node.member("static_shared_bytes").integer(0, 48 << 10);
+    kernel.blocksPerSm = node.member("blocks_per_sm").integer(1, 32);
+  }
   return kernel;
 }
 
@@ -347,34 +396,75 @@ Binding bindingFromJson(const JsonNode &node) {
   return binding;
 }
 
-Dispatch dispatchFromJson(const JsonNode &node) {
-  node.refuseUnknownKeys({"kernel", "grid", "params", "bindings"});
+int64_t swizzleFromJson(const JsonNode &node) {
+  const std::string text = node.string();
+  for (int64_t bytes : {32, 64, 128})
+    if (text == std::to_string(bytes))
+      return bytes;
+  if (text != "none")
+    node.fail("expected \"none\", \"32\", \"64\" or \"128\"");
+  return 0;
+}
+
+TensorMap mapFromJson(const JsonNode &node) {
+  node.refuseUnknownKeys({"binding", "dtype", "extents", "strides", "box", "swizzle"});
+  TensorMap map;
+  map.binding = node.member("binding").integer(0);
+  map.dtype = dtypeFromJson(node.member("dtype"));
+  map.extents = stringsFromJson(node.member("extents"));
+  map.strides = stringsFromJson(node.member("strides"));
+  map.box = listFromJson(node.member("box"),
+                         [](const JsonNode &extent) { return extent.integer(1, 256); });
+  map.swizzle = swizzleFromJson(node.member("swizzle"));
+  return map;
+}
+
+Dispatch dispatchFromJson(const JsonNode &node, const Target &target) {
+  if (target.isGpu())
+    node.refuseUnknownKeys({"kernel", "grid", "params", "bindings", "maps"});
+  else
+    node.refuseUnknownKeys({"kernel", "grid", "params", "bindings"});
   Dispatch dispatch;
   dispatch.kernel = node.member("kernel").integer(0);
   dispatch.grid = node.member("grid").string();
   dispatch.params = stringsFromJson(node.member("params"));
   dispatch.bindings = listFromJson(node.member("bindings"), bindingFromJson);
+  if (target.isGpu())
+    dispatch.maps = listFromJson(node.member("maps"), mapFromJson);
   return dispatch;
 }
 
-Program programFromJson(const JsonNode &node) {
+Program programFromJson(const JsonNode &node, const Target &target) {
   node.refuseUnknownKeys({"entry", "workspace", "dispatches"});
   Program program;
   program.entry = node.member("entry").integer(0);
   program.workspace = node.member("workspace").string();
-  program.dispatches = listFromJson(node.member("dispatches"), dispatchFromJson);
+  program.dispatches = listFromJson(node.member("dispatches"), [&](const JsonNode &item) {
+    return dispatchFromJson(item, target);
+  });
   return program;
 }
 
 Target targetFromJson(const JsonNode &node) {
-  node.refuseUnknownKeys({"kind", "arch", "features", "segment", "kernels", "programs"});
   Target target;
   target.kind = node.member("kind").string();
+  if (target.kind == "cuda")
+    node.refuseUnknownKeys({"kind", "arch", "features", "code", "segment", "kernels", "programs"});
+  else if (target.kind == "emulate")
+    node.refuseUnknownKeys({"kind", "arch", "features", "host", "segment", "kernels", "programs"});
+  else
+    node.refuseUnknownKeys({"kind", "arch", "features", "segment", "kernels", "programs"});
   target.arch = node.member("arch").string();
   target.features = stringsFromJson(node.member("features"));
+  if (target.kind == "cuda")
+    target.code = node.member("code").string();
+  if (target.kind == "emulate")
+    target.host = node.member("host").string();
   target.segment = node.member("segment").integer(0);
-  target.kernels = listFromJson(node.member("kernels"), kernelFromJson);
-  target.programs = listFromJson(node.member("programs"), programFromJson);
+  target.kernels = listFromJson(node.member("kernels"),
+                                [&](const JsonNode &item) { return kernelFromJson(item, target); });
+  target.programs = listFromJson(
+      node.member("programs"), [&](const JsonNode &item) { return programFromJson(item, target); });
   return target;
 }
 

@@ -32,6 +32,8 @@ inline constexpr int64_t kBufferAlign = 64;
 inline constexpr size_t kMaxDims = 64;       // of an entry point
 inline constexpr size_t kMaxBindings = 64;   // of a dispatch
 inline constexpr size_t kMaxParams = 64;     // of a dispatch
+inline constexpr size_t kMaxMaps = 16;       // of a dispatch: its arguments then fit in 4 KiB
+inline constexpr size_t kMaxMapRank = 5;     // of a tensor map
 inline constexpr size_t kMaxNameBytes = 255; // of anything that has a name
 
 /// One extent of a shape: a number, or the name of a dim (inputs) or an expression (outputs).
@@ -104,6 +106,14 @@ struct EntryPoint {
 struct Kernel {
   std::string name; // of the exported function
   int64_t bindings = 0, params = 0;
+  // cuda and emulate; 0 for cpu:
+  int64_t maps = 0;
+  int64_t threads = 0;     // of a block, all in x
+  int64_t sharedBytes = 0; // dynamic shared memory of a block
+  // cubins, as the assembler tells; 0 elsewhere:
+  int64_t registers = 0;         // of a thread
+  int64_t staticSharedBytes = 0; // of a block
+  int64_t blocksPerSm = 0;       // that a multiprocessor holds at a time
 };
 
 struct Binding {
@@ -114,11 +124,23 @@ struct Binding {
   std::string size;         // expression, bytes
 };
 
+/// A tensor as the tensor memory accelerator of sm_90 sees it: tiles of it, zeros outside. The
+/// innermost dimension comes first.
+struct TensorMap {
+  int64_t binding = 0;              // of the dispatch; its bytes hold the tensor
+  DType dtype = DType::BF16;        // of 1, 2 or 4 bytes
+  std::vector<std::string> extents; // expressions, elements; one for each of 1 to 5 dimensions
+  std::vector<std::string> strides; // expressions, bytes, multiples of 16; not for the first one
+  std::vector<int64_t> box;         // elements of a tile, 1 to 256 in each dimension
+  int64_t swizzle = 0;              // bytes: 0 (none), 32, 64 or 128
+};
+
 struct Dispatch {
   int64_t kernel = 0;
-  std::string grid;                // expression, tasks
+  std::string grid;                // expression: tasks (cpu), or blocks in x (cuda, emulate)
   std::vector<std::string> params; // expressions
   std::vector<Binding> bindings;
+  std::vector<TensorMap> maps; // cuda and emulate
 };
 
 /// What a target does for one entry point.
@@ -129,12 +151,19 @@ struct Program {
 };
 
 struct Target {
-  std::string kind; // "cpu"
-  std::string arch; // "x86-64-v3"
-  std::vector<std::string> features;
+  std::string kind; // "cpu", "cuda" or "emulate"
+  std::string arch; // "x86-64-v3"; of a GPU "sm_90a", or "ptx" for PTX that any from sm_80 on runs
+  std::vector<std::string> features; // of the CPU that runs the code; none for cuda
+  std::string code;                  // cuda: "cubin" or, with the arch "ptx" only, "ptx"; else ""
+  std::string host;    // emulate: arch of the CPU that runs the code, "x86-64-v3"; else ""
   int64_t segment = 0; // index of the code segment
   std::vector<Kernel> kernels;
   std::vector<Program> programs;
+
+  bool isGpu() const { return kind != "cpu"; } // also an emulated one
+  bool isCubin() const { return code == "cubin"; }
+  /// "cuda:sm_90a"
+  std::string name() const { return kind + ":" + arch; }
 };
 
 struct Manifest {
@@ -159,6 +188,15 @@ Result<Manifest> manifestFromJson(const JsonValue &json);
 
 /// Checks what the fields mean: indices, names, sizes of weights, expressions, counts of bindings.
 Status checkManifest(const Manifest &manifest);
+
+/// The compute capability in the arch of a GPU's target.
+struct GpuArch {
+  int major = 0, minor = 0;
+  bool isExact = false; // "sm_90a": runs on this capability only
+};
+
+/// Returns what "sm_90a" says, or nothing for a text that is no arch of a GPU from sm_80 on.
+std::optional<GpuArch> parseGpuArch(std::string_view arch) noexcept;
 
 /// A bundle that passed the validator.
 struct BundleInfo {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Target selection by cpuid; memfd_create and dlopen of /proc/self/fd/N.
-#include "device/cpu/code.h"
+#include "device/host_code.h"
 
 #include "mohd/format/cpu_features.h"
 
@@ -20,9 +20,14 @@ namespace {
 #define MFD_EXEC 0x0010U // Linux 6.3
 #endif
 
+/// The arch of the CPU that a target's code is for.
+const std::string &hostOf(const Target &target) {
+  return target.isGpu() ? target.host : target.arch;
+}
+
 /// The features a target needs: those listed and those its arch implies.
 std::vector<std::string> neededFeatures(const Target &target) {
-  std::vector<std::string> features = archCpuFeatures(target.arch);
+  std::vector<std::string> features = archCpuFeatures(hostOf(target));
   for (const std::string &feature : target.features) {
     bool listed = false;
     for (const std::string &other : features)
@@ -48,17 +53,18 @@ std::string dlMessage() {
 
 } // namespace
 
-Result<size_t> selectCpuTarget(const Manifest &manifest) {
+Result<size_t> selectHostTarget(const Manifest &manifest, const std::string &kind,
+                                const std::string &gpu) {
   std::string reasons;
   size_t best = 0, bestFeatures = 0;
   bool found = false;
   for (size_t i = 0; i < manifest.targets.size(); ++i) {
     const Target &target = manifest.targets[i];
-    if (target.kind != "cpu")
+    if (target.kind != kind || (!gpu.empty() && target.arch != gpu))
       continue;
     const std::vector<std::string> features = neededFeatures(target);
     std::string missing;
-    if (!hostRunsArch(target.arch))
+    if (!hostRunsArch(hostOf(target)))
       missing = " another instruction set";
     else
       for (const std::string &feature : features)
@@ -66,7 +72,7 @@ Result<size_t> selectCpuTarget(const Manifest &manifest) {
           missing += (missing.empty() ? " " : ", ") + feature;
     if (!missing.empty()) {
       if (reasons.size() < 800)
-        reasons += "; target cpu:" + target.arch + " needs" + missing;
+        reasons += "; target " + target.name() + " needs" + missing;
     } else if (!found || features.size() > bestFeatures) {
       found = true, best = i, bestFeatures = features.size();
     }
@@ -74,12 +80,14 @@ Result<size_t> selectCpuTarget(const Manifest &manifest) {
   if (found)
     return best;
   return Status(StatusCode::Incompatible,
-                reasons.empty() ? "the bundle has no cpu target"
+                reasons.empty() ? "the bundle has no " + kind + " target" +
+                                      (gpu.empty() ? "" : " for " + escapeForMessage(gpu, 40))
                                 : "no target of the bundle fits this CPU" + reasons +
-                                      " (compile with --target=cpu:native on this machine)");
+                                      " (compile on this machine)");
 }
 
-Status CpuCode::copyToMemory(const ByteSource &bundle, const SegmentInfo &segment, bool checkHash) {
+Status HostCode::copyToMemory(const ByteSource &bundle, const SegmentInfo &segment,
+                              bool checkHash) {
   fd_ = createMemory();
   if (fd_ < 0)
     return systemError("create memory for", "segment " + segment.name, errno);
@@ -102,7 +110,7 @@ Status CpuCode::copyToMemory(const ByteSource &bundle, const SegmentInfo &segmen
                    : Status();
 }
 
-Status CpuCode::open(const SegmentInfo &segment) {
+Status HostCode::open(const SegmentInfo &segment) {
   path_ = "/proc/self/fd/" + std::to_string(fd_);
   if (::access(path_.c_str(), R_OK) != 0)
     return Status(StatusCode::Io,
@@ -114,33 +122,36 @@ Status CpuCode::open(const SegmentInfo &segment) {
   return Status();
 }
 
-Status CpuCode::findKernels(const Target &target) {
+Result<void *> HostCode::find(const std::string &name, const char *what) const {
   link_map *map = nullptr;
   if (::dlinfo(handle_, RTLD_DI_LINKMAP, &map) != 0)
     return Status(StatusCode::Internal, "cannot inspect the loaded code: " + dlMessage());
-  for (const Kernel &kernel : target.kernels) {
-    void *symbol = ::dlsym(handle_, kernel.name.c_str());
-    // dlsym looks in the object's dependencies too: a kernel must not turn out to be system().
-    Dl_info info;
-    if (!symbol || ::dladdr(symbol, &info) == 0 || std::strcmp(info.dli_fname, map->l_name) != 0)
-      return Status(StatusCode::Malformed, "the code of target cpu:" + target.arch +
-                                               " does not define kernel '" + kernel.name + "'");
-    kernels_.push_back(reinterpret_cast<KernelFn>(symbol));
-  }
-  return Status();
+  void *symbol = ::dlsym(handle_, name.c_str());
+  // dlsym looks in the object's dependencies too: a kernel must not turn out to be system().
+  Dl_info info;
+  if (symbol && ::dladdr(symbol, &info) != 0 && std::strcmp(info.dli_fname, map->l_name) == 0)
+    return symbol;
+  return Status(StatusCode::Malformed,
+                "the code of target " + target_ + " does not define " + what + " '" + name + "'");
 }
 
-Result<std::unique_ptr<CpuCode>> CpuCode::load(const ByteSource &bundle, const Manifest &manifest,
-                                               const Target &target, bool checkHash) {
-  std::unique_ptr<CpuCode> code(new CpuCode());
+Result<std::unique_ptr<HostCode>> HostCode::load(const ByteSource &bundle, const Manifest &manifest,
+                                                 const Target &target, bool checkHash) {
+  std::unique_ptr<HostCode> code(new HostCode());
   const SegmentInfo &segment = manifest.segments[target.segment];
+  code->target_ = target.name();
   MOHDRT_TRY(code->copyToMemory(bundle, segment, checkHash));
   MOHDRT_TRY(code->open(segment));
-  MOHDRT_TRY(code->findKernels(target));
+  for (const Kernel &kernel : target.kernels) {
+    Result<void *> symbol = code->find(kernel.name, "kernel");
+    if (!symbol.ok())
+      return symbol.status();
+    code->kernels_.push_back(*symbol);
+  }
   return code;
 }
 
-CpuCode::~CpuCode() {
+HostCode::~HostCode() {
   if (handle_)
     ::dlclose(handle_);
   // dlopen recognises an object it has by name. As long as one called /proc/self/fd/N may be loaded
