@@ -4,6 +4,7 @@
 
 #include "mohd/Dialect/MoHD/IR/AttributeNames.h"
 #include "mohd/Dialect/MoHD/IR/MoHD.h"
+#include "mohd/Dialect/Tile/IR/Tile.h"
 
 #include "llvm/Support/Format.h"
 #include "llvm/Support/MathExtras.h"
@@ -13,13 +14,20 @@ using namespace mlir;
 using namespace mlir::mohd;
 using namespace ::mohdrt;
 
-std::vector<ScheduledWeight> mlir::mohd::getScheduledWeights(ModuleOp module) {
-  std::vector<ScheduledWeight> weights;
+std::vector<int64_t> mlir::mohd::addScheduledWeights(std::vector<ScheduledWeight> &weights,
+                                                     ModuleOp module) {
+  std::vector<int64_t> indices;
   auto list = module->getAttrOfType<ArrayAttr>(kWeightsAttr);
   for (Attribute attribute : list ? list.getValue() : ArrayRef<Attribute>()) {
+    auto known = llvm::find_if(
+        weights, [&](const ScheduledWeight &weight) { return weight.entry == attribute; });
+    indices.push_back(known - weights.begin());
+    if (known != weights.end())
+      continue;
     auto entry = cast<DictionaryAttr>(attribute);
     auto type = cast<RankedTensorType>(entry.getAs<TypeAttr>("type").getValue());
     ScheduledWeight &weight = weights.emplace_back();
+    weight.entry = entry;
     weight.source = entry.getAs<StringAttr>("source").str();
     weight.shape = type.getShape().vec();
     weight.layout = weightLayout(type, entry.getAs<DenseI64ArrayAttr>("expanded_shape"),
@@ -27,7 +35,7 @@ std::vector<ScheduledWeight> mlir::mohd::getScheduledWeights(ModuleOp module) {
                                  entry.getAs<IntegerAttr>("panels"),
                                  entry.getAs<QuantizedPartAttr>("quantized"));
   }
-  return weights;
+  return indices;
 }
 
 /// Names by which the manifest knows the weights: the source, with a suffix for scales and one for a second layout of one source.
@@ -89,8 +97,31 @@ Status mlir::mohd::addEntryPoints(Manifest &manifest, ModuleOp module,
   return Status();
 }
 
-/// The manifest's form of one binding of an entry point with `numInputs` inputs of its own.
-static Binding readBinding(BindingAttr attribute, int64_t numInputs, bool weightsAsInputs) {
+namespace {
+/// Reads the parts of a program into the manifest's form, for one target.
+class ProgramReader {
+public:
+  ProgramReader(ModuleOp module, Target &target, const std::vector<int64_t> &weightIndices,
+                bool weightsAsInputs)
+      : module(module), target(target), weightIndices(weightIndices),
+        weightsAsInputs(weightsAsInputs) {}
+
+  void read(ProgramOp program);
+
+private:
+  Binding readBinding(BindingAttr attribute, int64_t numInputs) const;
+  int64_t addKernel(DispatchOp dispatch);
+
+  ModuleOp module;
+  Target &target;
+  const std::vector<int64_t> &weightIndices;
+  const bool weightsAsInputs;
+  std::map<std::string, int64_t> kernelIndex;
+};
+} // namespace
+
+/// A binding of an entry point with `numInputs` inputs of its own.
+Binding ProgramReader::readBinding(BindingAttr attribute, int64_t numInputs) const {
   Binding binding;
   binding.index = attribute.getIndex();
   binding.offset = attribute.getOffset().str();
@@ -104,7 +135,7 @@ static Binding readBinding(BindingAttr attribute, int64_t numInputs, bool weight
     break;
   case BindingKind::Weight:
     binding.kind = weightsAsInputs ? Binding::Kind::Input : Binding::Kind::Weight;
-    binding.index += weightsAsInputs ? numInputs : 0;
+    binding.index = weightIndices[binding.index] + (weightsAsInputs ? numInputs : 0);
     break;
   case BindingKind::Workspace:
     binding.kind = Binding::Kind::Workspace;
@@ -113,34 +144,104 @@ static Binding readBinding(BindingAttr attribute, int64_t numInputs, bool weight
   return binding;
 }
 
-void mlir::mohd::addTarget(Manifest &manifest, ModuleOp module, const TargetInfo &info,
-                           int64_t segment, bool weightsAsInputs) {
-  Target &target = manifest.targets.emplace_back();
-  target.kind = "cpu";
-  target.arch = info.arch;
-  target.features = info.features;
-  target.segment = segment;
-  std::map<std::string, int64_t> kernelIndex;
-  for (auto program : module.getOps<ProgramOp>()) {
-    Program &out = target.programs.emplace_back();
-    out.entry = target.programs.size() - 1;
-    out.workspace = program.getWorkspace().str();
-    int64_t numInputs = program.getInterface().getAs<ArrayAttr>("inputs").size();
-    for (auto dispatch : program.getBody().getOps<DispatchOp>()) {
-      Dispatch &step = out.dispatches.emplace_back();
-      std::string name = dispatch.getKernel().str();
-      auto [known, isNew] = kernelIndex.try_emplace(name, target.kernels.size());
-      if (isNew)
-        target.kernels.push_back(
-            {name, int64_t(dispatch.getBindings().size()), int64_t(dispatch.getParams().size())});
-      step.kernel = known->second;
-      step.grid = dispatch.getGrid().str();
-      for (auto param : dispatch.getParams().getAsRange<StringAttr>())
-        step.params.push_back(param.str());
-      for (auto binding : dispatch.getBindings().getAsRange<BindingAttr>())
-        step.bindings.push_back(readBinding(binding, numInputs, weightsAsInputs));
-    }
+static std::vector<std::string> readTexts(ArrayAttr texts) {
+  std::vector<std::string> result;
+  for (auto text : texts.getAsRange<StringAttr>())
+    result.push_back(text.str());
+  return result;
+}
+
+static TensorMap readMap(TensorMapAttr attribute) {
+  TensorMap map;
+  map.binding = attribute.getBinding();
+  Type element = attribute.getElement();
+  map.dtype = element.isBF16()        ? DType::BF16
+              : element.isF16()       ? DType::F16
+              : element.isInteger(8)  ? DType::I8
+              : element.isInteger(32) ? DType::I32
+                                      : DType::F32;
+  map.extents = readTexts(attribute.getExtents());
+  map.strides = readTexts(attribute.getStrides());
+  map.box = attribute.getBox().asArrayRef().vec();
+  map.swizzle = attribute.getSwizzle();
+  return map;
+}
+
+/// The index of a dispatch's kernel.
+int64_t ProgramReader::addKernel(DispatchOp dispatch) {
+  std::string name = dispatch.getKernel().str();
+  auto [known, isNew] = kernelIndex.try_emplace(name, target.kernels.size());
+  if (!isNew)
+    return known->second;
+  Kernel &kernel = target.kernels.emplace_back();
+  kernel.name = name;
+  kernel.bindings = dispatch.getBindings().size();
+  kernel.params = dispatch.getParams().size();
+  if (!target.isGpu())
+    return known->second;
+  kernel.maps = dispatch.getMaps() ? dispatch.getMaps()->size() : 0;
+  Operation *function = SymbolTable::lookupSymbolIn(module, dispatch.getKernelAttr());
+  auto get = [&](StringRef attribute) {
+    auto number = function->getAttrOfType<IntegerAttr>(attribute);
+    return number ? number.getInt() : 0;
+  };
+  kernel.threads = get(tile::kThreadsAttr);
+  kernel.sharedBytes = get(tile::kSharedBytesAttr);
+  return known->second;
+}
+
+void ProgramReader::read(ProgramOp program) {
+  Program &out = target.programs.emplace_back();
+  out.entry = target.programs.size() - 1;
+  out.workspace = program.getWorkspace().str();
+  int64_t numInputs = program.getInterface().getAs<ArrayAttr>("inputs").size();
+  for (auto dispatch : program.getBody().getOps<DispatchOp>()) {
+    Dispatch &step = out.dispatches.emplace_back();
+    step.kernel = addKernel(dispatch);
+    step.grid = dispatch.getGrid().str();
+    step.params = readTexts(dispatch.getParams());
+    for (auto binding : dispatch.getBindings().getAsRange<BindingAttr>())
+      step.bindings.push_back(readBinding(binding, numInputs));
+    if (dispatch.getMaps())
+      for (auto map : dispatch.getMaps()->getAsRange<TensorMapAttr>())
+        step.maps.push_back(readMap(map));
   }
+}
+
+void mlir::mohd::addTarget(Manifest &manifest, ModuleOp module, const TargetInfo &info,
+                           int64_t segment, const std::vector<int64_t> &weightIndices,
+                           bool weightsAsInputs) {
+  Target &target = manifest.targets.emplace_back();
+  target.arch = info.arch;
+  target.segment = segment;
+  switch (info.kind) {
+  case TargetKind::Cpu:
+    target.kind = "cpu";
+    target.features = info.features;
+    break;
+  case TargetKind::Cuda:
+    target.kind = "cuda";
+    target.code = info.gpu->isPtx ? "ptx" : "cubin";
+    break;
+  case TargetKind::Emulate:
+    target.kind = "emulate";
+    target.features = info.features;
+    target.host = info.host;
+    break;
+  }
+  ProgramReader reader(module, target, weightIndices, weightsAsInputs);
+  for (auto program : module.getOps<ProgramOp>())
+    reader.read(program);
+}
+
+void mlir::mohd::addKernelFigures(Target &target, const CudaImage &image) {
+  for (Kernel &kernel : target.kernels)
+    for (const CudaKernel &compiled : image.kernels)
+      if (compiled.source.name == kernel.name && compiled.resources && target.isCubin()) {
+        kernel.registers = compiled.resources->registers;
+        kernel.staticSharedBytes = compiled.resources->sharedBytes;
+        kernel.blocksPerSm = compiled.blocksPerSm.value_or(0);
+      }
 }
 
 /// The size from which on a segment takes no further weight: enough segments for the CPUs of a large machine, none of them tiny.

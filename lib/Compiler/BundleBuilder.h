@@ -6,6 +6,7 @@
 #include "mohd/Compiler/Compiler.h"
 #include "mohd/Model/Import.h"
 #include "mohd/Model/Weights.h"
+#include "mohd/Target/CudaCode.h"
 #include "mohd/Target/TargetInfo.h"
 #include "mohd/format/bundle.h"
 
@@ -13,15 +14,17 @@
 
 namespace mlir::mohd {
 
-/// A weight of a scheduled module: the tensor's name in the model's files, and how to read it.
+/// A weight of scheduled modules: the tensor's name in the model's files, and how to read it.
 struct ScheduledWeight {
+  Attribute entry; // of the module's list, which says the same
   std::string source;
   TensorLayout layout;
   std::vector<int64_t> shape; // as stored in the bundle
 };
 
-/// The weights that `module`'s bindings count.
-std::vector<ScheduledWeight> getScheduledWeights(ModuleOp module);
+/// Adds the weights that `module`'s bindings count to `weights`, unless they are there: targets share what they lay out alike. Returns where
+/// each is.
+std::vector<int64_t> addScheduledWeights(std::vector<ScheduledWeight> &weights, ModuleOp module);
 
 /// Names by which the manifest knows the weights: the source, with `.scales` for the scales of a quantised one and a suffix for a second layout.
 std::vector<std::string> getWeightNames(const std::vector<ScheduledWeight> &weights);
@@ -31,9 +34,13 @@ std::vector<std::string> getWeightNames(const std::vector<ScheduledWeight> &weig
 Status addEntryPoints(::mohdrt::Manifest &manifest, ModuleOp module,
                       const std::vector<ScheduledWeight> &weights, bool weightsAsInputs);
 
-/// Appends a target with its kernels and programs. `segment` is the index of its code.
+/// Appends a target with its kernels and programs. `segment` is the index of its code; `weightIndices` are the places of the module's
+/// weights in the bundle.
 void addTarget(::mohdrt::Manifest &manifest, ModuleOp module, const TargetInfo &target,
-               int64_t segment, bool weightsAsInputs);
+               int64_t segment, const std::vector<int64_t> &weightIndices, bool weightsAsInputs);
+
+/// Notes what the assembler says of the kernels of `target`, whose code `image` is.
+void addKernelFigures(::mohdrt::Target &target, const CudaImage &image);
 
 /// Weights that lie in one container: those from `first` on, `size` bytes.
 struct WeightContainer {

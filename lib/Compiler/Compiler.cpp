@@ -56,6 +56,8 @@ private:
   Status hashInput(const std::string &path);
   Status runPhase(ModuleOp module, Phase phase, const TargetInfo &target);
   Status compileTarget(const TargetInfo &target);
+  Status serializeHostCode(ModuleOp lowered, const TargetInfo &target);
+  Status serializeCudaCode(ModuleOp lowered, const TargetInfo &target);
   Status parseTargets();
   Status compileTargets();
   void describeProducer();
@@ -82,8 +84,24 @@ private:
   std::vector<SegmentData> segments;
   std::vector<ScheduledWeight> weights;
   QuantizationReport quantization;
-  NativeCode firstCode;
+  OwningOpRef<ModuleOp> firstScheduled; // of the first target
+  std::optional<Result<Ptxas>> ptxas;   // looked for once
+  std::string firstText, firstAssembly,
+      firstCode; // of the first target: LLVM IR, assembly or PTX, and machine code
 };
+
+/// A target in names of files: "x86-64-v3", "cuda-sm_90a".
+std::string getLabel(const TargetInfo &target) {
+  switch (target.kind) {
+  case TargetKind::Cpu:
+    return target.arch;
+  case TargetKind::Cuda:
+    return "cuda-" + target.arch;
+  case TargetKind::Emulate:
+    return "emulate-" + target.arch;
+  }
+  llvm_unreachable("all kinds are known");
+}
 
 std::string print(ModuleOp module) {
   std::string text;
@@ -293,11 +311,12 @@ Status Compilation::runPhase(ModuleOp target, Phase phase, const TargetInfo &inf
   // For the reproducer; an .mlir file is its own.
   OwningOpRef<ModuleOp> before = config ? target.clone() : nullptr;
   PassManager passes(&context);
-  entry.build(passes, {options.reference, info.vectorLanes, info.vectorRegisters, info.l2Bytes,
-                       info.convertsF16, options.gatherTokens.value_or(-1), bool(options.remark),
-                       options.quantize});
+  entry.build(passes,
+              {options.reference, info.vectorLanes, info.vectorRegisters, info.l2Bytes,
+               info.convertsF16, options.gatherTokens.value_or(-1), bool(options.remark),
+               info.gpu ? info.arch : "", info.kind == TargetKind::Emulate, options.quantize});
   if (succeeded(passes.run(target)))
-    return dump(std::to_string(unsigned(phase)) + "-" + entry.name.str() + "-" + info.arch +
+    return dump(std::to_string(unsigned(phase)) + "-" + entry.name.str() + "-" + getLabel(info) +
                     ".mlir",
                 options.dumpDir.empty() ? "" : print(target));
   if (!config) // the user's IR: the message says what is wrong with it
@@ -314,28 +333,62 @@ Status Compilation::compileTarget(const TargetInfo &target) {
   OwningOpRef<ModuleOp> copy = module->clone();
   for (Phase phase : {Phase::Plan, Phase::Schedule})
     MOHDRT_TRY(runPhase(*copy, phase, target));
-  if (manifest.targets.empty()) {
-    weights = getScheduledWeights(*copy);
-    MOHDRT_TRY(addEntryPoints(manifest, *copy, weights, weightsAsInputs()));
-  }
-  addTarget(manifest, *copy, target, segments.size(), weightsAsInputs());
+  std::vector<int64_t> weightIndices = addScheduledWeights(weights, *copy);
+  addTarget(manifest, *copy, target, segments.size(), weightIndices, weightsAsInputs());
   MOHDRT_TRY(runPhase(*copy, Phase::Lower, target));
   if (options.progress)
-    options.progress("serialize: native code for " + target.arch);
+    options.progress("serialize: code for " + getLabel(target));
+  Status status = target.kind == TargetKind::Cuda ? serializeCudaCode(*copy, target)
+                                                  : serializeHostCode(*copy, target);
+  if (!firstScheduled)
+    firstScheduled = std::move(copy);
+  return status;
+}
+
+Status Compilation::serializeHostCode(ModuleOp lowered, const TargetInfo &target) {
   bool keepText =
       options.emit == Emit::Llvm || options.emit == Emit::Asm || !options.dumpDir.empty();
-  Result<NativeCode> code = compileKernels(*copy, target, keepText);
+  Result<NativeCode> code = compileKernels(lowered, target, keepText);
   if (!code.ok())
     return code.status();
-  MOHDRT_TRY(dump("kernels-" + target.arch + ".ll", code->llvmIR));
-  MOHDRT_TRY(dump("kernels-" + target.arch + ".s", code->assembly));
-  MOHDRT_TRY(dump("kernels-" + target.arch + ".o", code->object));
-  MOHDRT_TRY(dump("kernels-" + target.arch + ".so", code->sharedObject));
-  MOHDRT_TRY(dump("commands-" + target.arch + ".txt", code->linkCommand + "\n"));
+  std::string label = getLabel(target);
+  MOHDRT_TRY(dump("kernels-" + label + ".ll", code->llvmIR));
+  MOHDRT_TRY(dump("kernels-" + label + ".s", code->assembly));
+  MOHDRT_TRY(dump("kernels-" + label + ".o", code->object));
+  MOHDRT_TRY(dump("kernels-" + label + ".so", code->sharedObject));
+  MOHDRT_TRY(dump("commands-" + label + ".txt", code->linkCommand + "\n"));
+  if (segments.empty()) {
+    firstText = code->llvmIR;
+    firstAssembly = code->assembly;
+    firstCode = code->sharedObject;
+  }
+  const char *kind = target.kind == TargetKind::Cpu ? "code.cpu." : "code.emulate.";
   segments.push_back(
-      SegmentData::fromBytes("code.cpu." + std::to_string(segments.size()), code->sharedObject));
-  if (segments.size() == 1)
-    firstCode = std::move(*code);
+      SegmentData::fromBytes(kind + std::to_string(segments.size()), code->sharedObject));
+  return Status();
+}
+
+Status Compilation::serializeCudaCode(ModuleOp lowered, const TargetInfo &target) {
+  if (!ptxas)
+    ptxas = findPtxas(PtxasPlaces::fromEnvironment());
+  Result<CudaImage> image = compileCudaImage(lowered, target, *ptxas, options.dumpDir);
+  if (!image.ok())
+    return image.status();
+  std::string label = getLabel(target);
+  MOHDRT_TRY(dump("kernels-" + label + ".ll", image->llvmIR));
+  MOHDRT_TRY(dump("kernels-" + label + ".ptx", image->ptx));
+  if (!image->cubin.empty())
+    MOHDRT_TRY(dump("kernels-" + label + ".cubin", image->cubin));
+  if (!image->assembly.empty())
+    MOHDRT_TRY(dump("commands-" + label + ".txt", image->assembly + "\n"));
+  addKernelFigures(manifest.targets.back(), *image);
+  if (segments.empty()) {
+    firstText = image->llvmIR;
+    firstAssembly = image->ptx;
+    firstCode = image->code();
+  }
+  segments.push_back(
+      SegmentData::fromBytes("code.cuda." + std::to_string(segments.size()), image->code()));
   return Status();
 }
 
@@ -421,11 +474,14 @@ Status Compilation::writeBundleFile() {
 Status Compilation::parseTargets() {
   for (const std::string &spec : options.targets) {
     if (isGpuTarget(spec)) {
-      Result<std::vector<TargetInfo>> known = parseGpuTargets(spec);
-      return known.ok() ? Status(StatusCode::Unsupported,
-                                 "expected a target 'cpu:ARCH' or 'cpu:native', got '" + spec +
-                                     "': models have no kernels for GPUs yet")
-                        : known.status();
+      Result<std::vector<TargetInfo>> gpus = parseGpuTargets(spec);
+      if (!gpus.ok())
+        return gpus.status();
+      if (options.reference)
+        return Status(StatusCode::Unsupported,
+                      "expected a target 'cpu:...' for the reference lowering, got '" + spec + "'");
+      targets.insert(targets.end(), gpus->begin(), gpus->end());
+      continue;
     }
     Result<TargetInfo> target = parseCpuTarget(spec);
     if (!target.ok())
@@ -438,7 +494,7 @@ Status Compilation::parseTargets() {
 Status Compilation::compileTargets() {
   for (const TargetInfo &target : targets)
     MOHDRT_TRY(compileTarget(target));
-  return Status();
+  return addEntryPoints(manifest, *firstScheduled, weights, weightsAsInputs());
 }
 
 Status Compilation::run() {
@@ -454,11 +510,11 @@ Status Compilation::run() {
   }
   MOHDRT_TRY(compileTargets());
   if (options.emit == Emit::Llvm)
-    return writeText(firstCode.llvmIR);
+    return writeText(firstText);
   if (options.emit == Emit::Asm)
-    return writeText(firstCode.assembly);
+    return writeText(firstAssembly);
   if (options.emit == Emit::Obj)
-    return writeText(firstCode.sharedObject);
+    return writeText(firstCode);
   return writeBundleFile();
 }
 

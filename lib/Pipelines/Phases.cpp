@@ -4,6 +4,7 @@
 
 #include "mohd/Conversion/Passes.h"
 #include "mohd/Dialect/MoHD/Transforms/Passes.h"
+#include "mohd/Pipelines/LowerGpuKernels.h"
 #include "mohd/Pipelines/LowerToLLVM.h"
 #include "mohd/Pipelines/Passes.h"
 #include "mohd/Pipelines/Reference.h"
@@ -27,18 +28,25 @@ static void buildPlan(OpPassManager &passes, const PhaseOptions &options) {
     passes.addNestedPass<func::FuncOp>(createFoldScalePass());
   if (options.quantize)
     passes.addNestedPass<func::FuncOp>(createQuantizeWeightsPass());
-  passes.addNestedPass<func::FuncOp>(
-      createPlanSparsityPass({options.lanes, options.gatherTokens, options.remarks}));
+  passes.addNestedPass<func::FuncOp>(createPlanSparsityPass(
+      {options.lanes, options.gatherTokens, !options.chip.empty(), options.remarks}));
   passes.addPass(createVerifyPhasePass({"plan"}));
 }
 
 static void buildSchedule(OpPassManager &passes, const PhaseOptions &options) {
+  if (!options.chip.empty()) {
+    passes.addNestedPass<func::FuncOp>(createBucketProductsPass());
+    passes.addPass(createCSEPass()); // one layout for projections of the same tokens
+    passes.addPass(createOutlineDispatchesPass({false, options.lanes, options.chip}));
+    passes.addPass(createVerifyPhasePass({"schedule"}));
+    return;
+  }
   if (!options.reference) {
     passes.addNestedPass<func::FuncOp>(createTileProductsPass(
         {options.lanes, options.registers, options.l2Bytes, options.remarks}));
     passes.addPass(createCSEPass()); // one list and one packing for projections of the same tokens
   }
-  passes.addPass(createOutlineDispatchesPass({options.reference, options.lanes}));
+  passes.addPass(createOutlineDispatchesPass({options.reference, options.lanes, ""}));
   if (options.reference)
     buildReferencePipeline(passes);
   else
@@ -47,7 +55,10 @@ static void buildSchedule(OpPassManager &passes, const PhaseOptions &options) {
 }
 
 static void buildLower(OpPassManager &passes, const PhaseOptions &options) {
-  buildLowerToLLVM(passes, options.convertsF16);
+  if (options.chip.empty())
+    buildLowerToLLVM(passes, options.convertsF16);
+  else
+    buildLowerGpuKernels(passes, options.emulate);
 }
 
 static const PhaseInfo phases[] = {
@@ -86,6 +97,10 @@ struct PhasePipelineOptions : PassPipelineOptions<PhasePipelineOptions> {
       llvm::cl::desc("Tokens up to which every plan gathers (negative: as the cost model says)")};
   Option<bool> remarks{*this, "remarks", llvm::cl::init(false),
                        llvm::cl::desc("Explain choices in remarks")};
+  Option<std::string> chip{*this, "chip", llvm::cl::init(""),
+                           llvm::cl::desc("GPU whose kernels are made; empty: a CPU")};
+  Option<bool> emulate{*this, "emulate", llvm::cl::init(false),
+                       llvm::cl::desc("Lower a GPU's kernels to a CPU that emulates it")};
   Option<bool> quantize{
       *this, "quantize", llvm::cl::init(false),
       llvm::cl::desc("Let int8 values and scales stand for the weights of projections")};
@@ -97,8 +112,8 @@ void mlir::mohd::registerPhasePipelines() {
     PassPipelineRegistration<PhasePipelineOptions>(
         ("mohd-pipeline-" + info.name).str(), info.summary,
         [build = info.build](OpPassManager &passes, const PhasePipelineOptions &options) {
-          build(passes,
-                {options.reference, options.lanes, options.registers, options.l2Bytes,
-                 options.convertsF16, options.gatherTokens, options.remarks, options.quantize});
+          build(passes, {options.reference, options.lanes, options.registers, options.l2Bytes,
+                         options.convertsF16, options.gatherTokens, options.remarks, options.chip,
+                         options.emulate, options.quantize});
         });
 }

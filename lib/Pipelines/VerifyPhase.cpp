@@ -3,6 +3,7 @@
 #include "mohd/Pipelines/Passes.h"
 
 #include "mohd/Dialect/MoHD/IR/MoHD.h"
+#include "mohd/Dialect/Tile/IR/Tile.h"
 
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Interfaces/FunctionInterfaces.h"
@@ -47,6 +48,8 @@ LogicalResult checkScheduled(Operation *op) {
   if (llvm::any_of(op->getOperandTypes(), isTensor) || llvm::any_of(op->getResultTypes(), isTensor))
     return op->emitOpError("expects no tensor at the end of phase schedule");
   auto function = dyn_cast<FunctionOpInterface>(op);
+  if (function && function->hasAttr(tile::kKernelAttr))
+    return success(); // a GPU's kernel, whose parameters the tile dialect checks
   if (function && function.getFunctionType() != getKernelType(op->getContext()))
     return op->emitOpError("expects the type of a kernel at the end of phase schedule, ")
            << getKernelType(op->getContext()) << ", got " << function.getFunctionType();

@@ -5,6 +5,7 @@
 #include "LlvmCode.h"
 
 #include "mohd/Dialect/MoHD/IR/AttributeNames.h"
+#include "mohd/Dialect/Tile/IR/Tile.h"
 #include "mohd/Target/GpuTarget.h"
 #include "mohd/Target/IsolatedProcess.h"
 #include "mohd/Target/PtxText.h"
@@ -53,12 +54,9 @@ static Result<GpuKernel> readKernel(LLVM::LLVMFuncOp function) {
   kernel.threads = readThreads(function).value_or(0);
   if (kernel.threads == 0)
     return expects(kernel, "nvvm.reqntid", "the sizes of its blocks, each 1 to 1024, got none");
-  if (Attribute bytes = function->getAttr(kDynamicSharedAttr)) {
-    auto number = dyn_cast<IntegerAttr>(bytes);
-    if (!number || !number.getType().isSignlessInteger() || number.getInt() < 0)
-      return expects(kernel, kDynamicSharedAttr, "a number of bytes");
-    kernel.dynamicSharedBytes = number.getInt();
-  }
+  if (auto bytes =
+          function->getAttrOfType<IntegerAttr>(tile::kSharedBytesAttr)) // the dialect checks
+    kernel.dynamicSharedBytes = bytes.getInt();
   if (Attribute list = function->getAttr(kInstructionsAttr)) {
     auto array = dyn_cast<ArrayAttr>(list);
     if (!array || !llvm::all_of(array, llvm::IsaPred<StringAttr>))

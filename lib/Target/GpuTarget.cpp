@@ -22,15 +22,17 @@ namespace {
 struct ChipEntry {
   const char *name, *chip;
   int64_t ptxVersion, sharedPerBlock, sharedPerSm;
+  bool hasWgmma;
+  int64_t typicalSms;
 };
 } // namespace
 
 // The PTX versions are the newest that both LLVM 22 and ptxas 13.0 take for the chip; that of `ptx` is the first that knows sm_80, so
 // that no driver is too old for it.
 static constexpr ChipEntry chips[] = {
-    {"sm_80", "sm_80", 80, 163 << 10, 164 << 10},
-    {"sm_90a", "sm_90a", 86, 227 << 10, 228 << 10},
-    {"ptx", "sm_80", 70, 163 << 10, 164 << 10},
+    {"sm_80", "sm_80", 80, 163 << 10, 164 << 10, false, 108},
+    {"sm_90a", "sm_90a", 86, 227 << 10, 228 << 10, true, 132},
+    {"ptx", "sm_80", 70, 163 << 10, 164 << 10, false, 108},
 };
 
 static GpuInfo describe(const ChipEntry &entry) {
@@ -40,6 +42,8 @@ static GpuInfo describe(const ChipEntry &entry) {
   gpu.ptxVersion = entry.ptxVersion;
   gpu.sharedPerBlock = entry.sharedPerBlock;
   gpu.sharedPerSm = entry.sharedPerSm;
+  gpu.hasWgmma = entry.hasWgmma;
+  gpu.typicalSms = entry.typicalSms;
   return gpu;
 }
 
@@ -82,6 +86,7 @@ static Result<TargetInfo> describeEmulated(GpuInfo gpu) {
   if (!target.ok())
     return target;
   target->kind = TargetKind::Emulate;
+  target->host = target->arch;
   target->arch = gpu.chip;
   target->gpu = std::move(gpu);
   return target;

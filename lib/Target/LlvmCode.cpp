@@ -94,6 +94,8 @@ mlir::mohd::translateCode(ModuleOp module, llvm::LLVMContext &context,
   registerBuiltinDialectTranslation(*module.getContext());
   registerLLVMDialectTranslation(*module.getContext());
   registerNVVMDialectTranslation(*module.getContext());
+  // Or its attributes, which kernels have without an op of it, would be passed over.
+  module.getContext()->getOrLoadDialect("nvvm");
   // Programs are for the manifest; only code is translated.
   OwningOpRef<ModuleOp> code = module.clone();
   for (auto program : llvm::make_early_inc_range(code->getOps<ProgramOp>()))

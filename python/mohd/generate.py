@@ -7,10 +7,10 @@ from mohd.runtime import zeros
 
 
 class Generator:
-    """`sequences` sequences of at most `positions` tokens each, on a context of its own."""
+    """`sequences` sequences of at most `positions` tokens each, on a context of its own unless one is given."""
 
-    def __init__(self, module, sequences, positions, threads=0, device="cpu"):
-        self.context = module.context(threads, device=device)
+    def __init__(self, module, sequences, positions, threads=0, device="cpu", context=None):
+        self.context = context or module.context(threads, device=device)
         cache = {tensor.name: tensor for tensor in module.entry_points["decode"].inputs}["k_cache"]
         layers, width = cache.shape[0], cache.shape[3]
         self.caches = {name: zeros((layers, sequences, positions, width), cache.type) for name in ("k_cache", "v_cache")}

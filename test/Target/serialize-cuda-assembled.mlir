@@ -23,7 +23,7 @@ llvm.mlir.global internal @partial() {addr_space = 3 : i32, alignment = 16 : i64
 // CHECK: cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes
 // CHECK: wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16
 llvm.func @product(%map: !llvm.ptr {llvm.byval = !llvm.array<128 x i8>, llvm.align = 64 : i64, nvvm.grid_constant}, %desc: i64, %d: !llvm.ptr<1>)
-    attributes {nvvm.kernel, nvvm.reqntid = array<i32: 128, 1, 1>, mohd.dynamic_shared_bytes = 49152 : i64,
+    attributes {nvvm.kernel, nvvm.reqntid = array<i32: 128, 1, 1>, tile.shared_bytes = 49152 : i64,
                 mohd.instructions = ["wgmma.mma_async", "cp.async.bulk.tensor.2d"]} {
   %smem = llvm.mlir.addressof @smem : !llvm.ptr<3>
   %c0 = llvm.mlir.constant(0 : i32) : i32

@@ -38,7 +38,7 @@ llvm.func @double(%x: f32) -> f32 {
 // TEXT: mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32
 // TEXT: add{{.*}}.f32
 llvm.func @mma(%a: !llvm.ptr<1>, %d: !llvm.ptr<1>) attributes {mohd.kernel, nvvm.reqntid = array<i32: 32, 1, 1>,
-    mohd.dynamic_shared_bytes = 2048 : i64, mohd.instructions = ["mma.sync"]} {
+    tile.shared_bytes = 2048 : i64, mohd.instructions = ["mma.sync"]} {
   %smem = llvm.mlir.addressof @smem : !llvm.ptr<3>
   %a0 = llvm.load %a : !llvm.ptr<1> -> i32
   llvm.store %a0, %smem : i32, !llvm.ptr<3>

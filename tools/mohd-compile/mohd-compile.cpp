@@ -35,11 +35,9 @@ struct Arguments {
 const std::map<std::string, WeightsMode> weightsModes = {{"embedded", WeightsMode::Embedded},
                                                          {"external", WeightsMode::External},
                                                          {"none", WeightsMode::None}};
-const std::map<std::string, Emit> emits = {{"bundle", Emit::Bundle},
-                                           {"mlir", Emit::Mlir},
-                                           {"llvm", Emit::Llvm},
-                                           {"asm", Emit::Asm},
-                                           {"obj", Emit::Obj}};
+const std::map<std::string, Emit> emits = {
+    {"bundle", Emit::Bundle}, {"mlir", Emit::Mlir}, {"llvm", Emit::Llvm}, {"asm", Emit::Asm},
+    {"obj", Emit::Obj},       {"ptx", Emit::Asm},   {"cubin", Emit::Obj}};
 
 std::vector<std::string> phaseNames() {
   std::vector<std::string> names;
@@ -56,8 +54,9 @@ void declare(CLI::App &app, Arguments &arguments) {
   app.add_option("-o,--output", arguments.output,
                  "File to write; '-' is standard output (not for bundles)");
   app.add_option("--target", arguments.targets,
-                 "cpu:native, cpu:x86-64-v2, cpu:x86-64-v3, cpu:x86-64-v4 or cpu:aarch64; may be "
-                 "repeated (default cpu:native)")
+                 "cpu:native, cpu:x86-64-v2, cpu:x86-64-v3, cpu:x86-64-v4 or cpu:aarch64; "
+                 "cuda:CHIP,... with chips sm_80, sm_90a, ptx; emulate:sm_80 or emulate:sm_90a; "
+                 "may be repeated (default cpu:native)")
       ->allow_extra_args(false);
   app.add_option("--weights", arguments.weights,
                  "embedded in the bundle, external in a file beside it, or none: kernels alone, "
@@ -75,10 +74,9 @@ void declare(CLI::App &app, Arguments &arguments) {
                  "Draw the weights from this seed instead of reading them")
       ->check(checkUnsigned)
       ->type_name("SEED");
-  app.add_option(
-         "--emit", arguments.emit,
-         "What to write: bundle, mlir (after --compile-to), llvm IR, asm (assembly), or obj "
-         "(shared object)")
+  app.add_option("--emit", arguments.emit,
+                 "What to write: bundle, mlir (after --compile-to), llvm IR, asm (assembly), obj "
+                 "(shared object), or of a GPU's kernels ptx or cubin")
       ->check(CLI::IsMember(emits))
       ->capture_default_str();
   app.add_option("--compile-to", arguments.compileTo,
@@ -111,7 +109,7 @@ std::string versionText() {
   std::ostringstream text;
   text << "mohd-compile " << kVersion << "\nbundle format " << ::mohdrt::kFormatMajor << '.'
        << ::mohdrt::kFormatMinor << "\nC ABI " << ::mohdrt::kAbiVersion << "\nLLVM "
-       << LLVM_VERSION_STRING << "\ntargets cpu\n";
+       << LLVM_VERSION_STRING << "\ntargets cpu cuda emulate\n";
   return text.str();
 }
 
@@ -203,16 +201,20 @@ static void run(int argc, char **argv) {
   if (arguments.printCost)
     return writeStdout(costText(arguments));
   bool stopsEarly = app.count("--compile-to") > 0;
-  bool isCodeText = arguments.emit == "llvm" || arguments.emit == "asm";
+  bool isCodeText = arguments.emit == "llvm" || arguments.emit == "asm" || arguments.emit == "ptx";
   bool isText = stopsEarly || arguments.emit == "mlir" || isCodeText;
   if (arguments.output.empty() && isText)
     arguments.output = "-";
   if (arguments.output.empty() || (arguments.output == "-" && !isText))
     throw usage("expected -o FILE for a binary output");
-  bool isCode = !stopsEarly && (isCodeText || arguments.emit == "obj");
+  bool isCode = !stopsEarly && (isCodeText || arguments.emit == "obj" || arguments.emit == "cubin");
   if (isCode && arguments.targets.size() > 1)
     throw usage("expected one --target with --emit=" + arguments.emit + ", got " +
                 std::to_string(arguments.targets.size()));
+  bool isCuda = arguments.emit == "ptx" || arguments.emit == "cubin";
+  if (isCuda && (arguments.targets.empty() ||
+                 !llvm::StringRef(arguments.targets.front()).starts_with("cuda:")))
+    throw usage("expected --target=cuda:CHIP with --emit=" + arguments.emit);
   check(compile(toOptions(arguments, stopsEarly)),
         arguments.preset.empty() ? arguments.input : arguments.preset);
 }

@@ -31,8 +31,8 @@ enum class Emit {
   Bundle,
   Mlir, // the IR after `stopAfter`
   Llvm, // optimised LLVM IR of the first target's kernels
-  Asm,  // assembly of the first target's kernels
-  Obj,  // the shared object of the first target's kernels
+  Asm,  // assembly of the first target's kernels; of a GPU's, PTX
+  Obj,  // the shared object of the first target's kernels; of a GPU's, the cubin
 };
 
 struct CompileOptions {
@@ -46,7 +46,7 @@ struct CompileOptions {
   std::optional<ModelConfig> config;
   /// Where to write; "-" is standard output (not for bundles).
   std::string output;
-  /// As parseCpuTarget() reads them.
+  /// As parseCpuTarget() and parseGpuTargets() read them.
   std::vector<std::string> targets = {"cpu:native"};
   WeightsMode weights = WeightsMode::Embedded;
   /// Storage type of weights; none: as the model's embedding is stored.

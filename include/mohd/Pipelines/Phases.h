@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 namespace mlir {
 class OpPassManager;
@@ -32,6 +33,9 @@ struct PhaseOptions {
   int64_t gatherTokens = -1;
   /// Explain choices in remarks.
   bool remarks = false;
+  /// The GPU whose kernels are made, as the targets name it ("sm_90a"), or empty: a CPU. `emulate`: the kernels are for a CPU that emulates it.
+  std::string chip;
+  bool emulate = false;
   /// Let int8 values and scales stand for the weights of projections.
   bool quantize = false;
 };

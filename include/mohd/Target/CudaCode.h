@@ -21,7 +21,7 @@ namespace mlir::mohd {
 struct GpuKernel {
   std::string name;
   int64_t threads = 0;            // of a block: the product of nvvm.reqntid, else of nvvm.maxntid
-  int64_t dynamicSharedBytes = 0; // mohd.dynamic_shared_bytes
+  int64_t dynamicSharedBytes = 0; // tile.shared_bytes
   std::vector<std::string>
       instructions; // mohd.instructions: what its PTX must contain, such as "wgmma.mma_async"
 };

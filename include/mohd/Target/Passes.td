@@ -12,7 +12,7 @@ def SerializeCudaPass : Pass<"mohd-serialize-cuda", "::mlir::ModuleOp"> {
     a kernel can be tried out, tested and measured alone. The module gets an attribute `mohd.cuda`: ptxas's version, and for each chip the kind and
     size of its code and each kernel's registers, shared memory, threads, and the blocks and warps of it that a multiprocessor holds.
 
-    A kernel says by `nvvm.reqntid` or `nvvm.maxntid` how many threads a block has, by `mohd.dynamic_shared_bytes` how much shared memory a launch adds, and by
+    A kernel says by `nvvm.reqntid` or `nvvm.maxntid` how many threads a block has, by `tile.shared_bytes` how much shared memory a launch adds, and by
     `mohd.instructions` which PTX instructions it must contain. Spills, stack frames, local memory, undefined functions and ptxas's messages about lost
     performance are errors, which end with a command that shows the same.
 

@@ -13,7 +13,8 @@ namespace mlir::mohd {
 /// What runs a target's kernels: a CPU, an NVIDIA GPU, or a CPU that emulates one.
 enum class TargetKind { Cpu, Cuda, Emulate };
 
-/// A GPU as its kernels see it. How many multiprocessors (SMs) a card has differs within a chip's name and is known at run time only.
+/// A GPU as its kernels see it. How many multiprocessors (SMs) a card has differs within a chip's name and is known at run time only; `typicalSms` serves to
+/// choose between kernels, which work with any number.
 struct GpuInfo {
   /// LLVM's and ptxas's name, for instance "sm_90a".
   std::string chip;
@@ -32,6 +33,10 @@ struct GpuInfo {
   /// Shared memory in bytes: the most of a block (over 48 KiB it must ask for it), of an SM, what each block costs besides its own,
   /// and how much is given at a time.
   int64_t sharedPerBlock = 0, sharedPerSm = 0, sharedReserved = 1024, sharedUnit = 128;
+  /// It has TMA, barriers in shared memory that count bytes, and products of warpgroups on shared memory (`wgmma`).
+  bool hasWgmma = false;
+  /// SMs of most cards.
+  int64_t typicalSms = 0;
 };
 
 /// A processor that code is generated for.
@@ -44,6 +49,8 @@ struct TargetInfo {
   /// Name that the bundle shows, for instance "x86-64-v3": the one the user gave, or with `native` this machine's CPU; for a GPU its
   /// chip, or "ptx".
   std::string arch;
+  /// Of kind `Emulate`: the name of the CPU that runs the code.
+  std::string host;
   /// LLVM processor name.
   std::string cpu;
   /// Processor features that a machine must have to run the code, sorted, in LLVM's spelling ("avx2").

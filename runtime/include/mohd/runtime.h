@@ -120,7 +120,7 @@ typedef struct mohd_load_options {
  * failure it is NULL. `options` may be NULL. If the bundle has CPU code but none that fits this
  * machine, the module still loads, so that it can be looked at, and mohd_context_create() fails.
  * External weight files are opened by base name in the weights directory, never through a symbolic
- * link. At most the sizes of the files plus 16 MiB are allocated. A file with code for GPUs stays open
+ * link. At most the sizes of the files plus 48 MiB are allocated. A file with code for GPUs stays open
  * and must not change.
  * Thread-safe. Blocks on the disk. Runs initialisers of the bundle's code. Weights in several
  * segments are loaded by several threads, which end before this returns unless contexts share them.

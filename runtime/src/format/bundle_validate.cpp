@@ -9,7 +9,7 @@ namespace {
 
 // With the raw text, the structs and the parsed values alive together, a hostile manifest stays
 // within its own length plus 16 MiB.
-constexpr size_t kMaxManifestMemory = size_t(10) << 20;
+constexpr size_t kMaxManifestMemory = size_t(40) << 20;
 constexpr size_t kMaxManifestToken = size_t(64) << 10;
 
 /// Whether this reader knows the name in required_features. Format 1.0 defines none.

@@ -7,6 +7,7 @@
 // RUN: mohd-opt %s --mohd-plan-sparsity=lanes=16 | FileCheck %s --check-prefix=LANES16
 // RUN: mohd-opt %s --mohd-plan-sparsity=remarks=true 2>&1 >/dev/null | FileCheck %s --check-prefix=REMARK
 // RUN: not mohd-opt %s --mohd-plan-sparsity=lanes=0 2>&1 | FileCheck %s --check-prefix=LANES
+// RUN: mohd-opt %s --pass-pipeline='builtin.module(func.func(mohd-plan-sparsity{gpu=true}))' | FileCheck %s --check-prefix=GPU
 
 // LANES: expects positive lanes of a target, got 0
 
@@ -75,4 +76,14 @@ func.func @quantized(%x: tensor<?x64xf32>, %v: tensor<64x64xi8>, %s: tensor<64xf
   %w = mohd.dequantize %v, %s : tensor<64x64xi8>, tensor<64xf32> -> tensor<64x64xf32>
   %y = mohd.linear %x, %w : tensor<?x64xf32>, tensor<64x64xf32> -> tensor<?x64xf32>
   return %y : tensor<?x64xf32>
+}
+
+// A GPU gathers for as many tokens as a tile of its tensor units has rows.
+// GPU-LABEL: func.func @on_gpu
+func.func @on_gpu(%x: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>, %w: tensor<16x4x96xf32>, %m: tensor<64x32xf32>) -> (tensor<?x96xf32>, tensor<?x32xf32>) {
+  // GPU: mohd.spmm {{.*}} plan <gather to 16,bucket>
+  %y = mohd.spmm %x, %r, %w : tensor<?x64xf32>, !mohd.routing<16, 6, 2>, tensor<16x4x96xf32>
+  // GPU: mohd.linear {{.*}} plan <gather to 16,dense>
+  %z = mohd.linear %x, %m : tensor<?x64xf32>, tensor<64x32xf32> -> tensor<?x32xf32>
+  return %y, %z : tensor<?x96xf32>, tensor<?x32xf32>
 }

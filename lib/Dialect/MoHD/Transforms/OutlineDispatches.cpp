@@ -14,7 +14,9 @@
 // Shown by test/Dialect/MoHD/outline-dispatches.mlir.
 #include "ProgramLayout.h"
 
+#include "mohd/Conversion/MoHDToGpu/GpuKernels.h"
 #include "mohd/Conversion/MoHDToKernels/KernelEmitter.h"
+#include "mohd/Target/GpuTarget.h"
 
 #include "mlir/IR/IRMapping.h"
 
@@ -50,13 +52,22 @@ struct PendingDispatch {
   FlatSymbolRefAttr kernel;
   std::string grid;
   SmallVector<Attribute> params;
+  ArrayAttr maps; // of a GPU's kernel that has some
   SmallVector<std::pair<Storage, Operand>> bindings;
+};
+
+/// The kernels of an op on a GPU, and how many f32 they have as scratch.
+struct GpuKernels {
+  SmallVector<EmittedKernel> kernels;
+  int64_t scratchSize = 0;
 };
 
 /// What all programs of a module share.
 struct ModuleState {
   OpBuilder builder;
-  llvm::StringMap<func::FuncOp> kernels; // by everything that they depend on
+  std::optional<GpuInfo> gpu;             // kernels are for
+  llvm::StringMap<func::FuncOp> kernels;  // by everything that they depend on
+  llvm::StringMap<GpuKernels> gpuKernels; // the same
   llvm::StringMap<unsigned> numKernelsOfOp;
   SmallVector<Attribute> weights;
 };
@@ -115,7 +126,11 @@ private:
   void releaseDead(int64_t position);
   void placeWeight(WeightOp op);
   Operand getOperand(Operation *op, Part part) const;
-  void addDispatch(TokenOpInterface op);
+  LogicalResult addDispatches(TokenOpInterface op);
+  std::string nameKernel(Operation *op);
+  FailureOr<const GpuKernels *> getGpuKernels(TokenOpInterface op, ArrayRef<Operand> operands,
+                                              ArrayRef<Operand> results,
+                                              ArrayRef<std::string> params);
   func::FuncOp getKernel(TokenOpInterface op, ArrayRef<Operand> operands, ArrayRef<Operand> results,
                          ArrayRef<std::string> params);
   FailureOr<DictionaryAttr> buildInterface();
@@ -410,6 +425,94 @@ static void buildKernelBody(OpBuilder &b, Block *body, TokenOpInterface op,
   func::ReturnOp::create(b, loc);
 }
 
+std::string ProgramBuilder::nameKernel(Operation *op) {
+  StringRef mnemonic = op->getName().stripDialect();
+  std::string name;
+  do // a function of the module may have such a name already
+    name = (mnemonic + "_" + Twine(module.numKernelsOfOp[mnemonic]++)).str();
+  while (SymbolTable::lookupSymbolIn(func->getParentOp(), name));
+  return name;
+}
+
+/// The name that a param has in the launches of kernels, which serve dispatches with different params.
+static std::string nameParam(size_t number) { return "p" + std::to_string(number); }
+
+/// `expression` over params' names as one over what a dispatch's `params` are.
+static std::string substituteParams(StringRef expression, ArrayRef<std::string> params) {
+  std::string result;
+  while (!expression.empty()) {
+    StringRef word = expression.take_while([](char c) { return llvm::isAlnum(c) || c == '_'; });
+    expression = expression.drop_front(word.size());
+    size_t number;
+    StringRef digits = word;
+    bool isParam = digits.consume_front("p") && !digits.getAsInteger(10, number);
+    result += isParam ? params[number] : word.str();
+    if (word.empty()) {
+      result += expression.front();
+      expression = expression.drop_front();
+    }
+  }
+  return result;
+}
+
+/// The kernels of `op` on a GPU, made if need be.
+FailureOr<const GpuKernels *> ProgramBuilder::getGpuKernels(TokenOpInterface op,
+                                                            ArrayRef<Operand> operands,
+                                                            ArrayRef<Operand> results,
+                                                            ArrayRef<std::string> params) {
+  auto [known, isNew] = module.gpuKernels.try_emplace(getKernelKey(op, operands, results, params));
+  if (!isNew)
+    return &known->second;
+  SmallVector<std::string> names;
+  for (size_t number = 0; number < params.size(); ++number)
+    names.push_back(nameParam(number));
+  SmallVector<GpuBinding> bindings;
+  for (const Operand &operand : llvm::concat<const Operand>(operands, results)) {
+    GpuBinding &binding = bindings.emplace_back();
+    binding.type = operand.type;
+    for (const Extent &extent : operand.extents)
+      binding.extents.push_back(extent.name.empty()
+                                    ? extent.str()
+                                    : names[llvm::find(params, extent.name) - params.begin()]);
+  }
+  OpBuilder &b = module.builder;
+  OpBuilder::InsertionGuard guard(b);
+  GpuKernelSet kernels(b, op, bindings, names, nameKernel(op), *module.gpu);
+  if (failed(emitGpuKernels(kernels)))
+    return failure();
+  known->second = {SmallVector<EmittedKernel>(kernels.getKernels()), kernels.getScratchSize()};
+  return &known->second;
+}
+
+/// A launch's tensor maps, for a dispatch with `params`.
+static ArrayAttr describeMaps(OpBuilder &b, const GpuLaunch &launch, ArrayRef<std::string> params) {
+  auto getTexts = [&](ArrayRef<std::string> expressions) {
+    SmallVector<Attribute> texts;
+    for (const std::string &expression : expressions)
+      texts.push_back(b.getStringAttr(substituteParams(expression, params)));
+    return b.getArrayAttr(texts);
+  };
+  auto getSwizzle = [](tile::Swizzle swizzle) -> int64_t {
+    switch (swizzle) {
+    case tile::Swizzle::None:
+      return 0;
+    case tile::Swizzle::Swizzle32:
+      return 32;
+    case tile::Swizzle::Swizzle64:
+      return 64;
+    case tile::Swizzle::Swizzle128:
+      return 128;
+    }
+    llvm_unreachable("all swizzles are known");
+  };
+  SmallVector<Attribute> maps;
+  for (const GpuTensorMap &map : launch.maps)
+    maps.push_back(TensorMapAttr::get(b.getContext(), map.binding, map.element,
+                                      getTexts(map.extents), getTexts(map.strides),
+                                      b.getDenseI64ArrayAttr(map.box), getSwizzle(map.swizzle)));
+  return maps.empty() ? ArrayAttr() : b.getArrayAttr(maps);
+}
+
 func::FuncOp ProgramBuilder::getKernel(TokenOpInterface op, ArrayRef<Operand> operands,
                                        ArrayRef<Operand> results, ArrayRef<std::string> params) {
   func::FuncOp &kernel = module.kernels[getKernelKey(op, operands, results, params)];
@@ -417,11 +520,7 @@ func::FuncOp ProgramBuilder::getKernel(TokenOpInterface op, ArrayRef<Operand> op
     return kernel;
   OpBuilder &b = module.builder;
   OpBuilder::InsertionGuard guard(b);
-  StringRef mnemonic = op->getName().stripDialect();
-  std::string name;
-  do // a function of the module may have such a name already
-    name = (mnemonic + "_" + Twine(module.numKernelsOfOp[mnemonic]++)).str();
-  while (SymbolTable::lookupSymbolIn(func->getParentOp(), name));
+  std::string name = nameKernel(op);
   Type pointer = LLVM::LLVMPointerType::get(b.getContext()), i64 = b.getI64Type();
   kernel = func::FuncOp::create(b, op->getLoc(), name,
                                 b.getFunctionType({pointer, pointer, i64, i64}, {}));
@@ -433,7 +532,7 @@ func::FuncOp ProgramBuilder::getKernel(TokenOpInterface op, ArrayRef<Operand> op
   return kernel;
 }
 
-void ProgramBuilder::addDispatch(TokenOpInterface op) {
+LogicalResult ProgramBuilder::addDispatches(TokenOpInterface op) {
   SmallVector<Operand> operands, results;
   for (Value operand : op->getOperands())
     for (Part part : getParts(operand))
@@ -449,13 +548,41 @@ void ProgramBuilder::addDispatch(TokenOpInterface op) {
       if (ShapedType::isDynamic(size) && !llvm::is_contained(params, extent.str()))
         params.push_back(extent.str());
 
-  PendingDispatch &dispatch = dispatches.emplace_back();
-  dispatch.kernel = FlatSymbolRefAttr::get(getKernel(op, operands, results, params));
-  dispatch.grid = reference ? "1" : getKernelGrid(op, lanes, params.front());
-  for (const std::string &param : params)
-    dispatch.params.push_back(module.builder.getStringAttr(param));
-  for (const Operand &operand : llvm::concat<Operand>(operands, results))
-    dispatch.bindings.push_back({storage.at(resolve(operand.part)), operand});
+  auto add = [&](Operation *kernel, std::string grid, ArrayAttr maps) {
+    PendingDispatch &dispatch = dispatches.emplace_back();
+    dispatch.kernel = FlatSymbolRefAttr::get(kernel);
+    dispatch.grid = std::move(grid);
+    dispatch.maps = maps;
+    for (const std::string &param : params)
+      dispatch.params.push_back(module.builder.getStringAttr(param));
+    for (const Operand &operand : llvm::concat<Operand>(operands, results))
+      dispatch.bindings.push_back({storage.at(resolve(operand.part)), operand});
+  };
+  if (!module.gpu) {
+    add(getKernel(op, operands, results, params),
+        reference ? "1" : getKernelGrid(op, lanes, params.front()), ArrayAttr());
+    return success();
+  }
+  FailureOr<const GpuKernels *> kernels = getGpuKernels(op, operands, results, params);
+  if (failed(kernels))
+    return failure();
+  Operand scratch;
+  int64_t size = (*kernels)->scratchSize;
+  scratch.type = RankedTensorType::get({size}, module.builder.getF32Type());
+  scratch.extents = {Extent{size, ""}};
+  scratch.offset.coefficient = 0;
+  Storage place = {BindingKind::Workspace, 0};
+  if (size > 0)
+    place.index = workspace.allocate(getByteSize(scratch.type, scratch.extents));
+  for (const EmittedKernel &kernel : (*kernels)->kernels) {
+    add(kernel.function, substituteParams(kernel.launch.grid, params),
+        describeMaps(module.builder, kernel.launch, params));
+    if (size > 0)
+      dispatches.back().bindings.push_back({place, scratch});
+  }
+  if (size > 0)
+    workspace.release(int(place.index));
+  return success();
 }
 
 FailureOr<Attribute> ProgramBuilder::describe(StringRef name, RankedTensorType type,
@@ -536,7 +663,7 @@ void ProgramBuilder::emit(DictionaryAttr interface) {
           b.getStringAttr(getByteSize(operand.type, operand.extents).str())));
     }
     DispatchOp::create(b, loc, dispatch.kernel, b.getStringAttr(dispatch.grid),
-                       b.getArrayAttr(dispatch.params), b.getArrayAttr(bindings));
+                       b.getArrayAttr(dispatch.params), b.getArrayAttr(bindings), dispatch.maps);
   }
 }
 
@@ -559,7 +686,8 @@ LogicalResult ProgramBuilder::run() {
       return failure();
     if (!isa<MakeRoutingOp, UnpackRoutingOp>(op)) {
       placeResults(tokenOp);
-      addDispatch(tokenOp);
+      if (failed(addDispatches(tokenOp)))
+        return failure();
     }
     releaseDead(position);
   }
@@ -575,7 +703,15 @@ struct OutlineDispatchesPass : mohd::impl::OutlineDispatchesPassBase<OutlineDisp
   using Base::Base;
 
   void runOnOperation() override {
-    ModuleState state{OpBuilder::atBlockEnd(getOperation().getBody()), {}, {}, {}};
+    ModuleState state{OpBuilder::atBlockEnd(getOperation().getBody()), {}, {}, {}, {}, {}};
+    if (!chip.empty()) {
+      ::mohdrt::Result<std::vector<TargetInfo>> targets = parseGpuTargets("cuda:" + chip);
+      if (!targets.ok()) {
+        getOperation().emitError() << targets.status().message();
+        return signalPassFailure();
+      }
+      state.gpu = targets->front().gpu;
+    }
     SmallVector<func::FuncOp> entryPoints;
     for (auto func : getOperation().getOps<func::FuncOp>())
       if (func.isPublic() && !func.isDeclaration())
@@ -588,6 +724,8 @@ struct OutlineDispatchesPass : mohd::impl::OutlineDispatchesPassBase<OutlineDisp
       func.erase();
     }
     numKernels += state.kernels.size();
+    for (const auto &kernels : state.gpuKernels)
+      numKernels += kernels.second.kernels.size();
     getOperation()->setAttr(kWeightsAttr, ArrayAttr::get(&getContext(), state.weights));
   }
 };

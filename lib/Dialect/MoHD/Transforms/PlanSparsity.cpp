@@ -21,6 +21,9 @@ using namespace mlir::mohd;
 /// Tokens up to which plans are compared: more than a block has.
 static constexpr int64_t kMaxGatherTokens = 512;
 
+/// Tokens up to which a GPU gathers: the rows of one tile of its tensor units.
+static constexpr int64_t kGpuGatherTokens = 16;
+
 /// The shape of a product with a weight [.., rows, columns].
 static ProductShape getShape(RankedTensorType weight, int64_t numGroups, int64_t numCommon,
                              int64_t numChosen) {
@@ -68,8 +71,22 @@ struct PlanSparsityPass : mohd::impl::PlanSparsityPassBase<PlanSparsityPass> {
   }
 
 private:
+  void planForGpu(Operation *op, const ProductShape &shape) {
+    Strategy strategy = shape.numCommon == shape.numGroups ? Strategy::Dense : Strategy::Bucket;
+    int64_t tokens =
+        gatherTokens < 0 ? kGpuGatherTokens : std::min<int64_t>(gatherTokens, kGpuGatherTokens);
+    op->setAttr("plan", PlanAttr::get(op->getContext(), tokens, strategy));
+    ++numPlanned;
+    if (remarks)
+      op->emitRemark() << "plan: " << op->getName() << " of " << shape.numCommon + shape.numChosen
+                       << " of " << shape.numGroups << " groups: gather to " << tokens
+                       << " tokens, then " << stringifyStrategy(strategy);
+  }
+
   void plan(Operation *op) {
     ProductShape shape = getShape(op);
+    if (gpu)
+      return planForGpu(op, shape);
     CostModel costs(lanes);
     Strategy strategy = shape.numCommon == shape.numGroups ? Strategy::Dense : Strategy::Grouped;
     int64_t tokens = gatherTokens < 0 ? costs.gatherTokens(shape, kMaxGatherTokens)

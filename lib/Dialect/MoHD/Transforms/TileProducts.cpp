@@ -10,6 +10,8 @@
 //   %y = mohd.tiled_spmm %p, %w table(%t) common 6 chosen 2 block 258 few 24 rows 6 panels 1 : ...
 //
 // Shown by test/Dialect/MoHD/tile-products.mlir.
+#include "WeightView.h"
+
 #include "mohd/Dialect/MoHD/Transforms/Passes.h"
 
 #include "llvm/ADT/TypeSwitch.h"
@@ -152,24 +154,11 @@ Value TileProductsPass::layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_
     return PackWeightOp::create(b, weight.getLoc(), packed, weight,
                                 order.empty() ? DenseI64ArrayAttr()
                                               : b.getDenseI64ArrayAttr(order));
-  SmallVector<int64_t> permutation = llvm::to_vector(llvm::seq<int64_t>(0, type.getRank()));
-  if (source.getPermutation())
-    permutation = llvm::to_vector(*source.getPermutation());
-  SmallVector<int64_t> view(type.getRank());
-  for (auto [axis, extent] : llvm::zip_equal(permutation, type.getShape()))
-    view[axis] = extent;
-  if (!order.empty()) {
-    SmallVector<int64_t> before = permutation;
-    for (auto [position, axis] : llvm::enumerate(order))
-      permutation[position] = before[axis];
-  }
-  if (type.getRank() == 2) { // one group, as an axis of the view behind the others
-    view.push_back(1);
-    permutation.insert(permutation.begin(), 2);
-  }
+  WeightView view = getWeightView(source, order);
   return WeightOp::create(b, source.getLoc(), packed, source.getSourceAttr(),
-                          b.getDenseI64ArrayAttr(view), b.getDenseI64ArrayAttr(permutation),
-                          b.getI64IntegerAttr(panel), source.getQuantizedAttr());
+                          b.getDenseI64ArrayAttr(view.shape),
+                          b.getDenseI64ArrayAttr(view.permutation), b.getI64IntegerAttr(panel),
+                          source.getQuantizedAttr());
 }
 
 /// A projection's weight in panels. Of a dequantised one that comes from the model's files these are the values and the scales.

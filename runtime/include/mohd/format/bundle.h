@@ -214,7 +214,7 @@ struct ValidateOptions {
 
 /// The one validator, used by writer, reader and inspector: header, version, manifest, layout,
 /// gaps, hashes. MALFORMED, INCOMPATIBLE (version, required feature, ABI), IO or OUT_OF_MEMORY.
-/// Allocates at most the manifest's length plus 16 MiB. Does not throw.
+/// Allocates at most the manifest's length plus 48 MiB. Does not throw.
 Result<BundleInfo> validateBundle(const ByteSource &source,
                                   const ValidateOptions &options = ValidateOptions());
 

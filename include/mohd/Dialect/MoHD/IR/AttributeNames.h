@@ -16,8 +16,6 @@ inline constexpr llvm::StringLiteral kDimsAttr = "mohd.dims";
 inline constexpr llvm::StringLiteral kWeightsAttr = "mohd.weights";
 /// Marks a function as a kernel.
 inline constexpr llvm::StringLiteral kKernelAttr = "mohd.kernel";
-/// On a GPU kernel: the bytes of shared memory that its launches ask for, besides what it declares.
-inline constexpr llvm::StringLiteral kDynamicSharedAttr = "mohd.dynamic_shared_bytes";
 /// On a GPU kernel: an array of PTX instructions, or beginnings of them ("wgmma.mma_async"), without which it is not what it should be.
 inline constexpr llvm::StringLiteral kInstructionsAttr = "mohd.instructions";
 

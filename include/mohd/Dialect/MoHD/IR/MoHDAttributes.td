@@ -48,7 +48,7 @@ def Mohd_QuantizedPart : Mohd_Enum<"QuantizedPart", "what stands for a weight in
 def Mohd_QuantizedPartAttr : Mohd_EnumAttr<Mohd_QuantizedPart, "quantized">;
 
 def Mohd_Strategy : Mohd_Enum<"Strategy", "how a sparse op walks its groups", [
-    I32EnumAttrCase<"Grouped", 0, "grouped">, I32EnumAttrCase<"Dense", 1, "dense">]>;
+    I32EnumAttrCase<"Grouped", 0, "grouped">, I32EnumAttrCase<"Dense", 1, "dense">, I32EnumAttrCase<"Bucket", 2, "bucket">]>;
 
 def Mohd_PlanAttr : AttrDef<Mohd_Dialect, "Plan"> {
   let mnemonic = "plan";
@@ -56,9 +56,10 @@ def Mohd_PlanAttr : AttrDef<Mohd_Dialect, "Plan"> {
   let description = [{
     What a block of tokens does, by its size. `gather` (up to `gatherTokens` tokens): one group after the other, each weight read once and from front to back, for
     the tokens that have the group; the time is that of reading. Beyond: `grouped`, one column tile after the other, with the common groups of
-    all tokens in one sum and then the tokens of each other group, or `dense`, the same where all groups are active.
+    all tokens in one sum and then the tokens of each other group, or `dense`, the same where all groups are active. On GPUs `bucket`: tiles of tokens in the order of
+    their routed sets, each with the groups that one of its tokens has.
 
-    Examples: `#mohd.plan<gather to 40, grouped>`, `#mohd.plan<dense>`
+    Examples: `#mohd.plan<gather to 40, grouped>`, `#mohd.plan<dense>`, `#mohd.plan<gather to 16, bucket>`
   }];
   let parameters = (ins DefaultValuedParameter<"int64_t", "0">:$gatherTokens, EnumParameter<Mohd_Strategy>:$strategy);
   let assemblyFormat = "`<` (`gather` `to` $gatherTokens^ `,`)? $strategy `>`";
@@ -83,5 +84,20 @@ def Mohd_BindingAttr : AttrDef<Mohd_Dialect, "Binding"> {
   let assemblyFormat = "`<` $kind $index `,` $offset `,` $size `>`";
 }
 def Mohd_BindingArrayAttr : TypedArrayAttrBase<Mohd_BindingAttr, "array of #mohd.binding">;
+
+def Mohd_TensorMapAttr : AttrDef<Mohd_Dialect, "TensorMap"> {
+  let mnemonic = "tensor_map";
+  let summary = "how a GPU's TMA copies tiles of a binding";
+  let description = [{
+    `binding` counts the dispatch's bindings. `extents`, innermost first, and `strides`, in bytes and of the second dimension on, are expressions over the program's dims;
+    `box` are the extents of a tile, `swizzle` is 0, 32, 64 or 128.
+
+    Example: `#mohd.tensor_map<0, bf16, ["64", "T"], ["128"], [64, 64], 128>`
+  }];
+  let parameters = (ins "int64_t":$binding, "Type":$element, "ArrayAttr":$extents, "ArrayAttr":$strides, "DenseI64ArrayAttr":$box,
+                        "int64_t":$swizzle);
+  let assemblyFormat = "`<` $binding `,` $element `,` $extents `,` $strides `,` $box `,` $swizzle `>`";
+}
+def Mohd_TensorMapArrayAttr : TypedArrayAttrBase<Mohd_TensorMapAttr, "array of #mohd.tensor_map">;
 
 #endif // MOHD_DIALECT_MOHD_IR_MOHDATTRIBUTES_TD

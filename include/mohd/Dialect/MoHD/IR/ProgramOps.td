@@ -37,15 +37,16 @@ def Mohd_DispatchOp : Mohd_Op<"dispatch", [HasParent<"ProgramOp">, DeclareOpInte
   let summary = "run a kernel over a grid of tasks";
   let description = [{
     Runs tasks 0..`grid`-1 of `kernel`, in any order and on any number of threads. `params` are 64-bit scalars; both are expressions over the
-    program's dims.
+    program's dims. Of a GPU's kernel `grid` is the number of blocks, and `maps` are the tensor maps that it gets between bindings and params.
 
     Constraints:
     - (C1) `kernel` names a function of the module.
 
     Example: see `mohd.program`.
   }];
-  let arguments = (ins FlatSymbolRefAttr:$kernel, StrAttr:$grid, StrArrayAttr:$params, Mohd_BindingArrayAttr:$bindings);
-  let assemblyFormat = "$kernel `grid` $grid `params` $params `bindings` $bindings attr-dict";
+  let arguments = (ins FlatSymbolRefAttr:$kernel, StrAttr:$grid, StrArrayAttr:$params, Mohd_BindingArrayAttr:$bindings,
+                       OptionalAttr<Mohd_TensorMapArrayAttr>:$maps);
+  let assemblyFormat = "$kernel `grid` $grid `params` $params `bindings` $bindings (`maps` $maps^)? attr-dict";
 }
 
 #endif // MOHD_DIALECT_MOHD_IR_PROGRAMOPS_TD

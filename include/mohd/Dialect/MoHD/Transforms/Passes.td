@@ -46,7 +46,8 @@ def PlanSparsityPass : Pass<"mohd-plan-sparsity", "::mlir::func::FuncOp"> {
   let summary = "choose how each product walks its groups";
   let description = [{
     Gives every `mohd.linear`, `mohd.spmm` and `mohd.sddmm` without a plan one, so that lowerings decide nothing: `dense` if all groups are active, else
-    `grouped`, and up to which number of tokens `gather` is faster by the cost model (CostModel.h), or the option says.
+    `grouped`, and up to which number of tokens `gather` is faster by the cost model (CostModel.h), or the option says. On GPUs the plan is `bucket` in place of
+    `grouped`, and `gather` is for the few tokens whose rows fit one tile of the tensor units.
 
     Runs: last in phase plan.
     Leaves alone: ops that carry a plan.
@@ -58,6 +59,7 @@ def PlanSparsityPass : Pass<"mohd-plan-sparsity", "::mlir::func::FuncOp"> {
     Option<"lanes", "lanes", "int64_t", /*default=*/"8", "Lanes of an f32 vector of the target.">,
     Option<"gatherTokens", "gather-tokens", "int64_t", /*default=*/"-1",
            "Tokens up to which every plan gathers, instead of what the cost model says; negative: as the model says.">,
+    Option<"gpu", "gpu", "bool", /*default=*/"false", "The target is a GPU.">,
     Option<"remarks", "remarks", "bool", /*default=*/"false", "Explain every choice in a remark.">,
   ];
   let statistics = [Statistic<"numPlanned", "num-planned", "Products that were given a plan">];
@@ -98,6 +100,27 @@ def TileProductsPass : Pass<"mohd-tile-products", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::mlir::mohd::MohdDialect"];
 }
 
+def BucketProductsPass : Pass<"mohd-bucket-products", "::mlir::func::FuncOp"> {
+  let summary = "order tokens by routed set for a GPU's products";
+  let description = [{
+    Every `mohd.linear`, `mohd.spmm` and `mohd.sddmm` becomes its form on tokens in bucket order (`mohd.bucket_spmm`, `mohd.bucket_sddmm`): a routing's tokens are
+    ordered once (`mohd.bucket_order`), and what a product reads is laid out in that order, rounded to the weight's 16 bits, by `mohd.bucket_tokens`, which takes a
+    `mohd.rms_norm` in, as the router does (`mohd.norm_route`). Weights become K-major: a `mohd.weight` by an attribute, when the bundle is written, any other by
+    a `mohd.transpose_weight`.
+
+    Between the two products of a feed-forward layer tokens stay in bucket order, with the `mohd.swiglu` in the second one of the first pair. A Monarch
+    `mohd.group_fusion` takes its tokens in bucket order, too, and brings them back, with the `mohd.add` of the residual stream in it.
+
+    Runs: first in phase schedule, for GPUs.
+    Leaves alone: other ops, and fusions of other kinds.
+    Statistics: number of products and fusions replaced.
+
+    Before and after: see test/Docs/bucket-products.mlir.
+  }];
+  let statistics = [Statistic<"numBucketed", "num-bucketed", "Products and fusions that were replaced">];
+  let dependentDialects = ["::mlir::mohd::MohdDialect"];
+}
+
 def OutlineDispatchesPass : Pass<"mohd-outline-dispatches", "::mlir::ModuleOp"> {
   let summary = "turn entry points into lists of dispatches of kernels";
   let description = [{
@@ -106,7 +129,9 @@ def OutlineDispatchesPass : Pass<"mohd-outline-dispatches", "::mlir::ModuleOp"> 
     values are placed in one workspace whose size is an expression over the dims; a place is used again when its value is dead. `mohd.weight` ops become
     entries of the module's attribute `mohd.weights`. KV caches are updated in place.
 
-    Runs: in phase schedule, after `mohd-tile-products`.
+    For a GPU (option `chip`) kernels are written here, with their bodies: how they are launched depends on how they are written.
+
+    Runs: in phase schedule, after `mohd-tile-products` or `mohd-bucket-products`.
     Leaves alone: private functions.
     Statistics: number of dispatches and of kernels.
 
@@ -116,12 +141,13 @@ def OutlineDispatchesPass : Pass<"mohd-outline-dispatches", "::mlir::ModuleOp"> 
     Option<"reference", "reference", "bool", /*default=*/"false",
            "Give every dispatch a grid of one task, as kernels of the reference lowering do all work in it.">,
     Option<"lanes", "lanes", "int64_t", /*default=*/"8", "Lanes of an f32 vector of the target.">,
+    Option<"chip", "chip", "std::string", /*default=*/"\"\"", "Make kernels for this GPU (sm_80, sm_90a or ptx); empty: for a CPU.">,
   ];
   let statistics = [Statistic<"numDispatches", "num-dispatches", "Dispatches made">,
                     Statistic<"numKernels", "num-kernels", "Kernels made">];
   let dependentDialects = ["::mlir::mohd::MohdDialect", "::mlir::mohd::tile::TileDialect",
-                           "::mlir::bufferization::BufferizationDialect", "::mlir::func::FuncDialect",
-                           "::mlir::memref::MemRefDialect", "::mlir::LLVM::LLVMDialect"];
+                           "::mlir::arith::ArithDialect", "::mlir::bufferization::BufferizationDialect", "::mlir::func::FuncDialect",
+                           "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::LLVM::LLVMDialect"];
 }
 
 #endif // MOHD_DIALECT_MOHD_TRANSFORMS_PASSES_TD

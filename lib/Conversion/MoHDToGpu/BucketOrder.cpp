@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// The kernel of mohd.bucket_order: a stable counting sort of the tokens by a key of their chosen groups, then the masks of the tiles.
+//
+// One block sorts all tokens. Each of its warps has a run of them: it counts their keys, gets the places of its own counts from a sum over keys and warps,
+// and walks its run again, 32 tokens at a time, to place them. Integers only, in an order that nothing changes: the result is always the same.
+#include "mohd/Conversion/MoHDToGpu/GpuKernels.h"
+
+#include "mlir/Dialect/Math/IR/Math.h"
+
+using namespace mlir;
+using namespace mlir::mohd;
+
+/// Keys at most for which a key is of two groups, and counters of all warps at most.
+static constexpr int64_t kMostKeys = 1024, kMostCounters = 16384;
+
+namespace {
+
+class BucketOrderWriter {
+public:
+  BucketOrderWriter(GpuKernelSet &kernels, BucketOrderOp op)
+      : kernels(kernels), e(kernels.e()), op(op), type(op.getRouting().getType()),
+        numCandidates(type.getNumGroups() - type.getNumCommon()), hasPairs(usesPairs(type)),
+        numKeys(countKeys(type)), numWarps(countWarps(type)) {}
+
+  static bool usesPairs(RoutingType type) {
+    int64_t candidates = type.getNumGroups() - type.getNumCommon();
+    return type.getNumChosen() > 1 && candidates * candidates <= kMostKeys;
+  }
+  static int64_t countKeys(RoutingType type) {
+    int64_t candidates = type.getNumGroups() - type.getNumCommon();
+    return usesPairs(type) ? candidates * candidates : candidates;
+  }
+  static int64_t countWarps(RoutingType type) {
+    int64_t most = std::clamp<int64_t>(kMostCounters / countKeys(type), 1, 32);
+    return int64_t(1) << llvm::Log2_64(most);
+  }
+
+  void write();
+
+private:
+  Term loadGroup(Term token, int64_t slot);
+  Term computeKey(Term token);
+  Value counter(Term warp, Term key) {
+    return e.advance(e.shared(counters), (key * numWarps + warp) * 4);
+  }
+  void countKeysOfRun(Term lower, Term upper);
+  void sumCounters();
+  void placeRun(Term lower, Term upper);
+  void writeMasks();
+
+  GpuKernelSet &kernels;
+  GpuEmitter &e;
+  BucketOrderOp op;
+  RoutingType type;
+  const int64_t numCandidates;
+  const bool hasPairs;
+  const int64_t numKeys, numWarps;
+  int64_t counters = 0; // shared: [keys, warps] i32
+};
+
+} // namespace
+
+/// A chosen group of a token, counted from the common ones on.
+Term BucketOrderWriter::loadGroup(Term token, int64_t slot) {
+  Term group =
+      e.loadI32(kernels.buffer(op.getRouting(), 0), {token, e.i32(type.getNumCommon() + slot)});
+  // Indices may be an argument.
+  return max(min(group - type.getNumCommon(), e.i32(numCandidates - 1)), e.i32(0));
+}
+
+/// The key by which tokens are sorted. With pairs the second group runs back and forth, so that sets side by side share a group.
+Term BucketOrderWriter::computeKey(Term token) {
+  Term first = loadGroup(token, 0);
+  if (!hasPairs)
+    return first;
+  Term second = loadGroup(token, 1);
+  Term other = select((first & 1) == 1, e.i32(numCandidates - 1) - second, second);
+  return first * numCandidates + other;
+}
+
+void BucketOrderWriter::countKeysOfRun(Term lower, Term upper) {
+  e.loop(e.thread(), e.i32(numKeys * numWarps), 32 * numWarps,
+         [&](Term i) { e.store(e.i32(0), e.advance(e.shared(counters), i * 4)); });
+  e.barrier();
+  e.loop(lower + e.lane(), upper, 32, [&](Term token) {
+    tile::AtomicOp::create(e.b, tile::Atomic::Add, e.i32(1).value,
+                           counter(e.warp(), computeKey(token)));
+  });
+  e.barrier();
+}
+
+/// Turns counts into the places where each warp's tokens of each key begin.
+void BucketOrderWriter::sumCounters() {
+  // One warp, as the numbers are few.
+  e.when(e.warp() == 0, [&] {
+    int64_t total = numKeys * numWarps;
+    e.loop(e.i32(0), e.i32(total), e.i32(32), {e.i32(0)}, [&](Term first, ArrayRef<Term> base) {
+      Term place = first + e.lane();
+      Term isThere = place < total;
+      Value pointer = e.advance(e.shared(counters), min(place, e.i32(total - 1)) * 4);
+      Term count = select(isThere, e.load(pointer, e.b.getI32Type()), e.i32(0));
+      Term sum = count; // of the lanes up to this one
+      for (int64_t distance = 1; distance < 32; distance *= 2) {
+        Term other = e.wrap(tile::ShuffleOp::create(e.b, tile::Shuffle::Up, sum.value,
+                                                    e.i32(distance).value, 32, Value()));
+        sum = sum + select(e.lane() >= distance, other, e.i32(0));
+      }
+      e.when(isThere, [&] { e.store(base[0] + sum - count, pointer); });
+      return SmallVector<Term>{base[0] + e.broadcast(sum, e.i32(31))};
+    });
+  });
+  e.barrier();
+}
+
+void BucketOrderWriter::placeRun(Term lower, Term upper) {
+  int64_t keyBits = llvm::Log2_64_Ceil(numKeys + 1);
+  e.loop(lower, upper, 32, [&](Term first) {
+    Term token = first + e.lane();
+    Term isThere = token < upper;
+    Term key = select(isThere, computeKey(min(token, upper - 1)), e.i32(numKeys));
+    Term peers = e.i32(-1); // lanes with the same key
+    for (int64_t bit = 0; bit < keyBits; ++bit) {
+      Term isSet = ((key >> bit) & 1) == 1;
+      Term lanes = e.wrap(tile::BallotOp::create(e.b, isSet.value, Value()));
+      peers = peers & select(isSet, lanes, lanes ^ -1);
+    }
+    Term before = peers & ((e.i32(1) << e.lane()) - 1);
+    Term rank = e.wrap(math::CtPopOp::create(e.b, before.value));
+    Value place = counter(e.warp(), min(key, e.i32(numKeys - 1)));
+    Term start = e.load(place, e.b.getI32Type());
+    tile::WarpSyncOp::create(e.b, Value());
+    e.when(isThere, [&] {
+      e.storeI32(token, kernels.buffer(op.getOrder()), {start + rank});
+      // The first of them moves the place on.
+      Term count = e.wrap(math::CtPopOp::create(e.b, peers.value));
+      e.when(rank == 0, [&] { e.store(start + count, place); });
+    });
+    tile::WarpSyncOp::create(e.b, Value());
+  });
+  e.barrier();
+}
+
+void BucketOrderWriter::writeMasks() {
+  int64_t rows = op.getRows(), numWords = op.getMasks().getType().getDimSize(1);
+  Term numTokens = kernels.numTokens();
+  e.loop(e.warp(), ceilDiv(numTokens, rows), numWarps, [&](Term tile) {
+    SmallVector<Term> words;
+    for (int64_t w = 0; w < numWords; ++w) {
+      int64_t common = std::clamp<int64_t>(type.getNumCommon() - 32 * w, 0, 32);
+      words.push_back(e.i32(common == 32 ? -1 : (int64_t(1) << common) - 1));
+    }
+    words = e.loop(tile * rows + e.lane(), min((tile + 1) * rows, numTokens), e.i32(32), words,
+                   [&](Term row, ArrayRef<Term> carried) {
+                     SmallVector<Term> next(carried);
+                     Term token = e.loadI32(kernels.buffer(op.getOrder()), {row});
+                     for (int64_t slot = 0; slot < type.getNumChosen(); ++slot) {
+                       Term group = loadGroup(token, slot) + type.getNumCommon();
+                       Term bit = e.i32(1) << (group & 31);
+                       for (int64_t w = 0; w < numWords; ++w)
+                         next[w] = next[w] | select((group >> 5) == w, bit, e.i32(0));
+                     }
+                     return next;
+                   });
+    for (int64_t w = 0; w < numWords; ++w) {
+      Term word = e.warpReduce(words[w], [](Term lhs, Term rhs) { return lhs | rhs; });
+      e.when(e.lane() == 0,
+             [&] { e.storeI32(word, kernels.buffer(op.getMasks()), {tile, e.i32(w)}); });
+    }
+  });
+}
+
+void BucketOrderWriter::write() {
+  counters = e.reserveShared(numKeys * numWarps * 4);
+  Term numTokens = kernels.numTokens();
+  // Runs of whole groups of 32 tokens.
+  Term run = ceilDiv(ceilDiv(numTokens, 32), numWarps) * 32;
+  Term lower = min(e.warp() * run, numTokens), upper = min(lower + run, numTokens);
+  countKeysOfRun(lower, upper);
+  sumCounters();
+  placeRun(lower, upper);
+  writeMasks();
+}
+
+LogicalResult mlir::mohd::emitGpuBucketOrder(GpuKernelSet &kernels, BucketOrderOp op) {
+  RoutingType type = op.getRouting().getType();
+  if (BucketOrderWriter::countKeys(type) > kMostCounters)
+    return op.emitOpError("expects at most ")
+           << kMostCounters << " groups for a GPU, got " << type.getNumGroups();
+  GpuLaunch launch;
+  launch.threads = 32 * BucketOrderWriter::countWarps(type);
+  launch.grid = ("min(1," + kernels.getTokens() + ")").str();
+  kernels.add("", launch, [&] { BucketOrderWriter(kernels, op).write(); });
+  return success();
+}

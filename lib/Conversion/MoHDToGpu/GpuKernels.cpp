@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Makes the functions of an op's kernels, and chooses who writes their bodies.
+#include "mohd/Conversion/MoHDToGpu/GpuKernels.h"
+
+#include "mohd/Dialect/MoHD/IR/AttributeNames.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace mlir::mohd;
+
+std::string mlir::mohd::isFew(StringRef tokens, int64_t few) {
+  return ("min(1," + Twine(few) + "/max(1," + tokens + "))").str();
+}
+
+std::string mlir::mohd::isMany(StringRef tokens, int64_t few) {
+  return "(1-" + isFew(tokens, few) + ")";
+}
+
+GpuKernelSet::GpuKernelSet(OpBuilder &builder, Operation *op, ArrayRef<GpuBinding> bindings,
+                           ArrayRef<std::string> dims, StringRef name, const GpuInfo &gpu)
+    : op(op), gpu(gpu), outer(builder), builder(op->getLoc(), builder.getContext()),
+      bindings(bindings), dims(dims), name(name) {
+  int64_t next = 0;
+  auto count = [&](Value value) {
+    firstBinding.try_emplace(value, next);
+    next += isa<RoutingType>(value.getType()) ? 2 : 1;
+  };
+  for (Value operand : op->getOperands())
+    count(operand);
+  auto tokenOp = dyn_cast<TokenOpInterface>(op);
+  for (OpResult result : op->getResults())
+    if (tokenOp && tokenOp.getTiedOperand() && result.getResultNumber() == 0)
+      firstBinding[result] = firstBinding[op->getOperand(*tokenOp.getTiedOperand())];
+    else
+      count(result);
+}
+
+int64_t GpuKernelSet::getBinding(Value value) const { return firstBinding.lookup(value); }
+
+void GpuKernelSet::addScratch(int64_t size) {
+  assert(kernels.empty() && scratchSize == 0 && "all kernels have the same parameters");
+  scratchSize = size;
+  bindings.push_back({RankedTensorType::get({size}, outer.getF32Type()), {std::to_string(size)}});
+}
+
+const GpuBuffer &GpuKernelSet::buffer(Value value, unsigned part) const {
+  return buffers[getBinding(value) + part];
+}
+
+Term GpuKernelSet::numTokens() { return dimValues.front(); }
+
+Value GpuKernelSet::map(unsigned map) const { return maps[map]; }
+
+void GpuKernelSet::add(StringRef suffix, const GpuLaunch &launch, llvm::function_ref<void()> body) {
+  MLIRContext *context = outer.getContext();
+  Type pointer = LLVM::LLVMPointerType::get(context, 1), map = LLVM::LLVMPointerType::get(context);
+  SmallVector<Type> types(bindings.size(), pointer);
+  types.append(launch.maps.size(), map);
+  types.append(dims.size(), outer.getI64Type());
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), types);
+  std::string full = suffix.empty() ? name : (name + "_" + suffix).str();
+  auto function = LLVM::LLVMFuncOp::create(outer, op->getLoc(), full, type);
+  function->setAttr(kKernelAttr, outer.getUnitAttr());
+  function->setAttr(tile::kKernelAttr, outer.getUnitAttr());
+  function->setAttr(tile::kThreadsAttr, outer.getI32IntegerAttr(launch.threads));
+  function->setAttr(tile::kMinBlocksAttr, outer.getI32IntegerAttr(launch.minBlocks));
+  for (size_t i = 0; i < launch.maps.size(); ++i)
+    function.setArgAttr(bindings.size() + i, tile::kTensorMapAttr, outer.getUnitAttr());
+
+  builder.setInsertionPointToStart(function.addEntryBlock(outer));
+  emitter = std::make_unique<GpuEmitter>(builder);
+  buffers.clear();
+  maps.clear();
+  dimValues.clear();
+  Block &entry = function.getBody().front();
+  for (size_t i = 0; i < launch.maps.size(); ++i)
+    maps.push_back(entry.getArgument(bindings.size() + i));
+  for (size_t i = 0; i < dims.size(); ++i)
+    dimValues.push_back(
+        toI32(emitter->wrap(entry.getArgument(bindings.size() + launch.maps.size() + i))));
+  for (auto [number, binding] : llvm::enumerate(bindings)) {
+    GpuBuffer &buffer = buffers.emplace_back();
+    buffer.pointer = entry.getArgument(number);
+    buffer.type = binding.type;
+    for (const auto &[size, text] : llvm::zip_equal(binding.type.getShape(), binding.extents)) {
+      const auto *dim = llvm::find(dims, text);
+      buffer.extents.push_back(ShapedType::isDynamic(size) ? dimValues[dim - dims.begin()]
+                                                           : emitter->i32(size));
+    }
+  }
+  body();
+  LLVM::ReturnOp::create(builder, ValueRange());
+  function->setAttr(tile::kSharedBytesAttr, outer.getI64IntegerAttr(emitter->getSharedBytes()));
+  kernels.push_back({function, launch});
+}
+
+LogicalResult mlir::mohd::emitGpuKernels(GpuKernelSet &kernels) {
+  return llvm::TypeSwitch<Operation *, LogicalResult>(kernels.op)
+      .Case([&](RouteOp op) { return emitGpuRoute(kernels, op); })
+      .Case([&](NormRouteOp op) { return emitGpuNormRoute(kernels, op); })
+      .Case([&](BucketOrderOp op) { return emitGpuBucketOrder(kernels, op); })
+      .Case([&](BucketTokensOp op) { return emitGpuBucketTokens(kernels, op); })
+      .Case([&](BucketSpmmOp op) { return emitGpuBucketSpmm(kernels, op); })
+      .Case([&](BucketSddmmOp op) { return emitGpuBucketSddmm(kernels, op); })
+      .Case([&](BucketFusionOp op) { return emitGpuBucketFusion(kernels, op); })
+      .Case([&](GateOp op) { return emitGpuGate(kernels, op); })
+      .Case([&](ScaleOp op) { return emitGpuScale(kernels, op); })
+      .Case([&](BalanceLossOp op) { return emitGpuBalanceLoss(kernels, op); })
+      .Case([&](DequantizeOp op) { return emitGpuDequantize(kernels, op); })
+      .Case([&](GroupFusionOp op) { return emitGpuGroupFusion(kernels, op); })
+      .Case([&](EmbedOp op) { return emitGpuEmbed(kernels, op); })
+      .Case([&](RmsNormOp op) { return emitGpuRmsNorm(kernels, op); })
+      .Case<AddOp, SiluOp, SwigluOp, TransposeWeightOp>(
+          [&](Operation *op) { return emitGpuElementwise(kernels, op); })
+      .Case([&](RopeOp op) { return emitGpuRope(kernels, op); })
+      .Case([&](KvCacheAppendOp op) { return emitGpuKvCacheAppend(kernels, op); })
+      .Case([&](AttentionOp op) { return emitGpuAttention(kernels, op); })
+      .Default([](Operation *op) { return op->emitOpError("expects an op with a GPU kernel"); });
+}

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Replaces products by their form on tokens in bucket order, for GPUs.
+//
+//   %n = mohd.rms_norm %x, %g epsilon 1.0e-05 : ...
+//   %r, %s = mohd.route %n, %phi ...
+//   %y = mohd.spmm %n, %r, %w plan <gather to 16,bucket> : ...
+// becomes
+//   %r, %s = mohd.norm_route %x, %g, %phi ...
+//   %order, %masks = mohd.bucket_order %r rows 64 : ...
+//   %a = mohd.bucket_tokens %x norm(%g) routing(%r) order(%order) ...
+//   %y = mohd.bucket_spmm %a, %w order(%order) masks(%masks) common 6 rows 64 : ...
+//
+// Shown by test/Dialect/MoHD/bucket-products.mlir.
+#include "WeightView.h"
+
+#include "mohd/Dialect/MoHD/Transforms/Passes.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+
+namespace mlir::mohd {
+#define GEN_PASS_DEF_BUCKETPRODUCTSPASS
+#include "mohd/Dialect/MoHD/Transforms/Passes.h.inc"
+} // namespace mlir::mohd
+
+using namespace mlir;
+using namespace mlir::mohd;
+
+/// Rows of a tile, which one warpgroup of the tensor units takes.
+static constexpr int64_t kRows = 64;
+
+namespace {
+
+/// A routing's order of tokens, and masks of tiles; null if all tokens have the same groups.
+struct Buckets {
+  Value order, masks;
+};
+
+struct BucketProductsPass : mohd::impl::BucketProductsPassBase<BucketProductsPass> {
+  using Base::Base;
+
+  void runOnOperation() override {
+    buckets.clear();
+    foldNormsIntoRouters();
+    SmallVector<Operation *> products;
+    getOperation().walk([&](Operation *op) {
+      auto fusion = dyn_cast<GroupFusionOp>(op);
+      if (isa<LinearOp, SpmmOp, SddmmOp>(op) || (fusion && fusion.getKind() == Fusion::Monarch))
+        products.push_back(op);
+    });
+    for (Operation *op : products) {
+      OpBuilder b(op);
+      Value result = llvm::TypeSwitch<Operation *, Value>(op)
+                         .Case([&](LinearOp linear) { return replaceLinear(b, linear); })
+                         .Case([&](SpmmOp spmm) { return replaceSpmm(b, spmm); })
+                         .Case([&](SddmmOp sddmm) { return replaceSddmm(b, sddmm); })
+                         .Case([&](GroupFusionOp fusion) { return replaceFusion(b, fusion); });
+      op->getResult(0).replaceAllUsesWith(result);
+      op->erase();
+      ++numBucketed;
+    }
+    foldSwiglus();
+    foldResiduals();
+    eraseUnused();
+  }
+
+private:
+  void foldNormsIntoRouters();
+  const Buckets &getBuckets(Value routing);
+  Value layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_t> order);
+  Value layOutTokens(OpBuilder &b, Value tokens, Value routing, Value order, Type weightElement);
+  Value replaceLinear(OpBuilder &b, LinearOp op);
+  Value replaceSpmm(OpBuilder &b, SpmmOp op);
+  Value replaceSddmm(OpBuilder &b, SddmmOp op);
+  Value replaceFusion(OpBuilder &b, GroupFusionOp op);
+  void foldSwiglus();
+  void foldResiduals();
+  void eraseUnused();
+
+  DenseMap<Value, Buckets> buckets;
+};
+
+} // namespace
+
+/// Lets routers normalise their tokens themselves, as what lays out tokens does: the normalised tokens need not be in memory.
+void BucketProductsPass::foldNormsIntoRouters() {
+  getOperation().walk([](RouteOp route) {
+    auto norm = route.getInput().getDefiningOp<RmsNormOp>();
+    if (!norm || norm.getRouting() || !route.getCentroids())
+      return;
+    OpBuilder b(route);
+    auto folded = NormRouteOp::create(
+        b, route.getLoc(), route.getRouting().getType(), route.getScores().getType(),
+        norm.getInput(), norm.getWeight(), route.getCentroids(), norm.getEpsilonAttr(),
+        route.getGateAttr(), route.getScoreAttr(), route.getScalingAttr());
+    route->replaceAllUsesWith(folded);
+    route->erase();
+  });
+}
+
+const Buckets &BucketProductsPass::getBuckets(Value routing) {
+  auto [known, isNew] = buckets.try_emplace(routing);
+  auto type = cast<RoutingType>(routing.getType());
+  if (isNew && type.getNumChosen() > 0) {
+    OpBuilder b(&getContext());
+    b.setInsertionPointAfterValue(routing);
+    int64_t numWords = llvm::divideCeil(type.getNumGroups(), 32);
+    auto order = RankedTensorType::get({ShapedType::kDynamic}, b.getI32Type());
+    auto masks = RankedTensorType::get({ShapedType::kDynamic, numWords}, b.getI32Type());
+    auto op = BucketOrderOp::create(b, routing.getLoc(), order, masks, routing, kRows);
+    known->second = {op.getOrder(), op.getMasks()};
+  }
+  return known->second;
+}
+
+/// A product's weight [G, R, C] or [R, C] with its dimensions in another order.
+Value BucketProductsPass::layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_t> order) {
+  auto type = cast<RankedTensorType>(weight.getType());
+  SmallVector<int64_t> before(type.getShape()), shape;
+  if (before.size() == 2)
+    before.insert(before.begin(), 1);
+  for (int64_t axis : order)
+    shape.push_back(before[axis]);
+  auto result = RankedTensorType::get(shape, type.getElementType());
+  if (auto source = weight.getDefiningOp<WeightOp>()) {
+    WeightView view = getWeightView(source, order);
+    return WeightOp::create(
+        b, source.getLoc(), result, source.getSourceAttr(), b.getDenseI64ArrayAttr(view.shape),
+        b.getDenseI64ArrayAttr(view.permutation), IntegerAttr(), source.getQuantizedAttr());
+  }
+  return TransposeWeightOp::create(b, weight.getLoc(), result, weight,
+                                   b.getDenseI64ArrayAttr(order));
+}
+
+/// A product's tokens in its order, in the type in which they are multiplied. A norm is done on the way.
+Value BucketProductsPass::layOutTokens(OpBuilder &b, Value tokens, Value routing, Value order,
+                                       Type weightElement) {
+  auto type = cast<RankedTensorType>(tokens.getType());
+  auto norm = tokens.getDefiningOp<RmsNormOp>();
+  bool folds = norm && !norm.getRouting();
+  if (!folds && !routing && !order && type.getElementType() == weightElement)
+    return tokens;
+  return BucketTokensOp::create(b, tokens.getLoc(), type.clone(weightElement),
+                                folds ? norm.getInput() : tokens,
+                                folds ? norm.getWeight() : Value(), routing, order,
+                                folds ? norm.getEpsilonAttr() : b.getF64FloatAttr(0.0),
+                                /*ungated=*/UnitAttr());
+}
+
+Value BucketProductsPass::replaceLinear(OpBuilder &b, LinearOp op) {
+  Value weight = layOutWeight(b, op.getWeight(), {2, 0, 1}); // [columns, 1, rows]
+  Value tokens =
+      layOutTokens(b, op.getInput(), Value(), Value(), getElementTypeOrSelf(weight.getType()));
+  return BucketSpmmOp::create(b, op.getLoc(), op.getType(), tokens, weight, Value(), Value(),
+                              Value(), Value(), /*num_common=*/1, kRows);
+}
+
+Value BucketProductsPass::replaceSpmm(OpBuilder &b, SpmmOp op) {
+  RoutingType routing = op.getRouting().getType();
+  const Buckets &bucket = getBuckets(op.getRouting());
+  Value weight = layOutWeight(b, op.getWeight(), {2, 0, 1}); // [columns, groups, rows]
+  Value tokens = layOutTokens(b, op.getInput(), op.getRouting(), bucket.order,
+                              getElementTypeOrSelf(weight.getType()));
+  return BucketSpmmOp::create(b, op.getLoc(), op.getType(), tokens, weight, bucket.order,
+                              bucket.masks, Value(), Value(),
+                              std::min(routing.getNumCommon(), routing.getNumActive()), kRows);
+}
+
+Value BucketProductsPass::replaceSddmm(OpBuilder &b, SddmmOp op) {
+  const Buckets &bucket = getBuckets(op.getRouting());
+  Value weight = layOutWeight(b, op.getWeight(), {0, 2, 1}); // [groups, columns, rows]
+  Type element = getElementTypeOrSelf(weight.getType());
+  Value tokens = layOutTokens(b, op.getInput(), Value(), bucket.order, element);
+  return BucketSddmmOp::create(b, op.getLoc(), op.getType(), tokens, weight, op.getRouting(),
+                               bucket.order, bucket.masks, Value(), kRows,
+                               /*scatters=*/bool(bucket.order));
+}
+
+Value BucketProductsPass::replaceFusion(OpBuilder &b, GroupFusionOp op) {
+  int64_t numBlocks = op.getRight().getType().getDimSize(0);
+  Value input = op.getInput(), order, masks;
+  int64_t numCommon = numBlocks;
+  // Tokens whose only use this is stay in bucket order, in the factors' type.
+  auto sddmm = input.getDefiningOp<BucketSddmmOp>();
+  if (sddmm && input.hasOneUse() && sddmm.getRouting() == op.getRouting()) {
+    RoutingType routing = sddmm.getRouting().getType();
+    sddmm.setScatters(false);
+    input.setType(sddmm.getType().clone(getElementTypeOrSelf(op.getRight().getType())));
+    order = sddmm.getOrder();
+    masks = sddmm.getMasks();
+    numCommon = std::min(routing.getNumCommon(), routing.getNumActive());
+  } else if (op.getRouting()) { // what is not active may be anything
+    RoutingType routing = op.getRouting().getType();
+    const Buckets &bucket = getBuckets(op.getRouting());
+    order = bucket.order;
+    masks = bucket.masks;
+    numCommon = std::min(routing.getNumCommon(), routing.getNumActive());
+    input = BucketTokensOp::create(b, op.getLoc(), input.getType(), input, Value(), op.getRouting(),
+                                   order, b.getF64FloatAttr(0.0), b.getUnitAttr());
+  }
+  return BucketFusionOp::create(b, op.getLoc(), op.getType(), input, op.getRight(), op.getLeft(),
+                                order, masks, Value(), numCommon, kRows);
+}
+
+/// Lets the product that makes the `up` of a SwiGLU compute that. Where only another product of the same routing reads the result, tokens stay in
+/// bucket order and 16 bits in between.
+void BucketProductsPass::foldSwiglus() {
+  SmallVector<SwigluOp> swiglus; // beforehand: what follows one is erased with it
+  getOperation().walk([&](SwigluOp swiglu) { swiglus.push_back(swiglu); });
+  for (SwigluOp swiglu : swiglus) {
+    auto gate = swiglu.getGate().getDefiningOp<BucketSpmmOp>();
+    auto up = swiglu.getUp().getDefiningOp<BucketSpmmOp>();
+    if (!up || !up->hasOneUse() || up.getGate() || up.getResidual())
+      continue;
+    Operation *replaced = swiglu;
+    if (up.getOrder()) {
+      if (!gate || !gate->hasOneUse() || gate.getGate() || gate.getResidual() ||
+          gate.getOrder() != up.getOrder() || !swiglu->hasOneUse())
+        continue;
+      auto tokens = dyn_cast<BucketTokensOp>(*swiglu->user_begin());
+      if (!tokens || tokens.getNorm() || tokens.getRouting() || tokens.getOrder() != up.getOrder())
+        continue;
+      replaced = tokens;
+      for (BucketSpmmOp product : {gate, up}) {
+        product.getOrderMutable().clear();
+        product.getResult().setType(tokens.getType());
+      }
+    } else if (up.getType() != swiglu.getType()) {
+      continue;
+    }
+    up.getGateMutable().assign(swiglu.getGate());
+    up->moveBefore(swiglu);
+    replaced->getResult(0).replaceAllUsesWith(up.getResult());
+    if (replaced != swiglu)
+      replaced->erase();
+    swiglu->erase();
+  }
+}
+
+/// Lets products and fusions add the residual stream, where nothing else uses their result.
+void BucketProductsPass::foldResiduals() {
+  auto getResidual = [](Value value) -> std::optional<MutableOperandRange> {
+    return llvm::TypeSwitch<Operation *, std::optional<MutableOperandRange>>(value.getDefiningOp())
+        .Case<BucketSpmmOp, BucketSddmmOp, BucketFusionOp>(
+            [](auto op) { return op.getResidualMutable(); })
+        .Default(std::nullopt);
+  };
+  auto isFoldable = [&](Value value) {
+    std::optional<MutableOperandRange> residual;
+    if (value.hasOneUse() && getElementTypeOrSelf(value).isF32() && value.getDefiningOp())
+      residual = getResidual(value);
+    auto spmm = value.getDefiningOp<BucketSpmmOp>();
+    return residual && residual->empty() && !(spmm && spmm.getGate());
+  };
+  getOperation().walk([&](AddOp sum) {
+    bool foldsLhs = isFoldable(sum.getLhs());
+    if (!foldsLhs && !isFoldable(sum.getRhs()))
+      return;
+    Value product = foldsLhs ? sum.getLhs() : sum.getRhs();
+    getResidual(product)->assign(foldsLhs ? sum.getRhs() : sum.getLhs());
+    product.getDefiningOp()->moveBefore(sum);
+    sum.getResult().replaceAllUsesWith(product);
+    sum->erase();
+  });
+}
+
+/// Erases norms and weights that were taken in.
+void BucketProductsPass::eraseUnused() {
+  SmallVector<Operation *> ops;
+  getOperation().walk([&](Operation *op) { ops.push_back(op); });
+  for (Operation *op : llvm::reverse(ops))
+    if (isa<RmsNormOp, WeightOp, SwigluOp>(op) && op->use_empty())
+      op->erase();
+}
