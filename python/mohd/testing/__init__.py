@@ -6,9 +6,9 @@ compares every element. A new backend passes these before anything else.
 """
 
 from mohd.testing import cases_blocks, cases_routing, cases_sparse, cases_tiles, cases_transformer
-from mohd.testing.entry import Entry, build, check, module_text
+from mohd.testing.entry import Entry, build, check, contexts, module_text
 
-__all__ = ["Entry", "build", "check", "groups", "module_text"]
+__all__ = ["Entry", "build", "check", "contexts", "groups", "module_text"]
 
 
 def groups():

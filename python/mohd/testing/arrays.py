@@ -98,3 +98,20 @@ def compare(actual, expected, dtype, length):
     at = np.unravel_index(np.argmax(excess), actual.shape)
     place = [int(i) for i in at]
     return f"{wrong.sum()} of {wrong.size} elements, at {place} {actual[at]!r} is not {expected[at]!r} within {allowed[at]:.3g}"
+
+
+ROUNDED = {"bf16": 5e-3, "f16": 1e-3}
+"""Relative error (Frobenius norm) that a product may have whose tokens are rounded to a type (docs/performance.md)."""
+
+
+def compare_rounded(actual, expected, dtype):
+    """What is wrong with the result of products whose tokens were rounded to `dtype`, or None."""
+    if actual.shape != expected.shape:
+        return f"shape {actual.shape} is not {expected.shape}"
+    finite = np.isfinite(expected)
+    special = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
+    if not np.all(special | finite) or not np.all(np.isfinite(actual[finite])):
+        wrong = tuple(int(i) for i in np.argwhere(np.where(finite, ~np.isfinite(actual), ~special))[0])
+        return f"at {list(wrong)} {actual[wrong]} is not {expected[wrong]}"
+    error, size = np.linalg.norm(actual[finite] - expected[finite]), np.linalg.norm(expected[finite])
+    return None if error <= ROUNDED[dtype] * size else f"relative error {error / size if size else error:.3g}, at most {ROUNDED[dtype]:.3g}"

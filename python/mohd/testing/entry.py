@@ -3,6 +3,7 @@
 
 import dataclasses
 import functools
+import os
 import pathlib
 import re
 import typing
@@ -12,7 +13,7 @@ import numpy as np
 
 from mohd import runtime
 from mohd.compiler import compile as compile_model
-from mohd.testing.arrays import STORAGE, TOKENS, compare, from_storage, to_storage
+from mohd.testing.arrays import ROUNDED, STORAGE, TOKENS, compare, compare_rounded, from_storage, to_storage
 
 POISON = 0xA5
 GUARD = 64
@@ -82,7 +83,12 @@ def module_text(entries):
 
 
 def build(entries, folder, lowering="fast", target="cpu:native"):
-    """Compiles entry points by one call of mohd-compile and loads the bundle. `lowering`: "fast" or "reference"."""
+    """Compiles entry points by one call of mohd-compile and loads the bundle.
+
+    `lowering`: "fast" or "reference" for `target`, or "emulate:CHIP", the target of an emulated GPU.
+    """
+    if lowering.startswith("emulate:"):
+        target = lowering
     source = pathlib.Path(folder) / "entries.mlir"
     source.write_text(module_text(entries))
     options = ["--lowering=reference"] if lowering == "reference" else []
@@ -115,17 +121,47 @@ def run(context, entry, inputs, expected):
     return {**outputs, **{name: given[name] for name in entry.mutable}}
 
 
-def check(contexts, entry):
-    """Compares an entry point with its reference on every run; all contexts must give the same bits."""
+def contexts(module, lowering, seed=1):
+    """Contexts of a module that `build` made whose results must be the same: on other numbers of threads, or in another order of an emulated GPU's threads."""
+    if lowering == "reference":
+        return [module.context(1)]
+    if lowering == "fast":
+        return [module.context(threads) for threads in (1, 2)]
+    made = []
+    for number in (0, seed):
+        os.environ["MOHD_EMULATOR_SEED"] = str(number)
+        made.append(module.context(2, device="emulate"))
+    del os.environ["MOHD_EMULATOR_SEED"]
+    return made
+
+
+def rounded_type(entry):
+    """The 16-bit type to which a GPU's products round what they multiply, or None: that of their weights."""
+    narrow = [dtype_of(type) for type in entry.arguments.values() if dtype_of(type) in ROUNDED]
+    has_products = re.search(r"mohd\.(spmm|sddmm|linear|group_fusion|attention)\b", entry.body)
+    return max(narrow, key=ROUNDED.get) if has_products and narrow else None
+
+
+def check(contexts, entry, rounds=False):
+    """Compares an entry point with its reference on every run; all contexts must give the same bits.
+
+    `rounds`: products round their tokens to the 16 bits of their weights, as those of GPUs do.
+    """
     types, problems = {**entry.arguments, **entry.results}, []
+    narrow = rounded_type(entry) if rounds else None
     for label, inputs, expected in entry.references:
         found = [run(context, entry, inputs, expected) for context in contexts]
         for name, want in expected.items():
             dtype = dtype_of(types[name])
-            problem = compare(from_storage(found[0][name], dtype), np.asarray(want), dtype, entry.length)
+            actual = from_storage(found[0][name], dtype)
+            if narrow and dtype not in ("i32", "i8"):
+                coarsest = max(narrow, dtype, key=lambda name: ROUNDED.get(name, 0))
+                problem = compare_rounded(actual, np.asarray(want), coarsest)
+            else:
+                problem = compare(actual, np.asarray(want), dtype, entry.length)
             if problem:
                 problems.append(f"{label}: {name}: {problem}")
             if any(other[name].tobytes() != found[0][name].tobytes() for other in found[1:]):
-                problems.append(f"{label}: {name} depends on the number of threads")
+                problems.append(f"{label}: {name} depends on the order of threads")
     if problems:
         raise AssertionError("\n".join([f"{entry.name} disagrees with the reference:", *problems, entry.text()]))
