@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Static figures of the GPU kernels: none got worse, where there is an assembler; and what counts as worse."""
+
+import importlib.machinery
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from mohd import find
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "bench/gpu/figures"
+
+
+@pytest.fixture(scope="module")
+def figures():
+    loader = importlib.machinery.SourceFileLoader("figures", str(SCRIPT))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("figures", loader))
+    loader.exec_module(module)
+    return module
+
+
+def has_assembler():
+    """Whether mohd-compile finds ptxas."""
+    command = [find.compiler(), ROOT / "test/mohd-compile/Inputs/spmm.mlir", "--target=cuda:sm_80", "--weights=none", "-q", "-o", os.devnull]
+    return b"ptxas" not in subprocess.run(command, capture_output=True).stderr
+
+
+@pytest.mark.skipif(find.compiler() is None and "MOHD_BUILD" not in os.environ, reason="no mohd-compile: build the project first")
+def test_no_kernel_got_worse():
+    if not has_assembler():
+        pytest.skip("no ptxas: scripts/setup --cuda installs it")
+    build = pathlib.Path(find.compiler()).resolve().parent.parent
+    done = subprocess.run([sys.executable, SCRIPT, "--check", "--build", build], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(find.compiler() is None and "MOHD_BUILD" not in os.environ, reason="no mohd-compile: build the project first")
+@pytest.mark.parametrize("preset", ["mohd-355m-dense", "mohd-495m-x3", "mohd-1130m-75", "third_party_ffn"])
+def test_presets_assemble_without_spills(preset, tmp_path):
+    if not has_assembler():
+        pytest.skip("no ptxas: scripts/setup --cuda installs it")
+    command = [find.compiler(), "--preset", preset, "--weights=none", "--weights-dtype=bf16", "--target=cuda:sm_80,sm_90a", "-q", "-o", tmp_path / "model.mohdb"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_counts_as_worse(figures):
+    old = {"a": {"blocks_per_sm": 2, "tensor_share": 0.9, "bytes_per_flop": 0.01}, "b": {"blocks_per_sm": 1}}
+    assert not list(figures.worse(old, {**old, "c": {}}))
+    assert len(list(figures.worse(old, {"a": {"blocks_per_sm": 1, "tensor_share": 0.8, "bytes_per_flop": 0.02}}))) == 4
+
+
+def test_page_is_that_of_the_results(figures):
+    rows = json.loads((ROOT / "bench/results/gpu-figures.json").read_text())["kernels"]
+    assert (ROOT / "docs/gpu-figures.md").read_text() == figures.page(rows)
+
+
+def test_instructions_are_counted(figures):
+    text = "$L1:\n\tadd.s32 \t%r1, %r2, %r3;\n\t@%p1 bra \t$L1;\n$L2:\n\tmma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 \t{%f1};\n\tadd.s32 \t%r1, %r2, %r3;\n"
+    found = figures.figures_of_code(text, "sm_80")
+    assert found == {"tensor": "m16n8k16", "instructions_per_tensor": 1.0, "tensor_share": 1.0}
