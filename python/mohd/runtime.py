@@ -7,6 +7,10 @@
 NumPy has no bfloat16: such tensors are uint16 arrays of bit patterns (`mohd.weights` converts), or any 16-bit type
 called "bfloat16". Arrays must be C-contiguous and begin at a multiple of 64 bytes; `empty` and `zeros` make such
 arrays, other inputs are copied, and other mutable inputs are refused.
+
+On "cuda" arrays of the host are copied to the GPU for each call, and what the call writes is copied back. Arrays that are there
+already are used in place, and a call of such arrays alone does not wait: `DeviceArray`, tensors of torch on "cuda", and whatever else
+has `__cuda_array_interface__`.
 """
 
 import ctypes
@@ -56,6 +60,16 @@ class _Tensor(ctypes.Structure):
                 ("rank", ctypes.c_uint32), ("shape", ctypes.c_int64 * MAX_RANK), ("byte_size", ctypes.c_size_t)]
 
 
+class _RunOptions(ctypes.Structure):
+    _fields_ = [("struct_size", ctypes.c_size_t), ("workspace", ctypes.c_void_p), ("workspace_size", ctypes.c_size_t),
+                ("stream", ctypes.c_void_p)]
+
+
+class _DeviceInfo(ctypes.Structure):
+    _fields_ = [("struct_size", ctypes.c_size_t), ("name", ctypes.c_char * 256), ("units", ctypes.c_uint32), ("compute_major", ctypes.c_int32),
+                ("compute_minor", ctypes.c_int32), ("driver_version", ctypes.c_int32), ("memory_bytes", ctypes.c_uint64)]
+
+
 class _ContextOptions(ctypes.Structure):
     _fields_ = [("struct_size", ctypes.c_size_t), ("device", ctypes.c_char_p), ("threads", ctypes.c_uint32),
                 ("allocator", ctypes.c_void_p), ("pin_threads", ctypes.c_int32), ("flags", ctypes.c_uint64)]
@@ -89,7 +103,8 @@ _SIGNATURES = {  # function: (result, arguments)
     "mohd_context_upload": (ctypes.c_int, [_handle, _handle, _handle, _size]),
     "mohd_context_download": (ctypes.c_int, [_handle, _handle, _handle, _size]),
     "mohd_context_synchronize": (ctypes.c_int, [_handle, _handle]),
-    "mohd_run": (ctypes.c_int, [_handle, _u32, _to(_Tensor), _u32, _to(_Tensor), _u32, _handle]),
+    "mohd_run": (ctypes.c_int, [_handle, _u32, _to(_Tensor), _u32, _to(_Tensor), _u32, _to(_RunOptions)]),
+    "mohd_device_describe": (ctypes.c_int, [_text, _to(_DeviceInfo)]),
 }
 
 
@@ -125,6 +140,14 @@ def _new(kind, **values):
     return kind(struct_size=ctypes.sizeof(kind), **values)
 
 
+def device_info(device):
+    """What the library knows of a device such as "cuda:0": name, units, compute_major, compute_minor, driver_version, memory_bytes."""
+    info = _new(_DeviceInfo)
+    _check(library().mohd_device_describe(device.encode(), info))
+    found = {name: getattr(info, name) for name, _ in _DeviceInfo._fields_[1:]}
+    return found | {"name": info.name.decode(errors="replace")}
+
+
 def empty(shape, dtype):
     """An uninitialised C-contiguous array that begins at a multiple of 64 bytes."""
     dtype = np.dtype(dtype)
@@ -146,6 +169,72 @@ def _is_usable(array):
     return array.flags.c_contiguous and (array.ctypes.data % ALIGNMENT == 0 or array.size == 0)
 
 
+_NAMES = {"float32": "f32", "bfloat16": "bf16", "uint16": "bf16", "float16": "f16", "float64": "f64", "int8": "i8", "int32": "i32", "int64": "i64"}
+
+
+class _Placed:
+    """An array in a device's memory as its maker describes it; None of `of` if the array is on the host."""
+
+    def __init__(self, owner, address, shape, dtype):
+        self.owner, self.address, self.shape, self.dtype = owner, address, tuple(shape), _NAMES.get(dtype, dtype)
+        self.is_cuda = not isinstance(owner, DeviceArray)  # memory of the library's own is where its context wants it
+
+    @staticmethod
+    def of(array):
+        if isinstance(array, DeviceArray) or getattr(array, "is_cuda", False):
+            if not getattr(array, "is_contiguous", lambda: True)():
+                raise TypeError("expects tensors on a GPU to be contiguous, got strides")
+            return _Placed(array, array.data_ptr(), array.shape, str(array.dtype).removeprefix("torch."))
+        interface = None if hasattr(array, "is_cuda") else getattr(array, "__cuda_array_interface__", None)
+        if interface is None:
+            return None
+        if interface.get("strides") is not None:
+            raise TypeError("expects arrays on a GPU to be contiguous, got strides")
+        return _Placed(array, interface["data"][0], interface["shape"], np.dtype(interface["typestr"]).name)
+
+
+class DeviceArray:
+    """An array in the memory of a context's device: `shape`, `dtype` by the library's name, `nbytes`. Freed with the object."""
+
+    def __init__(self, context, shape, dtype):
+        self.shape, self.dtype, self.type = tuple(shape), dtype, np.dtype(dict(DTYPES)[dtype])
+        self.nbytes = int(np.prod(self.shape, dtype=np.int64)) * self.type.itemsize
+        self._context, self._memory = context, ctypes.c_void_p()
+        _check(library().mohd_context_allocate(context._handle, self.nbytes, self._memory))
+
+    def __del__(self):
+        if getattr(self, "_memory", None) and not isinstance(self._context, DeviceArray):
+            library().mohd_context_free(self._context._handle, self._memory)
+
+    def part(self, begin, shape, dtype):
+        """What lies from byte `begin` on as an array of its own, for calls only; it keeps this one alive."""
+        made = DeviceArray.__new__(DeviceArray)
+        made.shape, made.dtype, made.type = tuple(shape), dtype, np.dtype(dict(DTYPES)[dtype])
+        made.nbytes = int(np.prod(shape, dtype=np.int64)) * made.type.itemsize
+        if begin < 0 or begin + made.nbytes > self.nbytes:
+            raise ValueError(f"expects a part of {self.nbytes} bytes, got {begin} to {begin + made.nbytes}")
+        made._context, made._memory = self, ctypes.c_void_p(self.data_ptr() + begin)
+        return made
+
+    def data_ptr(self):
+        """The address on the device; 0 without elements."""
+        return self._memory.value or 0
+
+    def write(self, array):
+        """Copies an array of the same shape and type here, and waits for it; returns self."""
+        array = np.ascontiguousarray(array)
+        if array.shape != self.shape or array.dtype != self.type:
+            raise TypeError(f"expects an array {self.shape} of {self.type}, got {array.shape} of {array.dtype}")
+        _check(library().mohd_context_upload(self._context._handle, self._memory, array.ctypes.data, self.nbytes))
+        return self
+
+    def read(self):
+        """A copy on the host; the caller waits for what writes here (`Context.synchronize`)."""
+        array = np.empty(self.shape, self.type)
+        _check(library().mohd_context_download(self._context._handle, array.ctypes.data, self._memory, self.nbytes))
+        return array
+
+
 class Tensor:
     """What an entry point says of one input or output: name, dtype, shape (a number, or the dim's text), mutable."""
 
@@ -161,7 +250,12 @@ class Tensor:
         return f"{self.name}: {'x'.join(map(str, self.shape + (self.dtype,)))}{' mutable' * self.mutable}"
 
     def accept(self, array):
-        """`array`, or an aligned copy of it, as this tensor's type. Raises TypeError for another type."""
+        """`array`, or an aligned copy of it, as this tensor's type; a _Placed of one on a device. Raises TypeError for another type."""
+        placed = _Placed.of(array)
+        if placed:
+            if placed.dtype != self.dtype:
+                raise TypeError(f"expects '{self.name}' to be {self.dtype}, got {placed.dtype}")
+            return placed
         array = np.asarray(array)
         if array.dtype.name == "bfloat16":
             array = array.view(np.uint16)
@@ -177,6 +271,10 @@ class Tensor:
 
     def describe(self, array):
         """The C struct for an array that `accept` gave."""
+        if isinstance(array, _Placed):
+            size = int(np.prod(array.shape, dtype=np.int64)) * np.dtype(self.type).itemsize
+            return _new(_Tensor, data=array.address or None, dtype=self.kind, rank=len(array.shape),
+                        shape=(ctypes.c_int64 * MAX_RANK)(*array.shape[:MAX_RANK]), byte_size=size)
         if array.ndim > MAX_RANK:
             raise TypeError(f"expects '{self.name}' to have at most {MAX_RANK} dims, got {array.ndim}")
         shape = (ctypes.c_int64 * MAX_RANK)(*array.shape)
@@ -241,16 +339,19 @@ class Module:
 
 
 class _Staged:
-    """A call's tensors in the memory of the context's device, each with its array on the host; the structs are made to point there."""
+    """A call's arrays of the host, each with memory on the context's device; the structs are made to point there."""
 
-    def __init__(self, context, info, given, taken):
+    def __init__(self, context, inputs, outputs):
+        """`inputs`, `outputs`: (tensor, array, struct) of each."""
         self.context, self.inputs, self.written, self.memory = context, [], [], []
-        for tensor, struct in zip(info.inputs, given):
+        for tensor, array, struct in inputs:
+            if isinstance(array, _Placed):
+                continue
             copy = self._place(struct)
             self.inputs.append(copy)
             if tensor.mutable:
                 self.written.append(copy)
-        self.written += [self._place(struct) for struct in taken]
+        self.written += [self._place(struct) for _, array, struct in outputs if not isinstance(array, _Placed)]
 
     def _place(self, struct):
         memory = ctypes.c_void_p()
@@ -263,9 +364,10 @@ class _Staged:
         for memory, host, size in self.inputs:
             _check(library().mohd_context_upload(self.context._handle, memory, host, size))
 
-    def download(self):
+    def download(self, stream):
         lib = library()
-        _check(lib.mohd_context_synchronize(self.context._handle, None))
+        if self.written:
+            _check(lib.mohd_context_synchronize(self.context._handle, stream))
         for memory, host, size in self.written:
             _check(lib.mohd_context_download(self.context._handle, host, memory, size))
 
@@ -301,16 +403,25 @@ class Context:
         """The target in use, such as "cpu:x86-64-v3"."""
         return library().mohd_context_target(self._handle).decode()
 
-    def run(self, entry, inputs, outputs=None):
+    def empty(self, shape, dtype):
+        """A DeviceArray whose elements have no values yet; `dtype` such as "bf16"."""
+        return DeviceArray(self, shape, dtype)
+
+    def synchronize(self, stream=None):
+        """Waits until the device has done what `stream` was given; see `bind`."""
+        _check(library().mohd_context_synchronize(self._handle, getattr(stream, "cuda_stream", stream)))
+
+    def run(self, entry, inputs, outputs=None, stream=None):
         """Runs an entry point on arrays by name; returns its outputs by name.
 
         `outputs` may hold arrays to write into, of the right shape and usable as they are.
         """
-        return self.bind(entry, inputs, outputs)()
+        return self.bind(entry, inputs, outputs, stream)()
 
-    def bind(self, entry, inputs, outputs=None):
+    def bind(self, entry, inputs, outputs=None, stream=None):
         """A function that makes the call `run` would make, on the same arrays each time: all checks that are Python's are done
-        here, so that it costs little more than the call itself. Valid as long as the context.
+        here, so that it costs little more than the call itself. Valid as long as the context. `stream`: a CUstream as a number, or what
+        has it as `cuda_stream`; None is the legacy default stream.
         """
         if entry not in self.module.entry_points:
             raise MohdError("NOT_FOUND", f"no entry point '{entry}', there are {', '.join(self.module.entry_points)}")
@@ -320,20 +431,27 @@ class Context:
             if given.keys() - names or (kind == "inputs" and names - given.keys()):
                 raise TypeError(f"expects {kind} {', '.join(t.name for t in known)}, got {', '.join(given) or 'none'}")
         used = [tensor.accept(inputs[tensor.name]) for tensor in info.inputs]
+        on_cuda = self.target.startswith("cuda:")
+        outputs = {name: _Placed.of(array) or array for name, array in outputs.items()}
+        for array in [*used, *outputs.values()]:
+            if isinstance(array, _Placed) and array.is_cuda and not on_cuda:
+                raise TypeError(f"expects arrays of the host on {self.target}, got one on a GPU")
         given = (_Tensor * len(used))(*(t.describe(a) for t, a in zip(info.inputs, used)))
         results = [self._output(info, given, i, outputs) for i in range(len(info.outputs))]
         taken = (_Tensor * len(results))(*(t.describe(a) for t, a in zip(info.outputs, results)))
         self._reserve(info, given)
-        named = {tensor.name: array for tensor, array in zip(info.outputs, results)}
+        named = {tensor.name: getattr(array, "owner", array) for tensor, array in zip(info.outputs, results)}
         function, sizes = library().mohd_run, (len(given), len(taken))
-        staged = _Staged(self, info, given, taken) if self.target.startswith("cuda:") else None
+        staged = _Staged(self, zip(info.inputs, used, given), zip(info.outputs, results, taken)) if on_cuda else None
+        stream = getattr(stream, "cuda_stream", stream)
+        options = _new(_RunOptions, stream=stream) if stream else None
 
         def call():
             if staged:
                 staged.upload()
-            _check(function(self._handle, info.index, given, sizes[0], taken, sizes[1], None))
+            _check(function(self._handle, info.index, given, sizes[0], taken, sizes[1], options))
             if staged:
-                staged.download()
+                staged.download(stream)
             return named
 
         call.arrays = used, results  # what the structs point at stays
@@ -344,6 +462,8 @@ class Context:
         tensor = info.outputs[i]
         if tensor.name in outputs:
             array = outputs[tensor.name]
+            if isinstance(array, _Placed):
+                return tensor.accept(array.owner)
             if array.dtype != tensor.type or not _is_usable(array) or not array.flags.writeable:
                 raise TypeError(f"expects output '{tensor.name}' to be {tensor.dtype}, writeable, contiguous and 64-byte aligned")
             return array

@@ -89,6 +89,41 @@ def test_cuda(monkeypatch, tmp_path, module):
     assert context.run("twice", {"x": empty, "total": mohd.zeros((0, 4), np.float32)})["y"].shape == (0, 4)
 
 
+class OfAnotherLibrary:
+    """What has an array in a GPU's memory by another library's means."""
+
+    def __init__(self, array):
+        self.__cuda_array_interface__ = {"data": (array.data_ptr(), False), "shape": array.shape, "typestr": array.type.str, "version": 3}
+
+
+def test_arrays_on_a_gpu_are_used_in_place(monkeypatch, tmp_path, module):
+    fake = find.runtime().parent / "libmohd-fake-cuda-2.so"
+    if not fake.exists():
+        pytest.skip("the runtime's tests are not built")
+    monkeypatch.setenv("MOHD_LIBCUDA", str(fake))
+    assert mohd.runtime.device_info("cuda:1")["compute_major"] == 8
+    context = mohd.load(bundle.write(tmp_path, bundle.GPU_SOURCE, bundle.on_cuda)).context(device="cuda:1")
+    values = np.arange(40, dtype=np.float32).reshape(10, 4)
+    x, total, y = (context.empty((10, 4), "f32").write(array) for array in (values, np.zeros_like(values), np.zeros_like(values)))
+    assert context.run("twice", {"x": x, "total": total}, {"y": y}, stream=0)["y"] is y
+    context.synchronize()
+    np.testing.assert_array_equal(y.read(), 2 * values)
+    np.testing.assert_array_equal(total.read(), values)
+    on_host = context.run("twice", {"x": OfAnotherLibrary(x), "total": total})["y"]
+    np.testing.assert_array_equal(on_host, 2 * values)
+    whole = context.empty((64 + 160 + 64,), "i8").write(np.full(288, -1, np.int8))
+    context.run("twice", {"x": x, "total": total}, {"y": whole.part(64, (10, 4), "f32")})
+    context.synchronize()
+    np.testing.assert_array_equal(whole.read()[64:-64].view(np.float32).reshape(10, 4), 2 * values)
+    assert (whole.read()[:64] == -1).all() and (whole.read()[-64:] == -1).all()
+    with pytest.raises(TypeError, match="expects 'x' to be f32, got f16"):
+        context.bind("twice", {"x": context.empty((10, 4), "f16"), "total": total})
+    with pytest.raises(TypeError, match="expects arrays of the host on cpu:"):
+        module.context(1).bind("twice", {"x": OfAnotherLibrary(x), "total": mohd.zeros((10, 4), np.float32)})
+    with pytest.raises(ValueError, match="expects a part of 288 bytes, got 200 to 360"):
+        whole.part(200, (10, 4), "f32")
+
+
 def test_nothing_is_copied(module):
     x, total, y = mohd.empty((3, 4), np.float32), mohd.zeros((3, 4), np.float32), mohd.empty((3, 4), np.float32)
     x[...] = 1
