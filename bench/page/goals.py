@@ -143,7 +143,7 @@ GOALS = (
 
 NOT_THERE = (
     ("forward and backward, rho=1/4", "speed over dense", "there are no backward kernels yet"),
-    ("GPU: decode, prefill, dense, router, Monarch", "see the design", "there is no GPU code yet"),
+    ("GPU: decode, prefill, dense, router, Monarch", "see the design", "no run on a GPU yet (bench/gpu/check)"),
 )
 """Goals that nothing can be measured for."""
 

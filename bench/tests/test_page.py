@@ -91,7 +91,7 @@ def test_page_shows_what_is_missed(folder):
     text = page(Results(folder), [])
     assert "| compile one op | mohd-compile, whole process | 1 s | 0.3 s | 0.3 s |  | met |" in text
     assert "| 30 s | 8 s | 40 s |  | **missed, beyond the floor** |" in text
-    assert "not measured: there is no GPU code yet" in text
+    assert "not measured: no run on a GPU yet (bench/gpu/check)" in text
     assert "Example CPU, 2 CPUs, L1 32 KiB, L2 1024 KiB" in text
     assert "| spmm | 2048x5632 | 16,3,1 | f32 | 1 | 1 | uniform | 1e+03 | 4.00x | 5.00x | 3.50x |  |  | 2.00x (openblas groups) |  | 1 |" in text
     assert "| pydoc-mohd | decode | 65 | 1 | 4000 | 160 |  |" in text
