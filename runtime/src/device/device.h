@@ -39,6 +39,24 @@ struct Call {
   void *stream; // a device's, or null
 };
 
+/// Where a dispatch's numbers start in the plan: bindings, tensor maps and params.
+struct PlanPlace {
+  size_t dispatch = 0, binding = 0, map = 0, param = 0;
+};
+
+/// visit(dispatch, place) for each dispatch in order, until one fails.
+template <typename Visit> Status forEachDispatch(const CompiledProgram &program, Visit visit) {
+  PlanPlace place;
+  for (const CompiledDispatch &dispatch : program.dispatches) {
+    MOHDRT_TRY(visit(dispatch, place));
+    ++place.dispatch;
+    place.binding += dispatch.bindings.size();
+    place.map += dispatch.maps.size();
+    place.param += dispatch.params.size();
+  }
+  return Status();
+}
+
 /// Where a binding starts, `weights` being the addresses of all weights; null for an empty buffer
 /// without memory.
 void *addressOf(const Call &call, const CompiledBinding &binding, int64_t offset,

@@ -20,18 +20,16 @@ public:
   Status run(const Call &call) override {
     DefaultFloatEnvironment environment; // as workers have it
     ThreadPool::Lease lease(*pool_, threads_);
-    const int64_t *params = call.plan.params.data(), *offsets = call.plan.offsets.data();
-    for (size_t i = 0; i < call.program.dispatches.size(); ++i) {
-      const CompiledDispatch &dispatch = call.program.dispatches[i];
+    return forEachDispatch(call.program, [&](const CompiledDispatch &dispatch, PlanPlace at) {
       void *bindings[kMaxBindings];
       for (size_t b = 0; b < dispatch.bindings.size(); ++b)
-        bindings[b] = addressOf(call, dispatch.bindings[b], offsets[b], code_.weights());
+        bindings[b] = addressOf(call, dispatch.bindings[b], call.plan.offsets[at.binding + b],
+                                code_.weights());
       const auto kernel = reinterpret_cast<KernelFn>(code_.kernels()[dispatch.kernelIndex]);
-      lease.run({kernel, bindings, params, call.plan.grids[i]});
-      params += dispatch.params.size();
-      offsets += dispatch.bindings.size();
-    }
-    return Status();
+      lease.run(
+          {kernel, bindings, call.plan.params.data() + at.param, call.plan.grids[at.dispatch]});
+      return Status();
+    });
   }
 
 private:

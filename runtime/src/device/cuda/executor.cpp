@@ -105,16 +105,9 @@ public:
     MOHDRT_TRY(current.status());
     // All maps before the first launch: what can be refused is refused before anything is done.
     MOHDRT_TRY(encodeMaps(call));
-    size_t param = 0, binding = 0, map = 0;
-    for (size_t i = 0; i < call.program.dispatches.size(); ++i) {
-      const CompiledDispatch &dispatch = call.program.dispatches[i];
-      if (call.plan.grids[i] > 0)
-        MOHDRT_TRY(launch(call, dispatch, i, binding, map, param));
-      param += dispatch.params.size();
-      binding += dispatch.bindings.size();
-      map += dispatch.maps.size();
-    }
-    return Status();
+    return forEachDispatch(call.program, [&](const CompiledDispatch &dispatch, PlanPlace at) {
+      return call.plan.grids[at.dispatch] > 0 ? launch(call, dispatch, at) : Status();
+    });
   }
 
   Result<void *> allocate(size_t size, MemoryUse use) override {
@@ -154,20 +147,16 @@ public:
 
 private:
   Status encodeMaps(const Call &call) {
-    size_t binding = 0, number = 0;
-    for (size_t i = 0; i < call.program.dispatches.size(); ++i) {
-      const CompiledDispatch &dispatch = call.program.dispatches[i];
-      for (size_t m = 0; m < dispatch.maps.size() && call.plan.grids[i] > 0; ++m) {
+    return forEachDispatch(call.program, [&](const CompiledDispatch &dispatch, PlanPlace at) {
+      for (size_t m = 0; m < dispatch.maps.size() && call.plan.grids[at.dispatch] > 0; ++m) {
         const TensorMap &spec = *dispatch.maps[m].spec;
         void *address = addressOf(call, dispatch.bindings[spec.binding],
-                                  call.plan.offsets[binding + spec.binding], code_.weights());
-        MOHDRT_TRY(encodeMap(maps_[call.entry][number + m], spec, call.plan.maps[number + m],
+                                  call.plan.offsets[at.binding + spec.binding], code_.weights());
+        MOHDRT_TRY(encodeMap(maps_[call.entry][at.map + m], spec, call.plan.maps[at.map + m],
                              address, dispatch));
       }
-      binding += dispatch.bindings.size();
-      number += dispatch.maps.size();
-    }
-    return Status();
+      return Status();
+    });
   }
 
   Status encodeMap(MapCache &cache, const TensorMap &spec, const MapPlan &plan, void *address,
@@ -188,26 +177,25 @@ private:
     return Status();
   }
 
-  /// Launches dispatch `index`, whose bindings, maps and params start at these places of the plan.
-  Status launch(const Call &call, const CompiledDispatch &dispatch, size_t index, size_t binding,
-                size_t map, size_t param) {
+  /// Launches a dispatch whose numbers start at `at` in the plan.
+  Status launch(const Call &call, const CompiledDispatch &dispatch, PlanPlace at) {
     void *addresses[kMaxBindings];
     void *arguments[kMaxBindings + kMaxMaps + kMaxParams];
     size_t count = 0;
     for (size_t i = 0; i < dispatch.bindings.size(); ++i) {
       addresses[i] =
-          addressOf(call, dispatch.bindings[i], call.plan.offsets[binding + i], code_.weights());
+          addressOf(call, dispatch.bindings[i], call.plan.offsets[at.binding + i], code_.weights());
       arguments[count++] = &addresses[i];
     }
     for (size_t i = 0; i < dispatch.maps.size(); ++i)
-      arguments[count++] = maps_[call.entry][map + i].current;
+      arguments[count++] = maps_[call.entry][at.map + i].current;
     for (size_t i = 0; i < dispatch.params.size(); ++i)
-      arguments[count++] = const_cast<int64_t *>(&call.plan.params[param + i]);
+      arguments[count++] = const_cast<int64_t *>(&call.plan.params[at.param + i]);
     const Kernel &kernel = *dispatch.kernel;
     const auto what = [&] { return "launching kernel '" + kernel.name + "'"; };
     MOHDRT_TRY(code_.device().check(code_.device().driver().cuLaunchKernel(
                                         code_.functions()[dispatch.kernelIndex],
-                                        static_cast<unsigned>(call.plan.grids[index]), 1, 1,
+                                        static_cast<unsigned>(call.plan.grids[at.dispatch]), 1, 1,
                                         static_cast<unsigned>(kernel.threads), 1, 1,
                                         static_cast<unsigned>(kernel.sharedBytes),
                                         static_cast<CUstream>(call.stream), arguments, nullptr),

@@ -78,22 +78,14 @@ public:
 
   Status run(const Call &call) override {
     DefaultFloatEnvironment environment; // which the emulator's threads inherit
-    size_t param = 0, binding = 0, map = 0;
-    for (size_t i = 0; i < call.program.dispatches.size(); ++i) {
-      const CompiledDispatch &dispatch = call.program.dispatches[i];
-      if (call.plan.grids[i] > 0)
-        MOHDRT_TRY(launch(call, dispatch, i, binding, map, param));
-      param += dispatch.params.size();
-      binding += dispatch.bindings.size();
-      map += dispatch.maps.size();
-    }
-    return Status();
+    return forEachDispatch(call.program, [&](const CompiledDispatch &dispatch, PlanPlace at) {
+      return call.plan.grids[at.dispatch] > 0 ? launch(call, dispatch, at) : Status();
+    });
   }
 
 private:
-  /// Runs dispatch `index`, whose bindings, maps and params start at these places of the plan.
-  Status launch(const Call &call, const CompiledDispatch &dispatch, size_t index, size_t binding,
-                size_t map, size_t param) const {
+  /// Runs a dispatch whose numbers start at `at` in the plan.
+  Status launch(const Call &call, const CompiledDispatch &dispatch, PlanPlace at) const {
     mohdemu::Launch launch;
     void *addresses[kMaxBindings];
     mohd_emu_tensor_map maps[kMaxMaps];
@@ -101,23 +93,23 @@ private:
     size_t count = 0;
     for (size_t i = 0; i < dispatch.bindings.size(); ++i) {
       const CompiledBinding &bound = dispatch.bindings[i];
-      addresses[i] = addressOf(call, bound, call.plan.offsets[binding + i], code_.weights());
+      addresses[i] = addressOf(call, bound, call.plan.offsets[at.binding + i], code_.weights());
       arguments[count++] = &addresses[i];
-      if (call.plan.sizes[binding + i] > 0)
-        launch.allocations.push_back(
-            describe(call, bound, addresses[i], static_cast<size_t>(call.plan.sizes[binding + i])));
+      if (call.plan.sizes[at.binding + i] > 0)
+        launch.allocations.push_back(describe(
+            call, bound, addresses[i], static_cast<size_t>(call.plan.sizes[at.binding + i])));
     }
     mergeOverlaps(launch.allocations);
     for (size_t i = 0; i < dispatch.maps.size(); ++i) {
       const TensorMap &spec = *dispatch.maps[i].spec;
-      maps[i] = encodeMap(spec, call.plan.maps[map + i], addresses[spec.binding]);
+      maps[i] = encodeMap(spec, call.plan.maps[at.map + i], addresses[spec.binding]);
       arguments[count++] = &maps[i];
     }
     for (size_t i = 0; i < dispatch.params.size(); ++i)
-      arguments[count++] = &call.plan.params[param + i];
+      arguments[count++] = &call.plan.params[at.param + i];
     launch.kernel = code_.kernel(dispatch.kernelIndex);
     launch.name = dispatch.kernel->name;
-    launch.grid.x = static_cast<uint32_t>(call.plan.grids[index]);
+    launch.grid.x = static_cast<uint32_t>(call.plan.grids[at.dispatch]);
     launch.block.x = static_cast<uint32_t>(dispatch.kernel->threads);
     launch.sharedBytes = static_cast<uint32_t>(dispatch.kernel->sharedBytes);
     launch.arguments = arguments;
