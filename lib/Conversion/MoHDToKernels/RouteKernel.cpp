@@ -64,21 +64,14 @@ Value sumOf(KernelEmitter &e, int64_t lower, int64_t upper, Elements elements) {
 
 /// The activation scaling (f32) of a token with `gates` [0, K); null for `none`.
 Value emitScalingFactor(KernelEmitter &e, Elements gates, RoutingType routing, Scaling scaling) {
-  double n = routing.getNumGroups(), k = routing.getNumActive();
-  switch (scaling) {
-  case Scaling::None:
+  if (scaling == Scaling::None)
     return {};
-  case Scaling::SqrtNOverK:
-    return e.f32(std::sqrt(n / k));
-  case Scaling::NOverK:
-    return e.f32(n / k);
-  default:
-    break;
-  }
+  ScalingForm form = getScalingForm(routing, scaling);
+  Value coefficient = e.f32(form.coefficient);
+  if (form.massPower == 0)
+    return coefficient;
   Value mass = sumOf(e, 0, routing.getNumActive(), gates);
-  if (scaling == Scaling::NTimesMass)
-    return multiply(e, e.f32(n), mass);
-  return divide(e, e.f32(scaling == Scaling::KOverMass ? k : std::sqrt(n * k)), mass);
+  return form.massPower > 0 ? multiply(e, coefficient, mass) : divide(e, coefficient, mass);
 }
 
 /// Writes mohd.route's body for a task's tokens.

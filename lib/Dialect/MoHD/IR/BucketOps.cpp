@@ -163,19 +163,23 @@ LogicalResult BucketFusionOp::verify() {
   return verifyRows(*this, getRows()); // bucket_fusion_c4
 }
 
+RankedTensorType TransposeWeightOp::getTransposed(RankedTensorType weight,
+                                                  ArrayRef<int64_t> order) {
+  SmallVector<int64_t> before(weight.getShape()), shape;
+  if (before.size() == 2)
+    before.insert(before.begin(), 1);
+  for (int64_t axis : order)
+    shape.push_back(before[axis]);
+  return RankedTensorType::get(shape, weight.getElementType());
+}
+
 LogicalResult TransposeWeightOp::verify() {
   SmallVector<int64_t> sorted(getPermutation());
   llvm::sort(sorted);
   if (!llvm::equal(sorted, llvm::seq<int64_t>(0, 3))) // transpose_weight_c1
     return emitOpError("expects 'permutation' to hold each of 0..2 once, got [")
            << getPermutation() << "]";
-  RankedTensorType weight = getWeight().getType();
-  SmallVector<int64_t> before(weight.getShape()), shape;
-  if (before.size() == 2)
-    before.insert(before.begin(), 1);
-  for (int64_t axis : getPermutation())
-    shape.push_back(before[axis]);
-  auto expected = RankedTensorType::get(shape, weight.getElementType());
+  RankedTensorType expected = getTransposed(getWeight().getType(), getPermutation());
   if (getType() != expected) // transpose_weight_c2
     return emitOpError("expects a result of type ") << expected << ", got " << getType();
   return success();

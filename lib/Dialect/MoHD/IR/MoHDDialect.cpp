@@ -9,6 +9,8 @@
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
 
+#include <cmath>
+
 using namespace mlir;
 using namespace mlir::mohd;
 
@@ -130,6 +132,25 @@ LogicalResult mlir::mohd::detail::verifyTokenOp(Operation *op) {
 //===----------------------------------------------------------------------===//
 // Checks that ops of several files share
 //===----------------------------------------------------------------------===//
+
+ScalingForm mlir::mohd::getScalingForm(RoutingType routing, Scaling scaling) {
+  double n = routing.getNumGroups(), k = routing.getNumActive();
+  switch (scaling) {
+  case Scaling::None:
+    return {1.0, 0};
+  case Scaling::SqrtNOverK:
+    return {std::sqrt(n / k), 0};
+  case Scaling::NOverK:
+    return {n / k, 0};
+  case Scaling::NTimesMass:
+    return {n, 1};
+  case Scaling::KOverMass:
+    return {k, -1};
+  case Scaling::SqrtNkOverMass:
+    return {std::sqrt(n * k), -1};
+  }
+  llvm_unreachable("all scalings are known");
+}
 
 LogicalResult mlir::mohd::detail::verifyWholeGroups(Operation *op, RankedTensorType input,
                                                     RoutingType routing) {

@@ -11,6 +11,7 @@
 //   %y = mohd.bucket_spmm %a, %w order(%order) masks(%masks) common 6 rows 64 : ...
 //
 // Shown by test/Dialect/MoHD/bucket-products.mlir.
+#include "FoldResiduals.h"
 #include "WeightView.h"
 
 #include "mohd/Dialect/MoHD/Transforms/Passes.h"
@@ -59,7 +60,7 @@ struct BucketProductsPass : mohd::impl::BucketProductsPassBase<BucketProductsPas
       ++numBucketed;
     }
     foldSwiglus();
-    foldResiduals();
+    foldResiduals<BucketSpmmOp, BucketSddmmOp, BucketFusionOp>(getOperation());
     eraseUnused();
   }
 
@@ -73,7 +74,6 @@ private:
   Value replaceSddmm(OpBuilder &b, SddmmOp op);
   Value replaceFusion(OpBuilder &b, GroupFusionOp op);
   void foldSwiglus();
-  void foldResiduals();
   void eraseUnused();
 
   DenseMap<Value, Buckets> buckets;
@@ -115,12 +115,7 @@ const Buckets &BucketProductsPass::getBuckets(Value routing) {
 /// A product's weight [G, R, C] or [R, C] with its dimensions in another order.
 Value BucketProductsPass::layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_t> order) {
   auto type = cast<RankedTensorType>(weight.getType());
-  SmallVector<int64_t> before(type.getShape()), shape;
-  if (before.size() == 2)
-    before.insert(before.begin(), 1);
-  for (int64_t axis : order)
-    shape.push_back(before[axis]);
-  auto result = RankedTensorType::get(shape, type.getElementType());
+  RankedTensorType result = TransposeWeightOp::getTransposed(type, order);
   if (auto source = weight.getDefiningOp<WeightOp>()) {
     WeightView view = getWeightView(source, order);
     return WeightOp::create(
@@ -161,8 +156,7 @@ Value BucketProductsPass::replaceSpmm(OpBuilder &b, SpmmOp op) {
   Value tokens = layOutTokens(b, op.getInput(), op.getRouting(), bucket.order,
                               getElementTypeOrSelf(weight.getType()));
   return BucketSpmmOp::create(b, op.getLoc(), op.getType(), tokens, weight, bucket.order,
-                              bucket.masks, Value(), Value(),
-                              std::min(routing.getNumCommon(), routing.getNumActive()), kRows);
+                              bucket.masks, Value(), Value(), routing.getNumCommon(), kRows);
 }
 
 Value BucketProductsPass::replaceSddmm(OpBuilder &b, SddmmOp op) {
@@ -187,13 +181,13 @@ Value BucketProductsPass::replaceFusion(OpBuilder &b, GroupFusionOp op) {
     input.setType(sddmm.getType().clone(getElementTypeOrSelf(op.getRight().getType())));
     order = sddmm.getOrder();
     masks = sddmm.getMasks();
-    numCommon = std::min(routing.getNumCommon(), routing.getNumActive());
+    numCommon = routing.getNumCommon();
   } else if (op.getRouting()) { // what is not active may be anything
     RoutingType routing = op.getRouting().getType();
     const Buckets &bucket = getBuckets(op.getRouting());
     order = bucket.order;
     masks = bucket.masks;
-    numCommon = std::min(routing.getNumCommon(), routing.getNumActive());
+    numCommon = routing.getNumCommon();
     input = BucketTokensOp::create(b, op.getLoc(), input.getType(), input, Value(), op.getRouting(),
                                    order, b.getF64FloatAttr(0.0), b.getUnitAttr());
   }
@@ -228,39 +222,12 @@ void BucketProductsPass::foldSwiglus() {
       continue;
     }
     up.getGateMutable().assign(swiglu.getGate());
-    up->moveBefore(swiglu);
-    replaced->getResult(0).replaceAllUsesWith(up.getResult());
-    if (replaced != swiglu)
+    if (replaced != swiglu) {
+      replaced->getResult(0).replaceAllUsesWith(up.getResult());
       replaced->erase();
-    swiglu->erase();
+    }
+    moveInto(up, swiglu);
   }
-}
-
-/// Lets products and fusions add the residual stream, where nothing else uses their result.
-void BucketProductsPass::foldResiduals() {
-  auto getResidual = [](Value value) -> std::optional<MutableOperandRange> {
-    return llvm::TypeSwitch<Operation *, std::optional<MutableOperandRange>>(value.getDefiningOp())
-        .Case<BucketSpmmOp, BucketSddmmOp, BucketFusionOp>(
-            [](auto op) { return op.getResidualMutable(); })
-        .Default(std::nullopt);
-  };
-  auto isFoldable = [&](Value value) {
-    std::optional<MutableOperandRange> residual;
-    if (value.hasOneUse() && getElementTypeOrSelf(value).isF32() && value.getDefiningOp())
-      residual = getResidual(value);
-    auto spmm = value.getDefiningOp<BucketSpmmOp>();
-    return residual && residual->empty() && !(spmm && spmm.getGate());
-  };
-  getOperation().walk([&](AddOp sum) {
-    bool foldsLhs = isFoldable(sum.getLhs());
-    if (!foldsLhs && !isFoldable(sum.getRhs()))
-      return;
-    Value product = foldsLhs ? sum.getLhs() : sum.getRhs();
-    getResidual(product)->assign(foldsLhs ? sum.getRhs() : sum.getLhs());
-    product.getDefiningOp()->moveBefore(sum);
-    sum.getResult().replaceAllUsesWith(product);
-    sum->erase();
-  });
 }
 
 /// Erases norms and weights that were taken in.

@@ -10,6 +10,7 @@
 //   %y = mohd.tiled_spmm %p, %w table(%t) common 6 chosen 2 block 258 few 24 rows 6 panels 1 : ...
 //
 // Shown by test/Dialect/MoHD/tile-products.mlir.
+#include "FoldResiduals.h"
 #include "WeightView.h"
 
 #include "mohd/Dialect/MoHD/Transforms/Passes.h"
@@ -86,13 +87,12 @@ struct TileProductsPass : mohd::impl::TileProductsPassBase<TileProductsPass> {
         op.erase();
     });
     foldSwiglus();
-    foldResiduals();
+    foldResiduals<TiledSpmmOp, TiledSddmmOp, MixGroupsOp>(getOperation());
   }
 
 private:
   void explain(Operation *op, Operation *tiled) const;
   void foldSwiglus();
-  void foldResiduals();
   Tiling getTiling(RankedTensorType weight, std::optional<PlanAttr> plan, int64_t cachedColumns,
                    bool wholeTiles) const;
   int64_t getDepth(SddmmOp op, Type weightElement, const Tiling &tiling) const;
@@ -267,13 +267,6 @@ Value TileProductsPass::tileFusion(OpBuilder &b, GroupFusionOp op) const {
                              sameBlocks ? op.getRouting() : Value(), Value());
 }
 
-/// Moves `product` to where `op` is, whose result it gives from now on.
-static void moveInto(Operation *product, Operation *op) {
-  product->moveBefore(op);
-  op->getResult(0).replaceAllUsesWith(product->getResult(0));
-  op->erase();
-}
-
 /// Lets the product that makes the `up` of a SwiGLU compute that, where nothing else uses its result. In f32, as rounding in between would be left out.
 void TileProductsPass::foldSwiglus() {
   getOperation().walk([](SwigluOp swiglu) {
@@ -283,31 +276,6 @@ void TileProductsPass::foldSwiglus() {
       return;
     product.getGateMutable().assign(swiglu.getGate());
     moveInto(product, swiglu);
-  });
-}
-
-/// Lets products, and second factors of fusions, add the residual stream, where nothing else uses their result.
-void TileProductsPass::foldResiduals() {
-  auto getResidual = [](Value value) -> std::optional<MutableOperandRange> {
-    return llvm::TypeSwitch<Operation *, std::optional<MutableOperandRange>>(value.getDefiningOp())
-        .Case<TiledSpmmOp, TiledSddmmOp, MixGroupsOp>(
-            [](auto op) { return op.getResidualMutable(); })
-        .Default(std::nullopt);
-  };
-  auto isFoldable = [&](Value value) {
-    std::optional<MutableOperandRange> residual;
-    if (value.hasOneUse() && getElementTypeOrSelf(value).isF32() && value.getDefiningOp())
-      residual = getResidual(value);
-    auto spmm = value.getDefiningOp<TiledSpmmOp>();
-    return residual && residual->empty() && !(spmm && spmm.getGate());
-  };
-  getOperation().walk([&](AddOp sum) {
-    bool foldsLhs = isFoldable(sum.getLhs());
-    if (!foldsLhs && !isFoldable(sum.getRhs()))
-      return;
-    Value product = foldsLhs ? sum.getLhs() : sum.getRhs();
-    getResidual(product)->assign(foldsLhs ? sum.getRhs() : sum.getLhs());
-    moveInto(product.getDefiningOp(), sum);
   });
 }
 

@@ -221,6 +221,8 @@ def Mohd_TransposeWeightOp : Mohd_TokenOp<"transpose_weight", "0"> {
   let hasVerifier = 1;
   let extraClassDeclaration = tokenOperandsDecl # [{
     bool resultsHaveTokens() { return false; }
+    /// The result's type for a weight, and an order of 0..2.
+    static ::mlir::RankedTensorType getTransposed(::mlir::RankedTensorType weight, ::llvm::ArrayRef<int64_t> order);
   }];
 }
 

@@ -48,6 +48,15 @@ bool covers(int64_t a, int64_t b, int64_t width);
 /// The shape of a weight [G, R, C], or [R, C], in panels of `panel` columns: [G, ceildiv(C, panel), R, panel], with G = 1 for [R, C].
 llvm::SmallVector<int64_t> getPanelShape(llvm::ArrayRef<int64_t> shape, int64_t panel);
 
+/// An activation scaling as coefficient * mass^massPower, the mass being the sum of the token's gates.
+struct ScalingForm {
+  double coefficient;
+  int massPower; // -1, 0 or 1
+};
+
+/// The form of a scaling other than `none` (docs/semantics.md). The reference lowering has formulas of its own.
+ScalingForm getScalingForm(RoutingType routing, Scaling scaling);
+
 /// Checks the combinations of docs/semantics.md that are rejected; `error` receives the message's stream.
 LogicalResult verifyGateAndScaling(Gate gate, Scaling scaling,
                                    llvm::function_ref<InFlightDiagnostic()> error);
