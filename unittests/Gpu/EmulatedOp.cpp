@@ -17,7 +17,6 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
-#include "mlir/Target/LLVMIR/Dialect/NVVM/NVVMToLLVMIRTranslation.h"
 #include "llvm/Support/MathExtras.h"
 
 #include <gtest/gtest.h>
@@ -215,8 +214,6 @@ EmulatedOp::EmulatedOp(const std::string &chip, const std::string &text, const E
   State &s = *state;
   s.context.loadDialect<arith::ArithDialect, func::FuncDialect, LLVM::LLVMDialect,
                         math::MathDialect, MohdDialect, scf::SCFDialect, tile::TileDialect>();
-  registerNVVMDialectTranslation(s.context);
-  s.context.getOrLoadDialect("nvvm"); // or its attributes mean nothing
   mohdrt::Result<std::vector<TargetInfo>> targets = parseGpuTargets("cuda:" + chip);
   if (!targets.ok()) {
     ADD_FAILURE() << targets.status().message();

@@ -41,6 +41,16 @@ Term mlir::mohd::isMixed(AttentionBody &body, const Term &first, int64_t count) 
   return e.warpSum(changes) > 3;
 }
 
+GpuLaunch mlir::mohd::getAttentionTileLaunch(GpuKernelSet &kernels, AttentionOp op, int64_t few,
+                                             int64_t rows, int64_t threads) {
+  std::string tokens = kernels.getTokens().str();
+  GpuLaunch launch;
+  launch.grid = isMany(tokens, few) + "*ceildiv(" + tokens + "," + std::to_string(rows) + ")*" +
+                std::to_string(op.getNumHeads());
+  launch.threads = threads;
+  return launch;
+}
+
 /// Makes a kernel whose blocks compute a token's results of some heads each.
 static void addRows(GpuKernelSet &kernels, AttentionOp op, StringRef suffix, StringRef tokens,
                     const AttentionRowPlan &plan) {

@@ -45,6 +45,8 @@ struct AttentionRowPlan {
 
   int64_t getPerLane() const { return loads * vector; }
   int64_t getSliceColumns() const { return lanes * getPerLane(); }
+  /// Bytes that `reserveAttentionRow` takes: for each warp a slice of one head, then largest and sum of each head.
+  int64_t getSharedBytes() const { return 4 * numWarps * (getSliceColumns() + 2 * heads); }
 };
 
 /// Shared memory that `emitAttentionRow` needs.
@@ -71,6 +73,10 @@ Term isMixed(AttentionBody &body, const Term &first, int64_t count);
 /// The 16-bit type that tiles of an attention are multiplied in, and how many parts of that type an operand has. The type is the cache's or the query's; where
 /// both are f32, two parts of f16 are as good but for small numbers (AttentionPass.h).
 std::pair<tile::Half, int64_t> getAttentionOperands(AttentionOp op);
+
+/// How a kernel of tiles of `rows` tokens of a head, for more than `few` tokens, is launched.
+GpuLaunch getAttentionTileLaunch(GpuKernelSet &kernels, AttentionOp op, int64_t few, int64_t rows,
+                                 int64_t threads);
 
 /// Make the kernel of tiles of more than `few` tokens of a head, the mixed ones aside; return the tokens of a tile. 0 if there is no such kernel.
 int64_t addAttentionTiles(GpuKernelSet &kernels, AttentionOp op, int64_t few);

@@ -152,3 +152,14 @@ Term mlir::mohd::isUnfit(GpuEmitter &e, int64_t parts, const AttentionMarks &mar
   // An exponent of f16 that is at least that of 2^-7 has one of two bits, and so have several that are `or`ed.
   return isNotFinite | (((marks.all & 0x7fff7fff) != 0) & ((marks.all & 0x60006000) == 0));
 }
+
+void mlir::mohd::redoRows(AttentionBody &body, const AttentionRowPlan &rowPlan,
+                          const AttentionPass &pass, const Term &firstToken, int64_t count,
+                          const Term &head, int64_t shared) {
+  GpuEmitter &e = body.e;
+  Term end = min(firstToken + count, body.numTokens);
+  e.loop(firstToken, end, 1, [&](Term token) {
+    e.when(body.sequenceOf(token) == pass.sequence,
+           [&] { emitAttentionRow(body, rowPlan, token, head, e.i32(0), shared); });
+  });
+}

@@ -57,6 +57,11 @@ void writeRows(AttentionBody &body, const AttentionPass &pass, const Term &first
                const Term &head, const Term &warp, const AttentionSums &sums,
                ArrayRef<Term> weighted);
 
+/// Computes a pass of the tile of `count` tokens from `firstToken` on row by row, where the products cannot be used. `shared` is from
+/// `reserveAttentionRow`.
+void redoRows(AttentionBody &body, const AttentionRowPlan &rowPlan, const AttentionPass &pass,
+              const Term &firstToken, int64_t count, const Term &head, int64_t shared);
+
 /// What is remembered of the 16-bit words of operands, which are `or`ed.
 struct AttentionMarks {
   Term notFinite; // see markNotFinite

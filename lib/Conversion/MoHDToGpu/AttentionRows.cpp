@@ -277,8 +277,7 @@ RowEmitter::State RowEmitter::unflatten(ArrayRef<Term> terms) {
 }
 
 int64_t mlir::mohd::reserveAttentionRow(GpuEmitter &e, const AttentionRowPlan &plan) {
-  // For each warp a slice of one head, then largest and sum of each head.
-  return e.reserveShared(4 * plan.numWarps * (plan.getSliceColumns() + 2 * plan.heads));
+  return e.reserveShared(plan.getSharedBytes());
 }
 
 void RowEmitter::wait() {

@@ -99,7 +99,6 @@ private:
   void multiplyKeys(Term stage, SmallVector<SmallVector<Term>> &logits);
   void multiplyValues(Term stage, ArrayRef<SmallVector<Term>> weights, State &state);
   Term scanValues(const Term &stage);
-  void redoRows(const Pass &pass);
 
   /// A place in shared memory for each lane of `load_matrix`: the matrices 0 and 1 of eight rows and one column of eight under each other, 2 and
   /// 3 to their right; or the other way round.
@@ -396,16 +395,9 @@ void TileEmitter::runPass(const Pass &pass) {
   for (const auto &fragment : state.sums)
     weighted.append(fragment);
   e.when(
-      isUnfit(e, plan.parts, marks), [&] { redoRows(pass); },
+      isUnfit(e, plan.parts, marks),
+      [&] { redoRows(body, rowPlan, pass, firstToken, kRows, head, rowShared); },
       [&] { writeRows(body, pass, firstToken, head, warp, state.weights, weighted); });
-}
-
-void TileEmitter::redoRows(const Pass &pass) {
-  Term end = min(firstToken + kRows, body.numTokens);
-  e.loop(firstToken, end, 1, [&](Term token) {
-    e.when(body.sequenceOf(token) == pass.sequence,
-           [&] { emitAttentionRow(body, rowPlan, token, head, e.i32(0), rowShared); });
-  });
 }
 
 } // namespace
@@ -417,14 +409,9 @@ int64_t mlir::mohd::addAttentionTiles(GpuKernelSet &kernels, AttentionOp op, int
     return 0;
   TilePlan plan(op);
   AttentionRowPlan rowPlan(op, kNumThreads / 32, /*maxHeads=*/1, /*numRegisters=*/80);
-  int64_t rowBytes = 4 * rowPlan.numWarps * (rowPlan.getSliceColumns() + 2);
-  if (plan.getBytes() + rowBytes + 256 > kernels.gpu.sharedPerBlock)
+  if (plan.getBytes() + rowPlan.getSharedBytes() + 256 > kernels.gpu.sharedPerBlock)
     return 0;
-  std::string tokens = kernels.getTokens().str();
-  GpuLaunch launch;
-  launch.grid = isMany(tokens, few) + "*ceildiv(" + tokens + "," + std::to_string(kRows) + ")*" +
-                std::to_string(op.getNumHeads());
-  launch.threads = kNumThreads;
+  GpuLaunch launch = getAttentionTileLaunch(kernels, op, few, kRows, kNumThreads);
   kernels.add("tiles", launch, [&] {
     AttentionBody body(kernels, op);
     TileEmitter(body, plan, rowPlan).run();

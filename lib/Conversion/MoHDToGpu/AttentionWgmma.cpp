@@ -363,13 +363,7 @@ void WgmmaEmitter::finish(const AttentionPass &pass, const State &state) {
   e.when(
       logicalNot(isUnfit(e, plan.parts, marks)),
       [&] { writeRows(body, pass, firstToken, head, warp, state.sums, state.weighted); },
-      [&] {
-        Term end = min(firstToken + kRows, body.numTokens);
-        e.loop(firstToken, end, 1, [&](Term token) {
-          e.when(body.sequenceOf(token) == pass.sequence,
-                 [&] { emitAttentionRow(body, rowPlan, token, head, e.i32(0), rowShared); });
-        });
-      });
+      [&] { redoRows(body, rowPlan, pass, firstToken, kRows, head, rowShared); });
 }
 
 } // namespace
@@ -381,15 +375,10 @@ int64_t mlir::mohd::addAttentionWgmma(GpuKernelSet &kernels, AttentionOp op, int
     return 0;
   AttentionRowPlan rowPlan(op, kConsumers / 32, /*maxHeads=*/1, /*numRegisters=*/80);
   rowPlan.barrier = kConsumerBarrier;
-  int64_t rowBytes = 4 * rowPlan.numWarps * (rowPlan.getSliceColumns() + 2);
-  WgmmaPlan plan(op, kernels.gpu, rowBytes + 1024);
+  WgmmaPlan plan(op, kernels.gpu, rowPlan.getSharedBytes() + 1024);
   if (plan.stages < 2)
     return 0;
-  std::string tokens = kernels.getTokens().str();
-  GpuLaunch launch;
-  launch.grid = isMany(tokens, few) + "*ceildiv(" + tokens + "," + std::to_string(kRows) + ")*" +
-                std::to_string(op.getNumHeads());
-  launch.threads = kConsumers + kProducers;
+  GpuLaunch launch = getAttentionTileLaunch(kernels, op, few, kRows, kConsumers + kProducers);
   kernels.add("wgmma", launch, [&] {
     AttentionBody body(kernels, op);
     WgmmaEmitter(body, plan, rowPlan).run();

@@ -5,8 +5,6 @@
 // and walks its run again, 32 tokens at a time, to place them. Integers only, in an order that nothing changes: the result is always the same.
 #include "mohd/Conversion/MoHDToGpu/GpuKernels.h"
 
-#include "mlir/Dialect/Math/IR/Math.h"
-
 using namespace mlir;
 using namespace mlir::mohd;
 
@@ -121,21 +119,20 @@ void BucketOrderWriter::placeRun(Term lower, Term upper) {
     Term peers = e.i32(-1); // lanes with the same key
     for (int64_t bit = 0; bit < keyBits; ++bit) {
       Term isSet = ((key >> bit) & 1) == 1;
-      Term lanes = e.wrap(tile::BallotOp::create(e.b, isSet.value, Value()));
+      Term lanes = e.ballot(isSet);
       peers = peers & select(isSet, lanes, lanes ^ -1);
     }
-    Term before = peers & ((e.i32(1) << e.lane()) - 1);
-    Term rank = e.wrap(math::CtPopOp::create(e.b, before.value));
+    Term rank = e.countBelow(peers);
     Value place = counter(e.warp(), min(key, e.i32(numKeys - 1)));
     Term start = e.load(place, e.b.getI32Type());
-    tile::WarpSyncOp::create(e.b, Value());
+    e.warpSync();
     e.when(isThere, [&] {
       e.storeI32(token, kernels.buffer(op.getOrder()), {start + rank});
       // The first of them moves the place on.
-      Term count = e.wrap(math::CtPopOp::create(e.b, peers.value));
+      Term count = e.popCount(peers);
       e.when(rank == 0, [&] { e.store(start + count, place); });
     });
-    tile::WarpSyncOp::create(e.b, Value());
+    e.warpSync();
   });
   e.barrier();
 }

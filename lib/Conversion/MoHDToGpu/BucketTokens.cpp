@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The kernel of mohd.bucket_tokens, which is that of mohd.gate, too: a warp for each row, which reads its token, twice if it is normalised.
-#include "mohd/Conversion/MoHDToGpu/GpuKernels.h"
+#include "Launches.h"
 
 using namespace mlir;
 using namespace mlir::mohd;
-
-/// Warps, and so rows, of a block.
-static constexpr int64_t kWarps = 4;
 
 namespace {
 
@@ -23,7 +20,7 @@ public:
       : kernels(kernels), e(kernels.e()), op(op), input(kernels.buffer(op.input)),
         width(cast<RankedTensorType>(op.result.getType()).getDimSize(1)) {}
 
-  void write();
+  void write(Term row);
 
 private:
   void writeRow(Term row, Term token);
@@ -46,7 +43,7 @@ private:
 void BucketTokensWriter::collectGates(Term token) {
   e.loop(e.lane(), e.i32(numGroups), 32,
          [&](Term group) { e.store(e.i32(0), e.advance(active, group * 4)); });
-  tile::WarpSyncOp::create(e.b, Value());
+  e.warpSync();
   int64_t numActive = cast<RoutingType>(op.routing.getType()).getNumActive();
   e.loop(e.lane(), e.i32(numActive), 32, [&](Term slot) {
     Term group = e.loadI32(kernels.buffer(op.routing, 0), {token, slot});
@@ -58,7 +55,7 @@ void BucketTokensWriter::collectGates(Term token) {
       e.store(e.i32(1), e.advance(active, group * 4));
     });
   });
-  tile::WarpSyncOp::create(e.b, Value());
+  e.warpSync();
 }
 
 /// 1 / rms of a token.
@@ -119,27 +116,21 @@ void BucketTokensWriter::writeRow(Term row, Term token) {
   });
 }
 
-void BucketTokensWriter::write() {
+void BucketTokensWriter::write(Term row) {
   if (op.routing) {
     numGroups = cast<RoutingType>(op.routing.getType()).getNumGroups();
-    int64_t places = e.reserveShared(kWarps * numGroups * 8);
+    int64_t places = e.reserveShared(kRowWarps * numGroups * 8);
     gates = e.advance(e.shared(places), e.warp() * (numGroups * 8));
     active = e.advance(gates, e.i32(numGroups * 4));
   }
   if (width / numGroups % 4 == 0)
     vector = 4;
-  Term row = e.block() * kWarps + e.warp();
-  e.when(row < kernels.numTokens(), [&] {
-    Term token = op.order ? e.loadI32(kernels.buffer(op.order), {row}) : row;
-    writeRow(row, token);
-  });
+  Term token = op.order ? e.loadI32(kernels.buffer(op.order), {row}) : row;
+  writeRow(row, token);
 }
 
 static LogicalResult emit(GpuKernelSet &kernels, const TokenLayout &layout) {
-  GpuLaunch launch;
-  launch.threads = 32 * kWarps;
-  launch.grid = ("ceildiv(" + kernels.getTokens() + "," + Twine(kWarps) + ")").str();
-  kernels.add("", launch, [&] { BucketTokensWriter(kernels, layout).write(); });
+  addForRows(kernels, [&](Term row) { BucketTokensWriter(kernels, layout).write(row); });
   return success();
 }
 

@@ -1,31 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Kernels that compute each element, or each row, by itself: sums, activations, mohd.rms_norm, mohd.embed, mohd.transpose_weight.
-#include "mohd/Conversion/MoHDToGpu/GpuKernels.h"
+#include "Launches.h"
 
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace mlir::mohd;
-
-/// Threads of a block that computes elements, and warps of one that computes rows.
-static constexpr int64_t kThreads = 256, kWarps = 4;
-
-/// Makes a kernel of a thread for each `vector` columns of each row of a [tokens, width] result; body(token, column) writes them.
-static void addElements(GpuKernelSet &kernels, int64_t width, int64_t vector,
-                        llvm::function_ref<void(Term, Term)> body) {
-  int64_t parts = llvm::divideCeil(width, vector);
-  GpuLaunch launch;
-  launch.threads = kThreads;
-  launch.grid =
-      ("ceildiv(" + kernels.getTokens() + "*" + Twine(parts) + "," + Twine(kThreads) + ")").str();
-  kernels.add("", launch, [&] {
-    GpuEmitter &e = kernels.e();
-    Term place = toI64(e.block()) * kThreads + toI64(e.thread());
-    Term token = toI32(place / std::max<int64_t>(parts, 1));
-    Term column = toI32(place % std::max<int64_t>(parts, 1)) * vector;
-    e.when(token < kernels.numTokens(), [&] { body(token, column); });
-  });
-}
 
 /// Columns in one access of rows of `width` f32 or narrower elements.
 static int64_t getVector(int64_t width) { return width % 4 == 0 ? 4 : 1; }
@@ -33,26 +13,19 @@ static int64_t getVector(int64_t width) { return width % 4 == 0 ? 4 : 1; }
 /// Copies a weight with its dimensions permuted.
 static void addTranspose(GpuKernelSet &kernels, TransposeWeightOp op) {
   ArrayRef<int64_t> shape = op.getType().getShape();
-  int64_t size = op.getType().getNumElements();
-  GpuLaunch launch;
-  launch.threads = kThreads;
-  launch.grid = std::to_string(llvm::divideCeil(size, kThreads));
-  kernels.add("", launch, [&] {
+  addForElements(kernels, op.getType().getNumElements(), [&](Term place) {
     GpuEmitter &e = kernels.e();
-    Term place = e.block() * kThreads + e.thread();
-    e.when(place < size, [&] {
-      Term rest = place;
-      SmallVector<Term> to(3), from(3);
-      for (int64_t dim = 2; dim >= 0; --dim) {
-        to[dim] = rest % shape[dim];
-        rest = rest / shape[dim];
-        from[op.getPermutation()[dim]] = to[dim];
-      }
-      if (op.getWeight().getType().getRank() == 2)
-        from.erase(from.begin()); // the one group
-      Term value = e.loadF32(kernels.buffer(op.getWeight()), from);
-      e.storeF32(value, kernels.buffer(op.getResult()), to);
-    });
+    Term rest = place;
+    SmallVector<Term> to(3), from(3);
+    for (int64_t dim = 2; dim >= 0; --dim) {
+      to[dim] = rest % shape[dim];
+      rest = rest / shape[dim];
+      from[op.getPermutation()[dim]] = to[dim];
+    }
+    if (op.getWeight().getType().getRank() == 2)
+      from.erase(from.begin()); // the one group
+    Term value = e.loadF32(kernels.buffer(op.getWeight()), from);
+    e.storeF32(value, kernels.buffer(op.getResult()), to);
   });
 }
 
@@ -63,8 +36,9 @@ LogicalResult mlir::mohd::emitGpuElementwise(GpuKernelSet &kernels, Operation *o
   }
   auto type = cast<RankedTensorType>(op->getResult(0).getType());
   int64_t vector = getVector(type.getDimSize(1));
-  addElements(kernels, type.getDimSize(1), vector, [&](Term token, Term column) {
+  addForParts(kernels, llvm::divideCeil(type.getDimSize(1), vector), [&](Term token, Term part) {
     GpuEmitter &e = kernels.e();
+    Term column = part * vector;
     SmallVector<SmallVector<Term>> operands;
     for (Value operand : op->getOperands()) {
       const GpuBuffer &buffer = kernels.buffer(operand);
@@ -86,8 +60,9 @@ LogicalResult mlir::mohd::emitGpuElementwise(GpuKernelSet &kernels, Operation *o
 
 LogicalResult mlir::mohd::emitGpuEmbed(GpuKernelSet &kernels, EmbedOp op) {
   int64_t width = op.getType().getDimSize(1), vector = getVector(width);
-  addElements(kernels, width, vector, [&](Term token, Term column) {
+  addForParts(kernels, llvm::divideCeil(width, vector), [&](Term token, Term part) {
     GpuEmitter &e = kernels.e();
+    Term column = part * vector;
     const GpuBuffer &table = kernels.buffer(op.getTable()),
                     &result = kernels.buffer(op.getResult());
     Term id = e.loadI32(kernels.buffer(op.getIds()), {token});
@@ -103,13 +78,9 @@ LogicalResult mlir::mohd::emitGpuEmbed(GpuKernelSet &kernels, EmbedOp op) {
 
 LogicalResult mlir::mohd::emitGpuRmsNorm(GpuKernelSet &kernels, RmsNormOp op) {
   int64_t width = op.getType().getDimSize(1);
-  GpuLaunch launch;
-  launch.threads = 32 * kWarps;
-  launch.grid = ("ceildiv(" + kernels.getTokens() + "," + Twine(kWarps) + ")").str();
-  kernels.add("", launch, [&] {
+  addForRows(kernels, [&](Term token) {
     GpuEmitter &e = kernels.e();
     const GpuBuffer &input = kernels.buffer(op.getInput());
-    Term token = e.block() * kWarps + e.warp();
     // Adds up the squares of `count` columns from `first` on, a lane's share.
     auto addSquares = [&](Term first, int64_t count, Term sum) {
       return e.loop(e.lane(), e.i32(count), e.i32(32), {sum}, [&](Term i, ArrayRef<Term> carried) {
@@ -117,29 +88,27 @@ LogicalResult mlir::mohd::emitGpuRmsNorm(GpuKernelSet &kernels, RmsNormOp op) {
         return SmallVector<Term>{fma(x, x, carried[0])};
       })[0];
     };
-    e.when(token < kernels.numTokens(), [&] {
-      Term sum = e.f32(0.0);
-      int64_t count = width;
-      if (op.getRouting()) { // the mean of the active dimensions
-        RoutingType type = op.getRouting().getType();
-        int64_t groupWidth = width / type.getNumGroups();
-        count = groupWidth * type.getNumActive();
-        sum = e.loop(e.i32(0), e.i32(type.getNumActive()), e.i32(1), {sum},
-                     [&](Term slot, ArrayRef<Term> carried) {
-                       Term group = e.loadI32(kernels.buffer(op.getRouting(), 0), {token, slot});
-                       group = max(min(group, e.i32(type.getNumGroups() - 1)), e.i32(0));
-                       return SmallVector<Term>{
-                           addSquares(group * groupWidth, groupWidth, carried[0])};
-                     })[0];
-      } else {
-        sum = addSquares(e.i32(0), width, sum);
-      }
-      Term scale = e.rsqrt(e.warpSum(sum) / double(count) + op.getEpsilon().convertToDouble());
-      e.loop(e.lane(), e.i32(width), 32, [&](Term column) {
-        Term value = e.loadF32(input, {token, column}) * scale *
-                     e.loadF32(kernels.buffer(op.getWeight()), {column});
-        e.storeF32(value, kernels.buffer(op.getResult()), {token, column});
-      });
+    Term sum = e.f32(0.0);
+    int64_t count = width;
+    if (op.getRouting()) { // the mean of the active dimensions
+      RoutingType type = op.getRouting().getType();
+      int64_t groupWidth = width / type.getNumGroups();
+      count = groupWidth * type.getNumActive();
+      sum =
+          e.loop(e.i32(0), e.i32(type.getNumActive()), e.i32(1), {sum},
+                 [&](Term slot, ArrayRef<Term> carried) {
+                   Term group = e.loadI32(kernels.buffer(op.getRouting(), 0), {token, slot});
+                   group = max(min(group, e.i32(type.getNumGroups() - 1)), e.i32(0));
+                   return SmallVector<Term>{addSquares(group * groupWidth, groupWidth, carried[0])};
+                 })[0];
+    } else {
+      sum = addSquares(e.i32(0), width, sum);
+    }
+    Term scale = e.rsqrt(e.warpSum(sum) / double(count) + op.getEpsilon().convertToDouble());
+    e.loop(e.lane(), e.i32(width), 32, [&](Term column) {
+      Term value = e.loadF32(input, {token, column}) * scale *
+                   e.loadF32(kernels.buffer(op.getWeight()), {column});
+      e.storeF32(value, kernels.buffer(op.getResult()), {token, column});
     });
   });
   return success();

@@ -173,7 +173,7 @@ void FusionTileEmitter::multiplyLeft() {
     for (int64_t row = 0; row < plan.rows; row += 16) {
       Term firstRowOfTile = e.i32(row);
       Sums sums = multiplyColumn(column, firstRowOfTile);
-      tile::WarpSyncOp::create(e.b, Value()); // all have read what is overwritten
+      e.warpSync(); // all have read what is overwritten
       for (auto [n, fragment] : llvm::enumerate(sums))
         for (int64_t i = 0; i < 4; ++i) {
           Term s = r * 2 + (8 * int64_t(n) + i % 2);

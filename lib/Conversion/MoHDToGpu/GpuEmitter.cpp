@@ -11,6 +11,11 @@
 using namespace mlir;
 using namespace mlir::mohd;
 
+tile::Half mlir::mohd::getHalf(Type element) {
+  assert((element.isBF16() || element.isF16()) && "expects 16 bits");
+  return element.isBF16() ? tile::Half::BF16 : tile::Half::F16;
+}
+
 //===----------------------------------------------------------------------===//
 // Numbers
 //===----------------------------------------------------------------------===//
@@ -179,12 +184,6 @@ void GpuEmitter::store(const Term &value, Value pointer) {
   tile::StoreOp::create(b, value.value, pointer);
 }
 
-/// The 16-bit kind of a floating-point type.
-static tile::Half getHalf(Type element) {
-  assert((element.isBF16() || element.isF16()) && "expects 16 bits");
-  return element.isBF16() ? tile::Half::BF16 : tile::Half::F16;
-}
-
 Term GpuEmitter::loadF32(Value pointer, Type element) {
   if (element.isF32())
     return load(pointer, element);
@@ -288,6 +287,14 @@ Value GpuEmitter::shared(int64_t offset) { return tile::SharedOp::create(b, offs
 //===----------------------------------------------------------------------===//
 
 void GpuEmitter::barrier() { tile::BarrierSyncOp::create(b, Value(), IntegerAttr()); }
+
+void GpuEmitter::warpSync() { tile::WarpSyncOp::create(b, Value()); }
+
+Term GpuEmitter::ballot(const Term &condition) {
+  return wrap(tile::BallotOp::create(b, condition.value, Value()));
+}
+
+Term GpuEmitter::countBelow(const Term &word) { return popCount(word & ((i32(1) << lane()) - 1)); }
 
 Term GpuEmitter::shuffleXor(const Term &value, int64_t lanes) {
   return {b, tile::ShuffleOp::create(b, tile::Shuffle::Bfly, value.value, i32(lanes).value,

@@ -66,12 +66,7 @@ bool Product::hasEights() const {
   return columns % 8 == 0 && (!groupsAreColumns || groupSize % 8 == 0);
 }
 
-/// The 16-bit kind of a type.
-static tile::Half getHalf(Type element) {
-  return element.isBF16() ? tile::Half::BF16 : tile::Half::F16;
-}
-
-tile::Half Product::getHalf() const { return ::getHalf(getElement()); }
+tile::Half Product::getHalf() const { return mohd::getHalf(getElement()); }
 
 int64_t Product::getWorkingColumns() const {
   return groupsAreColumns ? cast<RoutingType>(routing.getType()).getNumActive() * groupSize
@@ -124,11 +119,11 @@ GroupList Product::listGroups(ArrayRef<Term> mask, int64_t place) const {
     count = count + e().popCount(word);
   Term lane = e().lane();
   Term next = e().i32(0), nextOther = count;
-  tile::WarpSyncOp::create(e().b, Value()); // all have left what was there
+  e().warpSync(); // all have left what was there
   for (int64_t i = 0; i < getNumWords(); ++i) {
     const Term &word = mask[i];
     Term isActive = ((word >> lane) & 1) != 0;
-    Term before = e().popCount(word & ((e().i32(1) << lane) - 1)); // in lower lanes
+    Term before = e().countBelow(word);
     Term to = select(isActive, next + before, nextOther + lane - before);
     Term isListed = groupsAreColumns ? lane < numGroups - 32 * i : isActive;
     e().when(isListed, [&] { e().store(lane + 32 * i, e().advance(list, to * 4)); });
@@ -136,7 +131,7 @@ GroupList Product::listGroups(ArrayRef<Term> mask, int64_t place) const {
     next = next + active;
     nextOther = nextOther - active + 32;
   }
-  tile::WarpSyncOp::create(e().b, Value());
+  e().warpSync();
   return {count, [this, list](Term i) { return e().load(e().advance(list, i * 4), i.getType()); }};
 }
 
@@ -274,7 +269,7 @@ SmallVector<Term> Product::loadEights(Value tensor, const Term &row, ArrayRef<Te
   Term vector =
       e().load(e().at(buffer, {row, clamp(own)}), VectorType::get({4}, e().b.getI32Type()));
   for (const Term &word : transposeWords(e(), e().split(vector))) {
-    auto pair = tile::UnpackOp::create(e().b, ::getHalf(element), word.value);
+    auto pair = tile::UnpackOp::create(e().b, mohd::getHalf(element), word.value);
     values.append({e().wrap(pair.getLow()), e().wrap(pair.getHigh())});
   }
   return values;
@@ -300,7 +295,8 @@ void Product::write(const ResultRow &row, ArrayRef<EightColumns> eights) const {
     SmallVector<Term> pair = finish(row, eights[i].first.group, {eights[i].low, eights[i].high},
                                     pairOf(gates), pairOf(residuals));
     if (!element.isF32()) {
-      words.push_back(e().wrap(tile::PackOp::create(e().b, ::getHalf(element), pair[0], pair[1])));
+      words.push_back(
+          e().wrap(tile::PackOp::create(e().b, mohd::getHalf(element), pair[0], pair[1])));
       continue;
     }
     e().when(row.isThere & (starts[i] < columns), [&] {

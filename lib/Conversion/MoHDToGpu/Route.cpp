@@ -5,8 +5,6 @@
 // then a warp takes each token, with a lane for each group (or every 32nd group). All arithmetic in f32.
 #include "mohd/Conversion/MoHDToGpu/GpuKernels.h"
 
-#include "mlir/Dialect/Math/IR/Math.h"
-
 #include <cmath>
 
 using namespace mlir;
@@ -17,22 +15,13 @@ static constexpr int64_t kThreads = 128, kTokens = 4, kGroups = 16;
 
 Term mlir::mohd::computeScaling(GpuEmitter &e, RoutingType routing, Scaling scaling,
                                 llvm::function_ref<Term()> mass) {
-  double n = routing.getNumGroups(), k = routing.getNumActive();
-  switch (scaling) {
-  case Scaling::None:
+  if (scaling == Scaling::None)
     return {};
-  case Scaling::SqrtNOverK:
-    return e.f32(std::sqrt(n / k));
-  case Scaling::NOverK:
-    return e.f32(n / k);
-  case Scaling::NTimesMass:
-    return e.f32(n) * mass();
-  case Scaling::KOverMass:
-    return e.f32(k) / mass();
-  case Scaling::SqrtNkOverMass:
-    return e.f32(std::sqrt(n * k)) / mass();
-  }
-  llvm_unreachable("all scalings are known");
+  ScalingForm form = getScalingForm(routing, scaling);
+  Term coefficient = e.f32(form.coefficient);
+  if (form.massPower == 0)
+    return coefficient;
+  return form.massPower > 0 ? coefficient * mass() : coefficient / mass();
 }
 
 namespace {
@@ -295,10 +284,9 @@ void RouteWriter::writeToken(Term token) {
   Term isThere = token < kernels.numTokens();
   Term slot = e.i32(0); // the first one of the chunk
   for (int64_t c = 0; c < numChunks; ++c) {
-    Term mask = e.wrap(tile::BallotOp::create(e.b, active[c].value, Value()));
-    Term below = mask & ((e.i32(1) << e.lane()) - 1);
-    Term mine = slot + e.wrap(math::CtPopOp::create(e.b, below.value));
-    slot = slot + e.wrap(math::CtPopOp::create(e.b, mask.value));
+    Term mask = e.ballot(active[c]);
+    Term mine = slot + e.countBelow(mask);
+    slot = slot + e.popCount(mask);
     e.when(active[c] & isThere, [&] {
       e.storeI32(groupOf(c), kernels.buffer(router.routing, 0), {token, mine});
       e.storeF32(gates[c], kernels.buffer(router.routing, 1), {token, mine});

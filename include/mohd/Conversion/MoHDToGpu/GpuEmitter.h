@@ -13,6 +13,9 @@
 
 namespace mlir::mohd {
 
+/// The 16-bit kind of a floating-point type of 16 bits.
+tile::Half getHalf(Type element);
+
 /// A tensor in global memory, row-major.
 struct GpuBuffer {
   Value pointer; // !llvm.ptr<1>
@@ -121,8 +124,13 @@ public:
   // Together
   //===--------------------------------------------------------------------===//
 
-  /// Waits for the block's other threads.
+  /// Waits for the block's other threads, or for the warp's.
   void barrier();
+  void warpSync();
+  /// Bit i is the condition of the warp's thread i; all its threads do it together.
+  Term ballot(const Term &condition);
+  /// How many bits of an i32 are set below this thread's lane.
+  Term countBelow(const Term &word);
   /// The value of the thread whose lane differs in the bits of `lanes`; all threads of the warp do it together.
   Term shuffleXor(const Term &value, int64_t lanes);
   /// The value of the warp's thread `lane`.
