@@ -58,18 +58,19 @@ class Entry:
             yield f"T={tokens}", functools.partial(self.inputs, tokens)
         yield from self.special.items()
 
+    def reference(self, label, make):
+        """(inputs, expected results by name) of one of the runs; seeds depend on the names alone."""
+        inputs = make(np.random.default_rng(zlib.crc32(f"{self.name} {label}".encode())))
+        given = {name: np.copy(value) if name in self.mutable else value for name, value in inputs.items()}
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            values = self.expected(**given)
+        values = values if isinstance(values, tuple) else (values,)
+        return inputs, dict(zip([*self.results, *self.mutable], values, strict=True))
+
     @functools.cached_property
     def references(self):
-        """(label, inputs, expected results by name) of every run; seeds depend on the names alone."""
-        made = []
-        for label, make in self.runs():
-            inputs = make(np.random.default_rng(zlib.crc32(f"{self.name} {label}".encode())))
-            given = {name: np.copy(value) if name in self.mutable else value for name, value in inputs.items()}
-            with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-                values = self.expected(**given)
-            values = values if isinstance(values, tuple) else (values,)
-            made.append((label, inputs, dict(zip([*self.results, *self.mutable], values, strict=True))))
-        return made
+        """(label, inputs, expected results by name) of every run."""
+        return [(label, *self.reference(label, make)) for label, make in self.runs()]
 
 
 def dtype_of(type):
