@@ -80,6 +80,8 @@ Buffer allocate(size_t size) {
 Machine::Machine(size_t bufferBytes, double peakSeconds)
     : buffer_(allocate(bufferBytes)), peakSeconds_(peakSeconds) {
   std::memset(buffer_.get(), 0x3c, buffer_.get_deleter().size); // pages of their own, no zero page
+  for (size_t i = 0; i < kPieces; ++i)
+    sampleBandwidth(1); // the first read of new pages is slow on virtual machines
 }
 
 double Machine::samplePeak(uint32_t threads) const {

@@ -103,7 +103,8 @@ void declareGeneral(CLI::App &app, Options &options, RawOptions &raw) {
   app.add_option("-r,--repetitions", options.measure.repetitions, "Timed runs (default 30)")
       ->type_name("N")
       ->check(CLI::Range(1, 1000000));
-  app.add_option("--warmup", options.measure.warmup, "Runs before them (default 2)")
+  app.add_option("--warmup", options.measure.warmup,
+                 "Runs before them on each copy of the weights (default 1)")
       ->type_name("N")
       ->check(CLI::Range(0, 1000000));
   app.add_option("--max-seconds", options.measure.maxSeconds,

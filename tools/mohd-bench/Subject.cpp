@@ -44,7 +44,7 @@ Measured measure(const std::vector<Subject *> &subjects, Machine &machine, uint3
   measured.seconds.resize(subjects.size());
   double last = 0; // seconds of one round
   for (Subject *subject : subjects)
-    for (int64_t i = 0; i < options.warmup; ++i)
+    for (int64_t i = 0; i < options.warmup * static_cast<int64_t>(subject->numCopies()); ++i)
       last = timeRun(*subject);
   int64_t every = std::max<int64_t>(1, options.repetitions / kMachineSamples);
   Clock::time_point end = Clock::now() + std::chrono::duration_cast<Clock::duration>(

@@ -33,7 +33,7 @@ public:
 
 struct MeasureOptions {
   int64_t repetitions = 30; // of each subject
-  int64_t warmup = 2;       // runs before
+  int64_t warmup = 1;       // runs before, on each copy of the weights
   double maxSeconds = 20;   // for all; at least 3 repetitions are made
 };
 

@@ -43,7 +43,7 @@ ProductTile::ProductTile(KernelEmitter &e, int64_t maxRows, int64_t numPanels, i
     : vectorWidth(std::min(e.lanes, panelWidth)), maxRows(maxRows), numPanels(numPanels),
       panelWidth(panelWidth), e(e) {}
 
-void ProductTile::forRows(Value numRows, llvm::function_ref<void(int64_t)> body) {
+void ProductTile::forRows(Value numRows, llvm::function_ref<void(int64_t)> body) const {
   SmallVector<int64_t> cases = llvm::to_vector(llvm::seq<int64_t>(1, maxRows));
   auto choice = scf::IndexSwitchOp::create(e.b, TypeRange(), numRows, cases, cases.size());
   auto fill = [&](Region &region, int64_t rows) {
@@ -62,7 +62,7 @@ int64_t ProductTile::numChains(int64_t rows) const {
 }
 
 void ProductTile::addStep(MutableArrayRef<Value> sums, int64_t rows, Value step,
-                          const Operands &operands) {
+                          const Operands &operands) const {
   SmallVector<Value> weights;
   for (int64_t vector = 0; vector < numVectors(); ++vector)
     weights.push_back(operands.right(vector, step));
@@ -75,7 +75,7 @@ void ProductTile::addStep(MutableArrayRef<Value> sums, int64_t rows, Value step,
   }
 }
 
-SmallVector<Value> ProductTile::joinChains(SmallVector<Value> sums, int64_t chains) {
+SmallVector<Value> ProductTile::joinChains(SmallVector<Value> sums, int64_t chains) const {
   const int64_t numSums = sums.size() / chains;
   for (int64_t stride = chains; stride > 1; stride -= stride / 2)
     for (int64_t i = 0; i < numSums * (stride / 2); ++i) {
@@ -88,7 +88,7 @@ SmallVector<Value> ProductTile::joinChains(SmallVector<Value> sums, int64_t chai
 
 SmallVector<Value> ProductTile::multiply(int64_t rows, Value numOuter, Value depth,
                                          llvm::function_ref<Operands(Value)> operands,
-                                         const Scale &scale) {
+                                         const Scale &scale) const {
   int64_t numSums = rows * numVectors(), chains = numChains(rows);
   Value zero = e.splat(e.f32(0), vectorWidth);
   SmallVector<Value> init(numSums * chains, zero);

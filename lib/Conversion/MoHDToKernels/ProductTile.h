@@ -64,8 +64,7 @@ public:
   /// Vectors that a row of the tile takes, and the columns of one.
   int64_t numVectors() const { return numPanels * panelWidth / vectorWidth; }
   int64_t columns() const { return numPanels * panelWidth; }
-  int64_t vectorWidth;
-  const int64_t maxRows, numPanels, panelWidth;
+  const int64_t vectorWidth, maxRows, numPanels, panelWidth;
 
   /// What a tile reads. `step` runs over [0, depth).
   struct Operands {
@@ -80,7 +79,7 @@ public:
   };
 
   /// Calls body(rows) for the case that `numRows` (index, 1..maxRows) has: one region for each.
-  void forRows(Value numRows, llvm::function_ref<void(int64_t rows)> body);
+  void forRows(Value numRows, llvm::function_ref<void(int64_t rows)> body) const;
 
   /// The vector (f32) that the sums of vector number `vector` are multiplied by, after all steps of an `outer`.
   using Scale = std::function<Value(Value outer, int64_t vector)>;
@@ -89,14 +88,15 @@ public:
   /// scaled if `scale` is given. Returns them row by row.
   SmallVector<Value> multiply(int64_t rows, Value numOuter, Value depth,
                               llvm::function_ref<Operands(Value outer)> operands,
-                              const Scale &scale = {});
+                              const Scale &scale = {}) const;
 
 private:
   /// Chains of additions in which a tile of `rows` rows adds up.
   int64_t numChains(int64_t rows) const;
   /// Adds up `chains` sets of sums.
-  SmallVector<Value> joinChains(SmallVector<Value> sums, int64_t chains);
-  void addStep(MutableArrayRef<Value> sums, int64_t rows, Value step, const Operands &operands);
+  SmallVector<Value> joinChains(SmallVector<Value> sums, int64_t chains) const;
+  void addStep(MutableArrayRef<Value> sums, int64_t rows, Value step,
+               const Operands &operands) const;
 
   KernelEmitter &e;
 };

@@ -3,7 +3,7 @@
 
 // The 6 tasks of common groups, which all tokens have, are spread among the 16. The columns of a chosen group are cleared for all tokens of the block before those that
 // have it are multiplied. Groups of 6 columns are a vector of 4 and one of 2 of a panel of 8. The weights of several tiles are widened once; a step takes one
-// element of each token's row.
+// element of each token's row. A single tile of few tokens asks for nothing new: of what comes next, at rate 0.
 // CHECK-LABEL: func.func @sddmm(
 // CHECK-DAG: %[[ZERO:.*]] = arith.constant dense<0.000000e+00> : vector<4xf16>
 // CHECK-DAG: %[[ZERO_PAIR:.*]] = arith.constant dense<0.000000e+00> : vector<2xf16>
@@ -86,7 +86,15 @@
 // CHECK: vector.store %{{.*}}, %[[Y]]{{.*}} vector<2xf16>
 // CHECK-NOT: %[[W]][
 // CHECK: } else {
+// CHECK: %[[IS_ONLY:.*]] = arith.cmpi eq, %{{.*}}, %c1
+// CHECK: %[[NEXT:.*]]:3 = scf.if %[[IS_ONLY]]
+// CHECK: case 4 {
+// CHECK: %[[RATE:.*]] = arith.select %[[IS_ONLY]], %c0, %[[NEXT]]#2
+// CHECK: arith.muli %{{.*}}, %[[RATE]]
+// CHECK: memref.prefetch %[[W]]
 // CHECK: default {
+// CHECK-NOT: arith.select
+// CHECK: arith.muli %{{.*}}, %[[NEXT]]#2
 // CHECK: memref.prefetch %[[W]]
 // CHECK: vector.load %[[W]]
 // CHECK: return

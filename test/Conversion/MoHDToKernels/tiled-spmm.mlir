@@ -2,9 +2,9 @@
 // RUN: mohd-opt %s --mohd-emit-kernels="lanes=8" --canonicalize --cse | FileCheck %s
 
 // A block's lists of tokens are made once: all tokens for the common groups, then those of the table (11 offsets, then entries of 2 for each token) for each of
-// the 10 others. While a block has few tokens, 24 of them, as many column tiles as there is room for sums go together, a group at a time; else one column tile goes with
-// all groups. 16-bit weights that several tiles meet are widened once, for all of them. In a whole tile of 4 tokens each of the two vectors of weights is loaded
-// once, each token once, there are 8 multiplications, and the tile asks for some of the panels that come next. Sums are added up for the whole block and stored at
+// the 10 others, and where each tile's columns of a group start. While a block has few tokens, 24 of them, as many panels as there is room for sums go together, a group at a
+// time; else one column tile goes with all groups. 16-bit weights that several tiles meet are widened once, for all of them. In a whole tile of 4 tokens each of the two vectors of weights is loaded
+// once, each token once, there are 8 multiplications, and the tile asks for some of the panels that come next, unless it is a single one of few tokens, which reads as fast as it can without. Sums are added up for the whole block and stored at
 // the end.
 // CHECK-LABEL: func.func @spmm(
 // CHECK-DAG: %[[ZERO:.*]] = arith.constant dense<0.000000e+00> : vector<8xf32>
@@ -17,9 +17,9 @@
 // CHECK: memref.alloca() {{.*}} : memref<12xi32>
 // CHECK: %[[FIRST_PLACES:.*]] = memref.alloca() {{.*}} : memref<12xi32>
 // CHECK: %[[PLACES:.*]] = memref.alloca() {{.*}} : memref<756xi32>
+// CHECK: %[[STARTS:.*]] = memref.alloca() {{.*}} : memref<514xindex>
 // CHECK: %[[WIDE:.*]] = memref.alloca() {{.*}} : memref<256x16xf32>
-// CHECK: %[[FEW:.*]] = arith.cmpi ule, %[[BLOCK:.*]], %c24
-// CHECK: scf.for %[[I:.*]] = %c0 to %[[BLOCK]] step %c1 {
+// CHECK: scf.for %[[I:.*]] = %c0 to %[[BLOCK:.*]] step %c1 {
 // CHECK-NEXT: %[[TOKEN:.*]] = arith.index_cast %[[I]]
 // CHECK-NEXT: memref.store %[[TOKEN]], %[[PLACES]][%[[I]]]
 // CHECK: %[[TABLE:.*]] = memref.collapse_shape %[[TABLE2D]]
@@ -34,9 +34,11 @@
 // CHECK: %[[PLACE:.*]] = arith.addi %[[BLOCK]], %[[I]]
 // CHECK: %[[TOKEN32:.*]] = arith.index_cast %[[TOKEN]]
 // CHECK: memref.store %[[TOKEN32]], %[[PLACES]][%[[PLACE]]]
+// CHECK: memref.store %{{.*}}, %[[STARTS]]
+// CHECK: %[[FEW:.*]] = arith.cmpi ule, %[[BLOCK]], %c24
+// CHECK: scf.if %[[FEW]] {
 // CHECK: %[[ROOM:.*]] = arith.divui %c32768, %{{.*}}
-// CHECK: %[[COLUMN_TILES:.*]] = arith.select %[[FEW]], %[[ROOM]], %c1
-// CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %[[COLUMN_TILES]] {
+// CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %[[ROOM]] {
 // CHECK-NOT: %[[TABLE]][
 // CHECK: vector.store %[[ZERO]], %[[SUMS]]
 // CHECK: scf.for %{{.*}} = %c0 to %c11 step %c1 {
@@ -71,7 +73,7 @@
 // CHECK: } else {
 // CHECK: scf.index_switch
 // CHECK: default {
-// CHECK: memref.prefetch %[[W]]
+// CHECK: memref.load %[[STARTS]]
 // CHECK-NOT: memref.prefetch
 // CHECK-COUNT-2: vector.load %[[W]]
 // CHECK-NOT: vector.load
@@ -87,6 +89,17 @@
 // CHECK-COUNT-8: vector.store %{{.*}}, %[[SUMS]]
 // CHECK: %[[SUM:.*]] = vector.load %[[SUMS]]
 // CHECK: vector.store %[[SUM]], %[[Y]]
+// CHECK: } else {
+// CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %c1 {
+// CHECK: vector.store %{{.*}}, %[[WIDE]]
+// CHECK: default {
+// CHECK: memref.prefetch %[[W]]
+// CHECK: vector.load %[[WIDE]]
+// CHECK: } else {
+// CHECK: default {
+// CHECK: memref.prefetch %[[W]]
+// CHECK: vector.load %[[W]]
+// CHECK: vector.store %{{.*}}, %[[Y]]
 // CHECK: return
 func.func @spmm(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %end: i64) {
   %tokens = tile.param %params[0]
@@ -104,7 +117,7 @@ func.func @spmm(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %end: i64
 }
 
 // One group that all tokens have: there is no table. Three panels in tiles of two: the last tile reads the last panel twice, and stores the 8 columns that
-// there are of the result. f32 weights are read in place.
+// there are of the result. f32 weights are read in place. Few tokens take one panel at a time, so that weights are read in the order in which they lie.
 // CHECK-LABEL: func.func @linear(
 // CHECK: %[[X2D:.*]] = tile.binding %{{.*}}[0]
 // CHECK: %[[W:.*]] = tile.binding %{{.*}}[1]
@@ -113,7 +126,17 @@ func.func @spmm(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %end: i64
 // CHECK: %[[SUMS:.*]] = memref.alloca() {{.*}} : memref<32768xf32>
 // CHECK: memref.alloca() {{.*}} : memref<32xi32>
 // CHECK-NOT: x{{16|32}}xf32>
-// CHECK: scf.for
+// CHECK: scf.if %{{.*}} {
+// CHECK: arith.divui %c32768
+// CHECK: default {
+// CHECK: scf.for %[[STEP:.*]] = %c0 to %c64 step %c2
+// CHECK-NOT: memref.prefetch
+// CHECK: vector.load %[[W]][%c0, %[[PANEL:.*]], %[[STEP]], %c0]
+// CHECK-NEXT: vector.load %[[W]][%c0, %[[PANEL]], %[[STEP]], %c8]
+// CHECK-NOT: vector.load
+// CHECK: memref.load %[[X]][
+// CHECK: vector.store %{{.*}}, %[[Y]]
+// CHECK: } else {
 // CHECK: default {
 // CHECK: scf.for %[[STEP:.*]] = %c0 to %c64 step %c1
 // CHECK: memref.prefetch %[[W]]

@@ -147,7 +147,7 @@ LogicalResult emitKernel(KernelEmitter &emitter, Operation *op, ValueRange opera
                          ValueRange results);
 
 //===----------------------------------------------------------------------===//
-// One pair of functions for each op, in RouteKernel.cpp, GateKernel.cpp, PackKernels.cpp, ProductKernels.cpp, FusionKernel.cpp,
+// One pair of functions for each op, in RouteKernel.cpp, GateKernel.cpp, PackKernels.cpp, SpmmKernel.cpp, SddmmKernel.cpp, FusionKernel.cpp,
 // TransformerKernels.cpp, SequenceKernels.cpp, AttentionKernels.cpp: the grid and the body
 //===----------------------------------------------------------------------===//
 
