@@ -187,6 +187,7 @@ int64_t ProgramReader::addKernel(DispatchOp dispatch) {
   };
   kernel.threads = get(tile::kThreadsAttr);
   kernel.sharedBytes = get(tile::kSharedBytesAttr);
+  kernel.cooperative = function->hasAttr(tile::kCooperativeAttr);
   return known->second;
 }
 

@@ -38,6 +38,7 @@ static void buildSchedule(OpPassManager &passes, const PhaseOptions &options) {
     passes.addNestedPass<func::FuncOp>(createBucketProductsPass());
     passes.addPass(createCSEPass()); // one layout for projections of the same tokens
     passes.addPass(createOutlineDispatchesPass({false, options.lanes, options.chip}));
+    passes.addPass(createFuseLaunchesPass());
     passes.addPass(createVerifyPhasePass({"schedule"}));
     return;
   }

@@ -97,8 +97,8 @@ Arena::Arena(uint32_t threads) : stacks(threads), shadow(threads, agentCount(thr
 Arena::~Arena() { ::munmap(mapping_, 2 * kWindowBytes); }
 
 Block::Block(const Launch &launch, const std::vector<Allocation> &allocations, Arena &arena,
-             Extent id)
-    : launch(launch), arena(arena), id(id),
+             Extent id, GridBarrier *grid)
+    : launch(launch), arena(arena), id(id), grid(grid),
       threadCount(launch.block.x * launch.block.y * launch.block.z),
       sharedBytes(launch.sharedBytes), pool(agentCount(threadCount)), joiner(pool),
       threads(threadCount), warps((threadCount + 31) / 32), allocations_(allocations) {

@@ -20,6 +20,7 @@ constexpr uint32_t kMaxThreads = 1024, kMaxMbarriers = 128, kWarpgroup = 128;
 constexpr uint32_t kRegisterFile = 64 * 1024;
 
 class Block;
+class GridBarrier;
 struct Mbarrier;
 
 /// Builds a message from pieces.
@@ -166,7 +167,9 @@ private:
 
 class Block {
 public:
-  Block(const Launch &launch, const std::vector<Allocation> &allocations, Arena &arena, Extent id);
+  /// `grid` is what all blocks of a cooperative launch share, null of another.
+  Block(const Launch &launch, const std::vector<Allocation> &allocations, Arena &arena, Extent id,
+        GridBarrier *grid = nullptr);
   ~Block();
 
   /// Runs all threads to their ends, or until the block cannot go on.
@@ -231,6 +234,7 @@ public:
   const Launch &launch;
   Arena &arena;
   const Extent id;
+  GridBarrier *const grid;
   const uint32_t threadCount;
   const uint32_t sharedBytes;
   SnapshotPool pool; // before everything that holds snapshots

@@ -2,6 +2,7 @@
 // A launch: blocks shared out among threads of the operating system, their errors put in order; and
 // the operations that need nothing but a thread's own values.
 #include "block.h"
+#include "grid.h"
 #include "operations_impl.h"
 
 #include "mohd/format/float16.h"
@@ -45,12 +46,16 @@ std::string findFault(const Launch &launch) {
   if (launch.registers * threads > kRegisterFile)
     return text("expects at most ", kRegisterFile, " registers a block, got ", launch.registers,
                 " for each of ", threads, " threads");
+  if (launch.cooperative && volume(launch.grid) > kMaxCooperativeBlocks)
+    return text("expects at most ", kMaxCooperativeBlocks, " blocks of a cooperative launch, got ",
+                volume(launch.grid));
   return {};
 }
 
 /// What workers share.
 struct Work {
-  explicit Work(const Launch &launch) : launch(launch), allocations(launch.allocations) {}
+  explicit Work(const Launch &launch)
+      : launch(launch), allocations(launch.allocations), grid(volume(launch.grid)) {}
 
   const Launch &launch;
   std::vector<Allocation> allocations; // by address
@@ -58,6 +63,7 @@ struct Work {
   std::map<uint64_t, std::vector<Error>> errors; // of blocks that have any
   std::atomic<uint64_t> next{0}, switches{0};
   std::atomic<bool> lacksMemory{false};
+  GridBarrier grid;
 
   void run() {
     const uint64_t blocks = volume(launch.grid);
@@ -66,8 +72,9 @@ struct Work {
       const Extent id = {static_cast<uint32_t>(i % launch.grid.x),
                          static_cast<uint32_t>(i / launch.grid.x % launch.grid.y),
                          static_cast<uint32_t>(i / launch.grid.x / launch.grid.y)};
-      Block block(launch, allocations, arena, id);
+      Block block(launch, allocations, arena, id, launch.cooperative ? &grid : nullptr);
       block.run();
+      grid.end();
       switches += block.switches;
       if (block.errors.empty())
         continue;
@@ -94,13 +101,16 @@ Result launch(const Launch &launch) {
             });
   // Never on the caller's thread: a fiber may not leave it in a state that it does not know.
   std::vector<std::thread> workers;
-  const uint64_t count = std::min<uint64_t>(std::max(1u, launch.threads), volume(launch.grid));
+  const uint64_t blocks = volume(launch.grid);
+  const uint64_t count =
+      launch.cooperative ? blocks : std::min<uint64_t>(std::max(1u, launch.threads), blocks);
   for (uint64_t i = 0; i < count; ++i)
     workers.emplace_back([&work] {
       try {
         work.run();
       } catch (const std::bad_alloc &) {
         work.lacksMemory = true;
+        work.grid.end(); // nobody waits for its block
       }
     });
   for (std::thread &worker : workers)

@@ -328,6 +328,32 @@ TEST_F(Cuda, RunsCanBeCaptured) {
   EXPECT_EQ(y.values(), std::vector<float>{-1});
 }
 
+// A cooperative kernel has as many blocks as the GPU holds at a time, and no more.
+TEST_F(Cuda, CooperativeLaunches) {
+  Target target = makeGpuTarget("cuda", "sm_90a");
+  target.kernels[0].cooperative = true;
+  load({target});
+  EXPECT_EQ(scale({3}), std::vector<float>{6});
+  const std::vector<float> many(140 * 64, 1);
+  DeviceFloats x(context.get(), MOHD_DTYPE_F32, many), y(context.get(), MOHD_DTYPE_F32, many);
+  EXPECT_EQ(run(x, y), MOHD_OK) << mohd_last_error();
+  EXPECT_EQ(control->grids, (std::vector<unsigned>{1, 132}));
+  EXPECT_EQ(control->count("cuLaunchKernel gpu_scale"), 0u);
+  control->failures["cuLaunchCooperativeKernel"] = {0, 720};
+  EXPECT_EQ(run(x, y), MOHD_ERROR_DEVICE);
+  EXPECT_TRUE(lastErrorHas("launching kernel 'gpu_scale'"));
+
+  module = loadOrFail(cudaBundle({target}));
+  control->blocksPerSm = 0;
+  EXPECT_EQ(tryContext(), MOHD_ERROR_INCOMPATIBLE);
+  EXPECT_TRUE(lastErrorHas("cuda:0: no block of cooperative kernel 'gpu_scale' fits a "
+                           "multiprocessor"));
+  control->blocksPerSm = 1;
+  control->failures["cuOccupancyMaxActiveBlocksPerMultiprocessor"] = {0, 1};
+  EXPECT_EQ(tryContext(), MOHD_ERROR_DEVICE);
+  EXPECT_TRUE(lastErrorHas("cuOccupancyMaxActiveBlocksPerMultiprocessor of kernel 'gpu_scale'"));
+}
+
 TEST_F(Cuda, CallersContextIsRestored) {
   void *library = ::dlopen(FAKE_CUDA_2, RTLD_NOW | RTLD_LOCAL);
   const auto setCurrent =

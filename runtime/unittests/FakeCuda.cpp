@@ -363,14 +363,11 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap *map, int type, uint32_t rank, void 
   return isPlain && encoded.base % 16 == 0 ? CUDA_SUCCESS : kInvalidValue;
 }
 
-CUresult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned gridY, unsigned gridZ,
-                        unsigned blockX, unsigned blockY, unsigned blockZ, unsigned sharedBytes,
-                        CUstream stream, void **arguments, void **) {
-  FAKE_LOCK;
-  FAKE_TRY(record("cuLaunchKernel", function->name));
+CUresult launch(CUfunction function, mohdemu::Extent grid, mohdemu::Extent block,
+                unsigned sharedBytes, CUstream stream, void **arguments, bool cooperative) {
   if (stack.empty() || !stack.back())
     return kInvalidContext;
-  if (gridX == 0 || sharedBytes > unsigned(function->dynamicShared))
+  if (grid.x == 0 || sharedBytes > unsigned(function->dynamicShared))
     return kInvalidValue;
   if (control.isRecording)
     control.streams.push_back(stream);
@@ -379,8 +376,9 @@ CUresult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned gridY, uns
   mohdemu::Launch launch;
   launch.kernel = function->kernel;
   launch.name = function->name;
-  launch.grid = {gridX, gridY, gridZ};
-  launch.block = {blockX, blockY, blockZ};
+  launch.grid = grid;
+  launch.block = block;
+  launch.cooperative = cooperative && grid.x <= mohdemu::kMaxCooperativeBlocks;
   launch.sharedBytes = sharedBytes;
   launch.arguments = arguments;
   for (const auto &[address, memory] : memories)
@@ -391,6 +389,34 @@ CUresult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned gridY, uns
   for (const mohdemu::Error &error : result.errors)
     control.faults.push_back(error.message);
   return result.errors.empty() ? CUDA_SUCCESS : kIllegalAddress;
+}
+
+CUresult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned gridY, unsigned gridZ,
+                        unsigned blockX, unsigned blockY, unsigned blockZ, unsigned sharedBytes,
+                        CUstream stream, void **arguments, void **) {
+  FAKE_LOCK;
+  FAKE_TRY(record("cuLaunchKernel", function->name));
+  return launch(function, {gridX, gridY, gridZ}, {blockX, blockY, blockZ}, sharedBytes, stream,
+                arguments, /*cooperative=*/false);
+}
+
+CUresult cuLaunchCooperativeKernel(CUfunction function, unsigned gridX, unsigned gridY,
+                                   unsigned gridZ, unsigned blockX, unsigned blockY,
+                                   unsigned blockZ, unsigned sharedBytes, CUstream stream,
+                                   void **arguments) {
+  FAKE_LOCK;
+  FAKE_TRY(record("cuLaunchCooperativeKernel", function->name));
+  control.grids.push_back(gridX);
+  return launch(function, {gridX, gridY, gridZ}, {blockX, blockY, blockZ}, sharedBytes, stream,
+                arguments, /*cooperative=*/true);
+}
+
+CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfunction function, int,
+                                                     size_t) {
+  FAKE_LOCK;
+  FAKE_TRY(record("cuOccupancyMaxActiveBlocksPerMultiprocessor", function->name));
+  *blocks = control.blocksPerSm;
+  return CUDA_SUCCESS;
 }
 
 } // namespace fake

@@ -23,6 +23,7 @@ struct Control {
   size_t memoryBytes = 1 << 20; // of each GPU
   int maxThreads = 1024;        // of a kernel's block
   int sharedBytes = 227 << 10;  // of a block
+  int blocksPerSm = 1;          // of any kernel
   std::string missing;          // function that is not found
   std::string ptxObject;        // path
   std::string log;              // of the compiler of PTX, if loading fails
@@ -41,6 +42,7 @@ struct Control {
   int modules = 0;                 // loaded
   size_t usedBytes[2] = {0, 0};
   std::vector<void *> streams; // of launches
+  std::vector<unsigned> grids; // of cooperative ones
   std::vector<int> contexts;   // the calling thread's stack: GPUs, -1 for the caller's own
 
   size_t count(const std::string &call) const {

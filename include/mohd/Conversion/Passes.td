@@ -147,7 +147,7 @@ def ConvertTileToPtxPass : Pass<"convert-tile-to-ptx", "::mlir::ModuleOp"> {
 
     Before and after: see test/Docs/tile-to-ptx.mlir.
   }];
-  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect"];
 }
 
 #endif // MOHD_CONVERSION_PASSES_TD

@@ -16,8 +16,6 @@
 using namespace mlir;
 using namespace mlir::mohd;
 
-static constexpr int64_t kFewTokens = 16;
-
 std::pair<tile::Half, int64_t> mlir::mohd::getAttentionOperands(AttentionOp op) {
   for (Value tensor : {Value(op.getKeys()), Value(op.getQuery())}) {
     Type element = cast<RankedTensorType>(tensor.getType()).getElementType();

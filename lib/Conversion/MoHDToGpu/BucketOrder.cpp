@@ -15,10 +15,10 @@ namespace {
 
 class BucketOrderWriter {
 public:
-  BucketOrderWriter(GpuKernelSet &kernels, BucketOrderOp op)
+  BucketOrderWriter(GpuKernelSet &kernels, BucketOrderOp op, int64_t numWarps)
       : kernels(kernels), e(kernels.e()), op(op), type(op.getRouting().getType()),
         numCandidates(type.getNumGroups() - type.getNumCommon()), hasPairs(usesPairs(type)),
-        numKeys(countKeys(type)), numWarps(countWarps(type)) {}
+        numKeys(countKeys(type)), numWarps(numWarps) {}
 
   static bool usesPairs(RoutingType type) {
     int64_t candidates = type.getNumGroups() - type.getNumCommon();
@@ -103,6 +103,7 @@ void BucketOrderWriter::sumCounters() {
                                                     e.i32(distance).value, 32, Value()));
         sum = sum + select(e.lane() >= distance, other, e.i32(0));
       }
+      e.warpSync(); // lanes after the last one have read its place
       e.when(isThere, [&] { e.store(base[0] + sum - count, pointer); });
       return SmallVector<Term>{base[0] + e.broadcast(sum, e.i32(31))};
     });
@@ -183,9 +184,15 @@ LogicalResult mlir::mohd::emitGpuBucketOrder(GpuKernelSet &kernels, BucketOrderO
   if (BucketOrderWriter::countKeys(type) > kMostCounters)
     return op.emitOpError("expects at most ")
            << kMostCounters << " groups for a GPU, got " << type.getNumGroups();
-  GpuLaunch launch;
-  launch.threads = 32 * BucketOrderWriter::countWarps(type);
-  launch.grid = ("min(1," + kernels.getTokens() + ")").str();
-  kernels.add("", launch, [&] { BucketOrderWriter(kernels, op).write(); });
+  auto add = [&](StringRef suffix, const std::string &condition, int64_t numWarps) {
+    GpuLaunch launch;
+    launch.threads = 32 * numWarps;
+    launch.grid = ("min(1," + kernels.getTokens() + ")*").str() + condition;
+    kernels.add(suffix, launch, [&] { BucketOrderWriter(kernels, op, numWarps).write(); });
+  };
+  // A block of few threads can be a part of a launch with others.
+  int64_t most = BucketOrderWriter::countWarps(type);
+  add("few", isFew(kernels.getTokens(), kFewTokens), std::min<int64_t>(most, 4));
+  add("many", isMany(kernels.getTokens(), kFewTokens), most);
   return success();
 }

@@ -289,7 +289,7 @@ LogicalResult mlir::mohd::addFusionTiles(GpuKernelSet &kernels, BucketFusionOp o
       FusionTileEmitter(body, plan).run();
     });
   };
-  constexpr int64_t kFewTokens = 16, kNumWarps = 8;
+  constexpr int64_t kNumWarps = 8;
   // The larger a block, the less is read again; two of them fit an SM.
   const GpuInfo &gpu = kernels.gpu;
   int64_t limit = std::min(gpu.sharedPerBlock, gpu.sharedPerSm / 2 - gpu.sharedReserved);

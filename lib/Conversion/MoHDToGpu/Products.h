@@ -116,7 +116,6 @@ std::string gridOf(StringRef tokens, int64_t height, int64_t blocks);
 /// Any types and sizes. `condition` is a factor of the grid.
 void addScalarProduct(Product &product, StringRef condition);
 /// Up to kFewTokens tokens; needs hasPieces().
-inline constexpr int64_t kFewTokens = 16;
 void addFewProduct(Product &product);
 /// The same for other types; needs hasQuarters().
 void addDotProduct(Product &product);

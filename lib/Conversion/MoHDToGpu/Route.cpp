@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Kernels of the router: mohd.route, and mohd.norm_route, which normalises the tokens first.
 //
-// A block has kTokens tokens. All its threads add up the tokens' logits together, each over columns of its own, so that a centroid is read once for all of them;
+// A block has four tokens, or one where there are few. All its threads add up the tokens' logits together, each over columns of its own, so that a centroid is read once for all of them;
 // then a warp takes each token, with a lane for each group (or every 32nd group). All arithmetic in f32.
 #include "mohd/Conversion/MoHDToGpu/GpuKernels.h"
 
@@ -11,7 +11,7 @@ using namespace mlir;
 using namespace mlir::mohd;
 
 /// Threads of a block, tokens of a block (one for each warp), and groups whose logits are added up at a time.
-static constexpr int64_t kThreads = 128, kTokens = 4, kGroups = 16;
+static constexpr int64_t kThreads = 128, kGroups = 16;
 
 Term mlir::mohd::computeScaling(GpuEmitter &e, RoutingType routing, Scaling scaling,
                                 llvm::function_ref<Term()> mass) {
@@ -37,8 +37,8 @@ struct Router {
 
 class RouteWriter {
 public:
-  RouteWriter(GpuKernelSet &kernels, const Router &router)
-      : kernels(kernels), e(kernels.e()), router(router),
+  RouteWriter(GpuKernelSet &kernels, const Router &router, int64_t blockTokens)
+      : kernels(kernels), e(kernels.e()), router(router), blockTokens(blockTokens),
         type(cast<RoutingType>(router.routing.getType())), numGroups(type.getNumGroups()),
         numShared(type.getNumShared()), numActive(type.getNumActive()),
         numChunks(llvm::divideCeil(numGroups, 32)) {}
@@ -66,10 +66,11 @@ private:
   GpuKernelSet &kernels;
   GpuEmitter &e;
   const Router &router;
+  const int64_t blockTokens;
   RoutingType type;
   const int64_t numGroups, numShared, numActive, numChunks;
-  int64_t logits = 0; // shared: [kTokens, N] f32
-  int64_t parts = 0;  // shared: [warps, kTokens * (kGroups + 1)] f32
+  int64_t logits = 0; // shared: [blockTokens, N] f32
+  int64_t parts = 0;  // shared: [warps, blockTokens * (kGroups + 1)] f32
 };
 
 } // namespace
@@ -82,14 +83,14 @@ void RouteWriter::writeLogits(Term firstToken) {
   int64_t vector = width % 4 == 0 ? 4 : 1;
   Term last = kernels.numTokens() - 1;
   SmallVector<Value> rows; // of the tokens; the last one stands in for those that are not there
-  for (int64_t i = 0; i < kTokens; ++i)
+  for (int64_t i = 0; i < blockTokens; ++i)
     rows.push_back(e.at(input, {min(firstToken + i, last)}));
   int64_t inputBytes = input.getElementType().getIntOrFloatBitWidth() / 8;
 
   for (int64_t firstGroup = 0; firstGroup < numGroups; firstGroup += kGroups) {
     int64_t count = std::min(kGroups, numGroups - firstGroup);
     bool squares = router.norm && firstGroup == 0;
-    SmallVector<Term> init(kTokens * count + (squares ? kTokens : 0), e.f32(0.0));
+    SmallVector<Term> init(blockTokens * count + (squares ? blockTokens : 0), e.f32(0.0));
     SmallVector<Term> sums =
         e.loop(e.thread() * vector, e.i32(width), e.i32(kThreads * vector), init,
                [&](Term column, ArrayRef<Term> carried) {
@@ -100,13 +101,13 @@ void RouteWriter::writeLogits(Term firstToken) {
                    const GpuBuffer &norm = kernels.buffer(router.norm);
                    weights = e.loadF32s(e.at(norm, {column}), norm.getElementType(), vector);
                  }
-                 for (int64_t i = 0; i < kTokens; ++i) {
+                 for (int64_t i = 0; i < blockTokens; ++i) {
                    tokens.push_back(e.loadF32s(e.advance(rows[i], column * inputBytes),
                                                input.getElementType(), vector));
                    for (int64_t v = 0; v < vector; ++v) {
                      Term &x = tokens.back()[v];
                      if (squares)
-                       next[kTokens * count + i] = fma(x, x, next[kTokens * count + i]);
+                       next[blockTokens * count + i] = fma(x, x, next[blockTokens * count + i]);
                      if (router.norm)
                        x = x * weights[v];
                    }
@@ -115,7 +116,7 @@ void RouteWriter::writeLogits(Term firstToken) {
                    SmallVector<Term> centroid =
                        e.loadF32s(e.at(centroids, {e.i32(firstGroup + j), column}),
                                   centroids.getElementType(), vector);
-                   for (int64_t i = 0; i < kTokens; ++i)
+                   for (int64_t i = 0; i < blockTokens; ++i)
                      for (int64_t v = 0; v < vector; ++v)
                        next[i * count + j] = fma(tokens[i][v], centroid[v], next[i * count + j]);
                  }
@@ -130,7 +131,7 @@ void RouteWriter::writeLogits(Term firstToken) {
     });
     e.barrier();
     // A thread for each (token, group).
-    e.loop(e.thread(), e.i32(kTokens * count), kThreads, [&](Term pair) {
+    e.loop(e.thread(), e.i32(blockTokens * count), kThreads, [&](Term pair) {
       auto total = [&](Term place) {
         Term sum = e.f32(0.0);
         for (int64_t w = 0; w < warps; ++w)
@@ -142,15 +143,15 @@ void RouteWriter::writeLogits(Term firstToken) {
     });
     if (squares) {
       // 1 / rms of each token stays behind the logits.
-      e.when(e.thread() < kTokens, [&] {
+      e.when(e.thread() < blockTokens, [&] {
         Term sum = e.f32(0.0);
         for (int64_t w = 0; w < warps; ++w)
-          sum = sum +
-                e.load(e.advance(e.shared(parts), (e.thread() + (w * size + kTokens * count)) * 4),
-                       e.b.getF32Type());
+          sum = sum + e.load(e.advance(e.shared(parts),
+                                       (e.thread() + (w * size + blockTokens * count)) * 4),
+                             e.b.getF32Type());
         Term mean = sum / double(width);
         e.store(e.rsqrt(mean + router.epsilon),
-                e.advance(e.shared(logits), (e.thread() + kTokens * numGroups) * 4));
+                e.advance(e.shared(logits), (e.thread() + blockTokens * numGroups) * 4));
       });
     }
     e.barrier();
@@ -165,7 +166,7 @@ SmallVector<Term> RouteWriter::loadLogits() {
     Term group = min(groupOf(c), e.i32(numGroups - 1));
     Term logit = e.load(logitPlace(row, group), e.b.getF32Type());
     if (router.norm)
-      logit = logit * e.load(e.advance(e.shared(logits), (row + kTokens * numGroups) * 4),
+      logit = logit * e.load(e.advance(e.shared(logits), (row + blockTokens * numGroups) * 4),
                              e.b.getF32Type());
     result.push_back(logit);
   }
@@ -297,13 +298,17 @@ void RouteWriter::writeToken(Term token) {
 }
 
 void RouteWriter::write() {
-  Term firstToken = e.block() * kTokens;
+  Term firstToken = e.block() * blockTokens;
   if (router.centroids) {
-    logits = e.reserveShared(4 * kTokens * (numGroups + 1));
-    parts = e.reserveShared(4 * (kThreads / 32) * kTokens * (kGroups + 1));
+    logits = e.reserveShared(4 * blockTokens * (numGroups + 1));
+    parts = e.reserveShared(4 * (kThreads / 32) * blockTokens * (kGroups + 1));
     writeLogits(firstToken);
   }
-  writeToken(firstToken + e.warp());
+  auto writeOwn = [&] { writeToken(firstToken + e.warp()); };
+  if (blockTokens == kThreads / 32)
+    writeOwn();
+  else
+    e.when(e.warp() < blockTokens, writeOwn);
 }
 
 static LogicalResult emit(GpuKernelSet &kernels, const Router &router) {
@@ -312,10 +317,16 @@ static LogicalResult emit(GpuKernelSet &kernels, const Router &router) {
   if (numGroups > kMostGroups)
     return kernels.op->emitOpError("expects at most ")
            << kMostGroups << " groups for a GPU, got " << numGroups;
-  GpuLaunch launch;
-  launch.threads = kThreads;
-  launch.grid = ("ceildiv(" + kernels.getTokens() + "," + Twine(kTokens) + ")").str();
-  kernels.add("", launch, [&] { RouteWriter(kernels, router).write(); });
+  auto add = [&](StringRef suffix, const std::string &condition, int64_t blockTokens) {
+    GpuLaunch launch;
+    launch.threads = kThreads;
+    launch.grid =
+        (condition + "*ceildiv(" + kernels.getTokens() + "," + Twine(blockTokens) + ")").str();
+    kernels.add(suffix, launch, [&] { RouteWriter(kernels, router, blockTokens).write(); });
+  };
+  // Sums of one token leave registers to the kernels that such a launch is joined with.
+  add("few", isFew(kernels.getTokens(), kFewTokens), 1);
+  add("many", isMany(kernels.getTokens(), kFewTokens), kThreads / 32);
   return success();
 }
 

@@ -50,6 +50,7 @@ Arguments getArguments(Constants constant, tile::BarrierSyncOp op) {
 Arguments getArguments(Constants constant, tile::BarrierArriveOp op) {
   return {op.getBarrier(), constant(op.getThreads())};
 }
+Arguments getArguments(Constants, tile::GridSyncOp op) { return {op.getCounter()}; }
 Arguments getArguments(Constants constant, tile::FenceOp op) {
   return {constant(int64_t(op.getKind()))};
 }
@@ -234,6 +235,7 @@ void populateSimpleToEmulatorPatterns(RewritePatternSet &patterns, EmulatorCalls
                LowerToCall<tile::AtomicOp, Function::atomic>,
                LowerToCall<tile::BarrierSyncOp, Function::barrier_sync>,
                LowerToCall<tile::BarrierArriveOp, Function::barrier_arrive>,
+               LowerToCall<tile::GridSyncOp, Function::grid_sync>,
                LowerToCall<tile::FenceOp, Function::fence>,
                LowerToCall<tile::WarpSyncOp, Function::warp_sync>,
                LowerToCall<tile::BallotOp, Function::vote_ballot>,

@@ -92,7 +92,8 @@ void convertSignature(LLVM::LLVMFuncOp kernel) {
   entry.eraseArguments(0, count);
   kernel->removeAttr(kernel.getArgAttrsAttrName());
   kernel.setFunctionType(LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), {pointer}));
-  for (StringRef name : {tile::kKernelAttr, tile::kThreadsAttr, tile::kMinBlocksAttr})
+  for (StringRef name :
+       {tile::kKernelAttr, tile::kThreadsAttr, tile::kMinBlocksAttr, tile::kCooperativeAttr})
     kernel->removeAttr(name);
 }
 

@@ -159,6 +159,44 @@ struct LowerBarrierArrive : OpRewritePattern<tile::BarrierArriveOp> {
   }
 };
 
+struct LowerGridSync : OpRewritePattern<tile::GridSyncOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(tile::GridSyncOp op, PatternRewriter &rewriter) const override {
+    Location loc = op.getLoc();
+    Value zero = createI32(rewriter, loc, 0), one = createI32(rewriter, loc, 1);
+    auto read = [&](StringRef name) {
+      return callNvvm(rewriter, loc, "read.ptx.sreg." + name, rewriter.getI32Type());
+    };
+    auto isZero = [&](StringRef name) -> Value {
+      return arith::CmpIOp::create(rewriter, loc, arith::CmpIPredicate::eq, read(name), zero);
+    };
+    callNvvm(rewriter, loc, "barrier.cta.sync.aligned.all", nullptr, zero);
+    auto first = scf::IfOp::create(rewriter, loc, isZero("tid.x"));
+    {
+      OpBuilder::InsertionGuard guard(rewriter);
+      rewriter.setInsertionPointToStart(first.thenBlock());
+      Value blocks = read("nctaid.x");
+      Value rest = arith::SubIOp::create(rewriter, loc,
+                                         createI32(rewriter, loc, int32_t(0x80000001)), blocks);
+      Value added = arith::SelectOp::create(rewriter, loc, isZero("ctaid.x"), rest, one);
+      PtxAssembly assembly(rewriter, loc);
+      std::string counter = assembly.addOperand("l", op.getCounter());
+      std::string amount = assembly.addOperand("r", added);
+      assembly.emit("{ .reg .pred wait; .reg .b32 before, now; fence.acq_rel.gpu; "
+                    "atom.relaxed.gpu.global.add.u32 before, [" +
+                        counter + "], " + amount + "; AGAIN: ld.acquire.gpu.global.u32 now, [" +
+                        counter +
+                        "]; xor.b32 now, now, before; setp.ge.s32 wait, now, 0; "
+                        "@wait bra AGAIN; fence.acq_rel.gpu; }",
+                    /*clobbersMemory=*/true);
+    }
+    callNvvm(rewriter, loc, "barrier.cta.sync.aligned.all", nullptr, zero);
+    rewriter.eraseOp(op);
+    return success();
+  }
+};
+
 struct LowerFence : OpRewritePattern<tile::FenceOp> {
   using OpRewritePattern::OpRewritePattern;
 
@@ -295,8 +333,8 @@ struct LowerTrap : OpRewritePattern<tile::TrapOp> {
 
 void populateGpuToPtxPatterns(RewritePatternSet &patterns) {
   patterns.add<LowerSpecialRegister, LowerShared, LowerLoad, LowerStore, LowerAtomic,
-               LowerBarrierSync, LowerBarrierArrive, LowerFence, LowerWarpSync, LowerShuffle,
-               LowerBallot, LowerElect, LowerExp2, LowerPack, LowerUnpack, LowerTrap>(
+               LowerBarrierSync, LowerBarrierArrive, LowerGridSync, LowerFence, LowerWarpSync,
+               LowerShuffle, LowerBallot, LowerElect, LowerExp2, LowerPack, LowerUnpack, LowerTrap>(
       patterns.getContext());
 }
 

@@ -38,6 +38,7 @@ void declareSharedMemory(ModuleOp module) {
 void convertAttributes(LLVM::LLVMFuncOp kernel) {
   Builder builder(kernel.getContext());
   kernel->removeAttr(tile::kKernelAttr);
+  kernel->removeAttr(tile::kCooperativeAttr); // a matter of the launch
   kernel->setAttr("nvvm.kernel", builder.getUnitAttr());
   if (auto threads = cast_or_null<IntegerAttr>(kernel->removeAttr(tile::kThreadsAttr)))
     kernel->setAttr("nvvm.reqntid",

@@ -114,6 +114,8 @@ JsonValue kernelToJson(const Kernel &kernel, const Target &target) {
     json.set("maps", kernel.maps);
     json.set("threads", kernel.threads);
     json.set("shared_bytes", kernel.sharedBytes);
+    if (kernel.cooperative)
+      json.set("cooperative", true);
   }
   if (target.isCubin()) {
     json.set("registers", kernel.registers);
@@ -347,9 +349,10 @@ EntryPoint entryFromJson(const JsonNode &node) {
 Kernel kernelFromJson(const JsonNode &node, const Target &target) {
   if (target.isCubin())
     node.refuseUnknownKeys({"name", "bindings", "params", "maps", "threads", "shared_bytes",
-                            "registers", "static_shared_bytes", "blocks_per_sm"});
+                            "cooperative", "registers", "static_shared_bytes", "blocks_per_sm"});
   else if (target.isGpu())
-    node.refuseUnknownKeys({"name", "bindings", "params", "maps", "threads", "shared_bytes"});
+    node.refuseUnknownKeys(
+        {"name", "bindings", "params", "maps", "threads", "shared_bytes", "cooperative"});
   else
     node.refuseUnknownKeys({"name", "bindings", "params"});
   Kernel kernel;
@@ -360,6 +363,8 @@ Kernel kernelFromJson(const JsonNode &node, const Target &target) {
     kernel.maps = node.member("maps").integer(0, kMaxMaps);
     kernel.threads = node.member("threads").integer(1, 1024);
     kernel.sharedBytes = node.member("shared_bytes").integer(0, 227 << 10);
+    if (JsonNode cooperative = node.optional("cooperative"))
+      kernel.cooperative = cooperative.boolean();
   }
   if (target.isCubin()) {
     kernel.registers = node.member("registers").integer(1, 255);

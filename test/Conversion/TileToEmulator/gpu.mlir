@@ -114,3 +114,14 @@ llvm.func @synchronisation(%id: i32) attributes {tile.kernel} {
   tile.fence proxy_async
   llvm.return
 }
+
+// CHECK-LABEL: llvm.func @grid(
+// CHECK-NOT: tile.cooperative
+llvm.func @grid(%counter: !llvm.ptr<1>) attributes {tile.cooperative, tile.kernel} {
+  // CHECK: %[[ADDRESS:.*]] = llvm.load
+  // CHECK-NEXT: %[[COUNTER:.*]] = llvm.load %[[ADDRESS]]
+  // CHECK: llvm.getelementptr %{{.*}}[36] :
+  // CHECK: llvm.call %{{.*}}(%[[COUNTER]], %{{.*}}) : !llvm.ptr, (!llvm.ptr, !llvm.ptr) -> ()
+  tile.grid_sync %counter
+  llvm.return
+}

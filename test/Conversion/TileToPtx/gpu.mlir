@@ -90,6 +90,27 @@ llvm.func @synchronisation(%id: i32) attributes {tile.kernel} {
   llvm.return
 }
 
+// One thread of a block counts it in, block 0 as what makes the highest bit flip, and waits for that; the other threads wait for this one.
+// CHECK-LABEL: llvm.func @grid(
+// CHECK-SAME: %[[COUNTER:.*]]: !llvm.ptr<1>) attributes {nvvm.kernel}
+llvm.func @grid(%counter: !llvm.ptr<1>) attributes {tile.cooperative, tile.kernel} {
+  // CHECK: llvm.call_intrinsic "llvm.nvvm.barrier.cta.sync.aligned.all"
+  // CHECK: %[[THREAD:.*]] = llvm.call_intrinsic "llvm.nvvm.read.ptx.sreg.tid.x"()
+  // CHECK: %[[FIRST:.*]] = arith.cmpi eq, %[[THREAD]]
+  // CHECK: scf.if %[[FIRST]] {
+  // CHECK: %[[BLOCKS:.*]] = llvm.call_intrinsic "llvm.nvvm.read.ptx.sreg.nctaid.x"()
+  // CHECK: %[[BIT:.*]] = llvm.mlir.constant(-2147483647 : i32)
+  // CHECK: %[[REST:.*]] = arith.subi %[[BIT]], %[[BLOCKS]]
+  // CHECK: %[[BLOCK:.*]] = llvm.call_intrinsic "llvm.nvvm.read.ptx.sreg.ctaid.x"()
+  // CHECK: %[[IS_ZERO:.*]] = arith.cmpi eq, %[[BLOCK]]
+  // CHECK: %[[ADDED:.*]] = arith.select %[[IS_ZERO]], %[[REST]]
+  // CHECK: llvm.inline_asm has_side_effects {{.*}}fence.acq_rel.gpu; atom.relaxed.gpu.global.add.u32 before, [$0], $1; AGAIN: ld.acquire.gpu.global.u32 now, [$0]; xor.b32 now, now, before; setp.ge.s32 wait, now, 0; @wait bra AGAIN; fence.acq_rel.gpu; }"{{.*}} %[[COUNTER]], %[[ADDED]]
+  // CHECK: }
+  // CHECK: llvm.call_intrinsic "llvm.nvvm.barrier.cta.sync.aligned.all"
+  tile.grid_sync %counter
+  llvm.return
+}
+
 // The operand c of a shuffle is 31, or 0 upwards, and (32 - width) * 256.
 // CHECK-LABEL: llvm.func @within_a_warp(
 // CHECK-SAME: %[[X:.*]]: f32, %[[WORD:.*]]: i32, %[[MASK:.*]]: i32

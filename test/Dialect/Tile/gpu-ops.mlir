@@ -93,3 +93,11 @@ llvm.func @numbers(%x: f32) {
   tile.trap
   llvm.return
 }
+
+// CHECK-LABEL: llvm.func @grid(
+// CHECK-SAME: %[[COUNTER:.*]]: !llvm.ptr<1>) attributes {tile.cooperative, tile.kernel}
+llvm.func @grid(%counter: !llvm.ptr<1>) attributes {tile.cooperative, tile.kernel} {
+  // CHECK: tile.grid_sync %[[COUNTER]]
+  tile.grid_sync %counter
+  llvm.return
+}

@@ -144,3 +144,11 @@ llvm.func @shuffle_c1_too_wide(%x: i32) {
   %0 = tile.shuffle up %x, %x width 64 : i32
   llvm.return
 }
+
+// -----
+
+llvm.func @grid_sync_c1(%counter: !llvm.ptr<1>) attributes {tile.kernel} {
+  // expected-error @below {{'tile.grid_sync' op expects a kernel with the attribute 'tile.cooperative'}}
+  tile.grid_sync %counter
+  llvm.return
+}

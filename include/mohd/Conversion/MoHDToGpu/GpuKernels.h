@@ -104,6 +104,9 @@ private:
 /// Makes the kernels of `kernels.op`. An op without any for this GPU is an error at the op.
 LogicalResult emitGpuKernels(GpuKernelSet &kernels);
 
+/// Tokens up to which most ops have kernels of their own, which read each weight once.
+inline constexpr int64_t kFewTokens = 16;
+
 /// An expression that is 1 if there are 1 to `few` of `tokens`, or none, and 0 if there are more; and the other way round.
 std::string isFew(StringRef tokens, int64_t few);
 std::string isMany(StringRef tokens, int64_t few);

@@ -28,6 +28,13 @@ static LogicalResult verifyAccess(Operation *op, StringRef name, Type type) {
   return success();
 }
 
+LogicalResult GridSyncOp::verify() {
+  auto kernel = (*this)->getParentOfType<LLVM::LLVMFuncOp>();
+  if (!kernel || !kernel->hasAttr(kCooperativeAttr)) // grid_sync_c1
+    return emitOpError("expects a kernel with the attribute '") << kCooperativeAttr << "'";
+  return success();
+}
+
 LogicalResult SharedOp::verify() {
   auto function = (*this)->getParentOfType<LLVM::LLVMFuncOp>();
   auto bytes = function ? function->getAttrOfType<IntegerAttr>(kSharedBytesAttr) : IntegerAttr();

@@ -107,6 +107,8 @@ LogicalResult TileDialect::verifyOperationAttribute(Operation *op, NamedAttribut
     return verifyNumber(op, attribute, 32, 1024, 32);
   if (name == kMinBlocksAttr)
     return verifyNumber(op, attribute, 1, 32, 1);
+  if (name == kCooperativeAttr)
+    return success();
   if (name != kKernelAttr)
     return op->emitError("expects an attribute of kernels, got '") << name << "'";
   if (!isa<LLVM::LLVMVoidType>(function.getFunctionType().getReturnType()))

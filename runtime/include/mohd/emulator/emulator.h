@@ -58,6 +58,9 @@ struct Error {
   std::string site;    // of the operation that found it, as given by the kernel
 };
 
+/// As many blocks a cooperative launch may have.
+constexpr uint64_t kMaxCooperativeBlocks = 64;
+
 /// One kernel launch. Everything pointed to must live until launch() returns.
 struct Launch {
   mohd_emu_kernel kernel = nullptr;
@@ -66,10 +69,12 @@ struct Launch {
   uint32_t sharedBytes = 0; // at most 227 KiB
   const void *const *arguments = nullptr;
   std::vector<Allocation> allocations;
-  uint64_t seed = 0;       // 0: threads in order; else a random schedule, the same every time
-  unsigned threads = 1;    // of the operating system; blocks are shared out among them
-  uint32_t registers = 0;  // of each thread at the start; 0: as many as fit
-  uint32_t maxErrors = 20; // returned; the first ones by block
+  bool cooperative = false; // all blocks at once, each on its own thread of the operating system
+  uint64_t seed = 0;        // 0: threads in order; else a random schedule, the same every time
+  unsigned threads = 1;     // of the operating system; blocks are shared out among them if not
+                            // cooperative
+  uint32_t registers = 0;   // of each thread at the start; 0: as many as fit
+  uint32_t maxErrors = 20;  // returned; the first ones by block
   uint64_t maxSpins = uint64_t(1) << 28; // accesses with no progress, then a block counts as stuck
 };
 

@@ -78,7 +78,9 @@ extern "C" {
   X(pack, I, "IFF", (uint32_t type, float low, float high))                                                                    \
   X(unpack, F, "II", (uint32_t type, uint32_t bits))                                                                           \
   X(trap, V, "P", (const char *site))                                                                                          \
-  X(shared_base, P, "", (void))
+  X(shared_base, P, "", (void))                                                                                                \
+  /* tile.grid_sync, of a cooperative launch: all threads of all blocks. */                                                    \
+  X(grid_sync, V, "PP", (void *counter, const char *site))
 
 enum {
   MOHD_EMU_TID_X, MOHD_EMU_TID_Y, MOHD_EMU_TID_Z, MOHD_EMU_NTID_X, MOHD_EMU_NTID_Y, MOHD_EMU_NTID_Z,

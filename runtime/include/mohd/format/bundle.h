@@ -30,7 +30,7 @@ inline constexpr int64_t kWeightsSegmentAlign = 4096;
 inline constexpr int64_t kBufferAlign = 64;
 /// Caps that let the runtime hold a call's values in fixed arrays.
 inline constexpr size_t kMaxDims = 64;       // of an entry point
-inline constexpr size_t kMaxBindings = 64;   // of a dispatch
+inline constexpr size_t kMaxBindings = 192;  // of a dispatch
 inline constexpr size_t kMaxParams = 64;     // of a dispatch
 inline constexpr size_t kMaxMaps = 16;       // of a dispatch: its arguments then fit in 4 KiB
 inline constexpr size_t kMaxMapRank = 5;     // of a tensor map
@@ -108,8 +108,9 @@ struct Kernel {
   int64_t bindings = 0, params = 0;
   // cuda and emulate; 0 for cpu:
   int64_t maps = 0;
-  int64_t threads = 0;     // of a block, all in x
-  int64_t sharedBytes = 0; // dynamic shared memory of a block
+  int64_t threads = 0;      // of a block, all in x
+  int64_t sharedBytes = 0;  // dynamic shared memory of a block
+  bool cooperative = false; // all blocks run at once: the grid is cut to what the device holds
   // cubins, as the assembler tells; 0 elsewhere:
   int64_t registers = 0;         // of a thread
   int64_t staticSharedBytes = 0; // of a block

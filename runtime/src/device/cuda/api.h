@@ -91,7 +91,12 @@ using GetProcAddressV1 = CUresult (*)(const char *symbol, void **function, int v
      int swizzle, int promotion, int fill))                                                        \
   X(cuLaunchKernel, (CUfunction function, unsigned gridX, unsigned gridY, unsigned gridZ,          \
                      unsigned blockX, unsigned blockY, unsigned blockZ, unsigned sharedBytes,      \
-                     CUstream stream, void **arguments, void **extra))
+                     CUstream stream, void **arguments, void **extra))                             \
+  X(cuLaunchCooperativeKernel,                                                                     \
+    (CUfunction function, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX,         \
+     unsigned blockY, unsigned blockZ, unsigned sharedBytes, CUstream stream, void **arguments))   \
+  X(cuOccupancyMaxActiveBlocksPerMultiprocessor,                                                   \
+    (int *blocks, CUfunction function, int threads, size_t sharedBytes))
 
 } // namespace cuda
 } // namespace mohdrt

@@ -132,6 +132,18 @@ Status Code::findKernel(const Kernel &kernel) {
                                   static_cast<int>(kernel.sharedBytes)),
         what("cuFuncSetAttribute")));
   functions_.push_back(function);
+  int blocks = 0; // of a multiprocessor
+  if (kernel.cooperative) {
+    MOHDRT_TRY(device_->check(driver.cuOccupancyMaxActiveBlocksPerMultiprocessor(
+                                  &blocks, function, static_cast<int>(kernel.threads),
+                                  static_cast<size_t>(kernel.sharedBytes)),
+                              what("cuOccupancyMaxActiveBlocksPerMultiprocessor")));
+    if (blocks < 1)
+      return Status(StatusCode::Incompatible, device_->name() +
+                                                  ": no block of cooperative kernel '" +
+                                                  kernel.name + "' fits a multiprocessor");
+  }
+  mostBlocks_.push_back(static_cast<unsigned>(blocks * device_->gpu().multiprocessors));
   return Status();
 }
 

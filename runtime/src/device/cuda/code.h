@@ -29,6 +29,8 @@ public:
   Device &device() const { return *device_; }
   /// In the order of the target's kernels.
   const std::vector<CUfunction> &functions() const { return functions_; }
+  /// Blocks of each kernel that the device holds at a time, of cooperative ones; 0 of others.
+  const std::vector<unsigned> &mostBlocks() const { return mostBlocks_; }
   /// On the device, of all weights; null for those that the target does not bind.
   const std::vector<void *> &weights() const { return weights_; }
 
@@ -43,6 +45,7 @@ private:
   std::shared_ptr<Device> device_;
   CUmodule module_ = nullptr;
   std::vector<CUfunction> functions_;
+  std::vector<unsigned> mostBlocks_;
   CUdeviceptr memory_ = 0; // all weights, one after the other
   size_t memoryBytes_ = 0;
   std::vector<void *> weights_;

@@ -4,6 +4,7 @@
 #include "device/cuda/code.h"
 #include "errors.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -193,13 +194,20 @@ private:
       arguments[count++] = const_cast<int64_t *>(&call.plan.params[at.param + i]);
     const Kernel &kernel = *dispatch.kernel;
     const auto what = [&] { return "launching kernel '" + kernel.name + "'"; };
-    MOHDRT_TRY(code_.device().check(code_.device().driver().cuLaunchKernel(
-                                        code_.functions()[dispatch.kernelIndex],
-                                        static_cast<unsigned>(call.plan.grids[at.dispatch]), 1, 1,
-                                        static_cast<unsigned>(kernel.threads), 1, 1,
-                                        static_cast<unsigned>(kernel.sharedBytes),
-                                        static_cast<CUstream>(call.stream), arguments, nullptr),
-                                    what));
+    const Driver &driver = code_.device().driver();
+    const CUfunction function = code_.functions()[dispatch.kernelIndex];
+    const unsigned most = code_.mostBlocks()[dispatch.kernelIndex],
+                   blocks = static_cast<unsigned>(call.plan.grids[at.dispatch]),
+                   threads = static_cast<unsigned>(kernel.threads),
+                   sharedBytes = static_cast<unsigned>(kernel.sharedBytes);
+    const CUstream stream = static_cast<CUstream>(call.stream);
+    MOHDRT_TRY(code_.device().check(
+        kernel.cooperative
+            ? driver.cuLaunchCooperativeKernel(function, std::min(blocks, most), 1, 1, threads, 1,
+                                               1, sharedBytes, stream, arguments)
+            : driver.cuLaunchKernel(function, blocks, 1, 1, threads, 1, 1, sharedBytes, stream,
+                                    arguments, nullptr),
+        what));
     return waits_ ? wait(call.stream, [&] { return "running kernel '" + kernel.name + "'"; })
                   : Status();
   }

@@ -16,6 +16,8 @@ namespace mohdrt {
 namespace {
 
 constexpr const char *kTableName = "mohd_emulator";
+/// Blocks of a cooperative launch at most: enough to wait for each other, and each takes a thread.
+constexpr uint32_t kCooperativeBlocks = 4;
 
 /// MOHD_EMULATOR_SEED, or 0.
 Result<uint64_t> resolveSeed() {
@@ -110,6 +112,9 @@ private:
     launch.kernel = code_.kernel(dispatch.kernelIndex);
     launch.name = dispatch.kernel->name;
     launch.grid.x = static_cast<uint32_t>(call.plan.grids[at.dispatch]);
+    launch.cooperative = dispatch.kernel->cooperative;
+    if (launch.cooperative) // as a small GPU does
+      launch.grid.x = std::min(launch.grid.x, kCooperativeBlocks);
     launch.block.x = static_cast<uint32_t>(dispatch.kernel->threads);
     launch.sharedBytes = static_cast<uint32_t>(dispatch.kernel->sharedBytes);
     launch.arguments = arguments;

@@ -150,4 +150,30 @@ def OutlineDispatchesPass : Pass<"mohd-outline-dispatches", "::mlir::ModuleOp"> 
                            "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::LLVM::LLVMDialect"];
 }
 
+def FuseLaunchesPass : Pass<"mohd-fuse-launches", "::mlir::ModuleOp"> {
+  let summary = "run the launches that few tokens take as one";
+  let description = [{
+    A GPU is faster than the launches of a layer for a few tokens. For up to 16 tokens a run of dispatches becomes one of a cooperative kernel: its blocks
+    walk the grids of the old kernels, the stages, one after the other. They wait for each other (`tile.grid_sync`) before a stage that touches what an unfinished
+    one writes, or writes what one touches; so projections of the same tokens go on side by side. For more tokens there are the old dispatches.
+
+    A stage of fewer threads than the kernel is run by parts of a block, each with a barrier and shared memory of its own. Where a run repeats itself,
+    layer by layer, one kernel is made for what repeats. A program begins with a launch that clears the counter of `tile.grid_sync`.
+
+    Runs: in phase schedule for GPUs, after `mohd-outline-dispatches`.
+    Leaves alone: kernels with tensor maps, mbarriers or barriers of their own, with more than 512 threads, and runs of one dispatch.
+    Statistics: number of launches made, and of the dispatches in them.
+
+    Before and after: see test/Docs/fuse-launches.mlir.
+  }];
+  let options = [
+    Option<"except", "except", "std::string", /*default=*/"\"prefill\"",
+           "Leave the program of this name alone: prompts have more tokens, and kernels take time and room.">,
+  ];
+  let statistics = [Statistic<"numLaunches", "num-launches", "Launches made">,
+                    Statistic<"numStages", "num-stages", "Dispatches in them">];
+  let dependentDialects = ["::mlir::mohd::MohdDialect", "::mlir::mohd::tile::TileDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::LLVM::LLVMDialect"];
+}
+
 #endif // MOHD_DIALECT_MOHD_TRANSFORMS_PASSES_TD

@@ -147,6 +147,31 @@ def Tile_BarrierArriveOp : Tile_Op<"barrier_arrive"> {
   let hasVerifier = 1;
 }
 
+def Tile_GridSyncOp : Tile_Op<"grid_sync"> {
+  let summary = "wait for all threads of the grid";
+  let description = [{
+    Waits until all threads of all blocks have come to it. What they wrote to memory before is then seen. `counter` is a word of its own that all blocks give,
+    0 before the first time; a launch leaves it as the next one needs it: of its bits only the highest changes from one time to the next.
+
+    Block 0 adds 2^31 less the number of the other blocks, each other block 1, so that the highest bit flips with the last one. One thread of a block adds and
+    waits (`atom.relaxed.gpu`, `ld.acquire.gpu`, between `fence.acq_rel.gpu`), the others wait for it.
+
+    Constraints:
+    - (C1) the op is in a kernel with the attribute `tile.cooperative`.
+
+    Example:
+    ```mlir
+    llvm.func @kernel(%counter: !llvm.ptr<1>) attributes {tile.cooperative, tile.kernel} {
+      tile.grid_sync %counter
+      llvm.return
+    }
+    ```
+  }];
+  let arguments = (ins Arg<Tile_GlobalPointer, "", [MemRead, MemWrite]>:$counter);
+  let assemblyFormat = "$counter attr-dict";
+  let hasVerifier = 1;
+}
+
 def Tile_FenceOp : Tile_Op<"fence"> {
   let summary = "order this thread's accesses to memory";
   let description = [{

@@ -22,6 +22,7 @@ inline constexpr llvm::StringLiteral kKernelAttr = "tile.kernel";
 inline constexpr llvm::StringLiteral kSharedBytesAttr = "tile.shared_bytes";
 inline constexpr llvm::StringLiteral kThreadsAttr = "tile.threads";
 inline constexpr llvm::StringLiteral kMinBlocksAttr = "tile.min_blocks";
+inline constexpr llvm::StringLiteral kCooperativeAttr = "tile.cooperative";
 inline constexpr llvm::StringLiteral kTensorMapAttr = "tile.tensor_map";
 
 /// The most shared memory that a block may have, in bytes.

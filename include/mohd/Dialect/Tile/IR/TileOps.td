@@ -24,6 +24,7 @@ def Tile_Dialect : Dialect {
     | `tile.shared_bytes` | kernel | i64: bytes of shared memory, up to 232448 |
     | `tile.threads` | kernel | i32: threads of a block, a multiple of 32 up to 1024 |
     | `tile.min_blocks` | kernel | i32: blocks that a multiprocessor should hold at once, 1 to 32 |
+    | `tile.cooperative` | kernel | all blocks of its grid run at the same time, however many the GPU chose to have: what `tile.grid_sync` needs |
     | `tile.tensor_map` | parameter `!llvm.ptr` | is a tensor map of 128 bytes, passed by value |
   }];
   let useDefaultAttributePrinterParser = 1;
