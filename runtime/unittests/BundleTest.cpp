@@ -102,6 +102,7 @@ TEST(Bundle, DescriptionOfGpuTargets) {
   Manifest manifest = makeGpuManifest(allGpuTargets());
   manifest.targets[1].kernels[3].staticSharedBytes = 512;
   manifest.targets[1].kernels[3].blocksPerSm = 1;
+  manifest.targets[1].kernels[1].cooperative = true;
   Result<BundleInfo> bundle = validateText(bundleBytes(manifest, makeSegments()));
   ASSERT_TRUE(bundle.ok()) << bundle.status().message();
   const std::string text = describeBundle(*bundle);
@@ -109,7 +110,9 @@ TEST(Bundle, DescriptionOfGpuTargets) {
        {"cuda:sm_80 (segment code, 3 kernels)", "emulate:sm_90a on x86-64 (segment",
         "kernel gpu_tiles: 32 threads, 32 registers, shared memory 1.5 KiB (1536 B), 1 block an SM",
         "kernel gpu_tiles: 32 threads, shared memory 1.0 KiB (1024 B)\n",
-        "kernel gpu_scale: 64 threads, 32 registers, shared memory 0 B, 16 blocks an SM",
+        "kernel gpu_scale: 64 threads, 32 registers, shared memory 0 B, 16 blocks an SM\n",
+        "kernel gpu_square: 64 threads, 32 registers, shared memory 0 B, 16 blocks an SM, "
+        "cooperative\n",
         "params (3) map (x f32 [16, T] box [16, 8] swizzle 64) map (y f32"})
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
 }

@@ -113,6 +113,8 @@ std::string kernelText(const Kernel &kernel, const Target &target) {
   text += ", shared memory " + bytesText(kernel.sharedBytes + kernel.staticSharedBytes);
   if (target.isCubin())
     text += ", " + counted(kernel.blocksPerSm, "block") + " an SM";
+  if (kernel.cooperative)
+    text += ", cooperative";
   return text;
 }
 
