@@ -5,7 +5,7 @@
 // CHECK:       mohd.program @twice
 // CHECK-SAME:    workspace "T*4+128"
 // CHECK-NEXT:    mohd.dispatch @clear_counter grid "min(1,16/max(1,T))" params [] bindings [#mohd.binding<workspace 0, "T*4", "128">]
-// CHECK-NEXT:    mohd.dispatch @fused_0 grid "min(1,T)*min(1,16/max(1,T))*1024" params ["T", "ceildiv(T,32)"] bindings
+// CHECK-NEXT:    mohd.dispatch @fused_0 grid "min(1,16/max(1,T))*1024" params ["T", "ceildiv(T,32)"] bindings
 // CHECK-SAME:      [#mohd.binding<input 0, "0", "T*4">, #mohd.binding<workspace 0, "0", "T*4">,
 // CHECK-SAME:       #mohd.binding<workspace 0, "0", "T*4">, #mohd.binding<output 0, "0", "T*4">, #mohd.binding<workspace 0, "T*4", "128">]
 // CHECK-NEXT:    mohd.dispatch @copy grid "(1-min(1,16/max(1,T)))*(ceildiv(T,32))"

@@ -8,7 +8,7 @@
 // CHECK-LABEL: mohd.program @chain
 // CHECK-SAME: workspace "T*256+128" {
 // CHECK-NEXT: mohd.dispatch @clear_counter grid "min(1,16/max(1,T))" params [] bindings [#mohd.binding<workspace 0, "T*256", "128">]
-// CHECK-NEXT: mohd.dispatch @fused_0 grid "min(1,T)*min(1,16/max(1,T))*1024"
+// CHECK-NEXT: mohd.dispatch @fused_0 grid "min(1,16/max(1,T))*1024"
 // CHECK-SAME: params ["T", "ceildiv(T,4)", "min(1,16/max(1,T))*8", "min(1,T)"]
 // CHECK-SAME: bindings [#mohd.binding<input 0, "0", "T*256">, #mohd.binding<workspace 0, "0", "T*256">, #mohd.binding<workspace 0, "0", "T*256">, #mohd.binding<output 0, "0", "T*256">, #mohd.binding<input 0, "0", "T*256">, #mohd.binding<output 1, "0", "T*256">, #mohd.binding<workspace 0, "T*256", "128">]
 // CHECK-NEXT: mohd.dispatch @small grid "(1-min(1,16/max(1,T)))*(ceildiv(T,4))"

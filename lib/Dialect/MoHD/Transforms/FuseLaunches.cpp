@@ -5,7 +5,7 @@
 //   mohd.dispatch @b_few grid "min(1,16/max(1,T))*8" params ["T"] bindings [%y, %z]
 //   mohd.dispatch @b_many grid "(1-min(1,16/max(1,T)))*T" params ["T"] bindings [%y, %z]
 //   ->
-//   mohd.dispatch @fused_0 grid "min(1,T)*min(1,16/max(1,T))*1024" params ["T", "ceildiv(T,4)", ...] bindings [%x, %y, %y, %z, counter]
+//   mohd.dispatch @fused_0 grid "min(1,16/max(1,T))*1024" params ["T", "ceildiv(T,4)", ...] bindings [%x, %y, %y, %z, counter]
 //   mohd.dispatch @a grid "(1-min(1,16/max(1,T)))*ceildiv(T,4)" params ["T"] bindings [%x, %y]
 //   mohd.dispatch @b_many grid "(1-min(1,16/max(1,T)))*T" params ["T"] bindings [%y, %z]
 //
@@ -546,8 +546,8 @@ void ProgramFuser::addLaunch(ArrayRef<Stage> stages, ArrayRef<bool> waits) {
     FusedKernelWriter(function, stages, launch).write();
   }
   StringRef tokens = cast<StringAttr>(stages.front().dispatch().getParams()[0]).getValue();
-  std::string grid = "min(1," + tokens.str() + ")*" + isFew(tokens, kFewTokens) + "*" +
-                     std::to_string(kMostBlocks);
+  // For no tokens too: a sum over tokens is then written as 0.
+  std::string grid = isFew(tokens, kFewTokens) + "*" + std::to_string(kMostBlocks);
   OpBuilder b(stages.front().dispatch());
   DispatchOp::create(b, stages.front().dispatch().getLoc(), FlatSymbolRefAttr::get(function),
                      b.getStringAttr(grid), b.getArrayAttr(launch.params),
