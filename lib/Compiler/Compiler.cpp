@@ -377,8 +377,10 @@ Status Compilation::serializeCudaCode(ModuleOp lowered, const TargetInfo &target
   std::string label = getLabel(target);
   MOHDRT_TRY(dump("kernels-" + label + ".ll", image->llvmIR));
   MOHDRT_TRY(dump("kernels-" + label + ".ptx", image->ptx));
-  if (!image->cubin.empty())
+  if (!image->cubin.empty()) {
     MOHDRT_TRY(dump("kernels-" + label + ".cubin", image->cubin));
+    manifest.producer.ptxas = (*ptxas)->version;
+  }
   if (!image->assembly.empty())
     MOHDRT_TRY(dump("commands-" + label + ".txt", image->assembly + "\n"));
   addKernelFigures(manifest.targets.back(), *image);

@@ -78,11 +78,13 @@ std::vector<Target> allGpuTargets() {
 
 TEST(Bundle, GpuTargetsRoundTrip) {
   Manifest manifest = makeGpuManifest(allGpuTargets());
+  manifest.producer.ptxas = "13.0.88";
   manifest.targets.insert(manifest.targets.begin(), makeTarget(0));
   Result<BundleInfo> bundle = validateText(bundleBytes(manifest, makeSegments()));
   ASSERT_TRUE(bundle.ok()) << bundle.status().message();
   manifest.segments = bundle->manifest.segments;
   EXPECT_EQ(*writeCanonicalJson(toJson(bundle->manifest)), *writeCanonicalJson(toJson(manifest)));
+  EXPECT_EQ(bundle->manifest.producer.ptxas, "13.0.88");
   const std::vector<Target> &targets = bundle->manifest.targets;
   ASSERT_EQ(targets.size(), 5u);
   EXPECT_EQ(targets[2].name(), "cuda:sm_90a");

@@ -62,7 +62,10 @@ std::string bindingText(const Binding &binding, const Manifest &manifest, const 
 void describeModel(const Manifest &manifest, std::string &out) {
   const Producer &producer = manifest.producer;
   out += "producer  " + escapeForMessage(producer.name) + " " + escapeForMessage(producer.version) +
-         ", LLVM " + escapeForMessage(producer.llvm) + "\n";
+         ", LLVM " + escapeForMessage(producer.llvm);
+  if (!producer.ptxas.empty())
+    out += ", ptxas " + escapeForMessage(producer.ptxas);
+  out += "\n";
   if (!producer.flags.empty())
     out += "flags     " + join(producer.flags, " ") + "\n";
   for (const InputHash &input : producer.inputs)

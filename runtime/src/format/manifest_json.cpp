@@ -29,6 +29,8 @@ JsonValue producerToJson(const Producer &producer) {
   json.set("name", producer.name);
   json.set("version", producer.version);
   json.set("llvm", producer.llvm);
+  if (!producer.ptxas.empty())
+    json.set("ptxas", producer.ptxas);
   json.set("flags", stringsToJson(producer.flags));
   json.set("inputs", listToJson(producer.inputs, [](const InputHash &input) {
              JsonValue item;
@@ -229,11 +231,13 @@ DType dtypeFromJson(const JsonNode &node) {
 }
 
 Producer producerFromJson(const JsonNode &node) {
-  node.refuseUnknownKeys({"name", "version", "llvm", "flags", "inputs"});
+  node.refuseUnknownKeys({"name", "version", "llvm", "ptxas", "flags", "inputs"});
   Producer producer;
   producer.name = node.member("name").string();
   producer.version = node.member("version").string();
   producer.llvm = node.member("llvm").string();
+  if (JsonNode ptxas = node.optional("ptxas"))
+    producer.ptxas = ptxas.string();
   producer.flags = stringsFromJson(node.member("flags"));
   producer.inputs = listFromJson(node.member("inputs"), [](const JsonNode &item) {
     item.refuseUnknownKeys({"name", "sha256"});

@@ -53,6 +53,7 @@ struct InputHash {
 
 struct Producer {
   std::string name, version, llvm;
+  std::string ptxas; // version of the assembler that made the cubins; empty if there are none
   std::vector<std::string> flags;
   std::vector<InputHash> inputs;
 };
