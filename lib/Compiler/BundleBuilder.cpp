@@ -311,7 +311,8 @@ Status mlir::mohd::produceWeights(const Manifest &manifest,
     if (weights[i].layout.part != TensorPart::Whole)
       status = status.withPrefix("tensor '" + weights[i].source + "'");
     MOHDRT_TRY(status);
-    if (weights[i].layout.part == TensorPart::Values)
+    if (weights[i].layout.part == TensorPart::Values ||
+        weights[i].layout.part == TensorPart::KMajorValues)
       report.add(weights[i].source, error);
     MOHDRT_TRY(sink(buffer.data(), buffer.size()));
     written = info.offset + info.size;

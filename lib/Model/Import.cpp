@@ -339,8 +339,9 @@ TensorLayout weightLayout(RankedTensorType type, DenseI64ArrayAttr expandedShape
                 : element.isInteger(8) ? DType::I8
                                        : DType::F32;
   if (quantized)
-    layout.part =
-        quantized.getValue() == QuantizedPart::Scales ? TensorPart::Scales : TensorPart::Values;
+    layout.part = quantized.getValue() == QuantizedPart::Scales   ? TensorPart::Scales
+                  : quantized.getValue() == QuantizedPart::Values ? TensorPart::Values
+                                                                  : TensorPart::KMajorValues;
   if (expandedShape)
     layout.expanded = expandedShape.asArrayRef().vec();
   if (permutation)

@@ -78,6 +78,8 @@ Result<Quantizer> Quantizer::create(const std::vector<int64_t> &shape, const Ten
     permutation.resize(view.size());
     std::iota(permutation.begin(), permutation.end(), 0);
   }
+  if (layout.part == TensorPart::KMajorValues) // the scales' order is nobody's concern
+    std::swap(permutation[view.size() - 2], permutation[view.size() - 1]);
   Quantizer result(view, permutation);
   const int64_t total =
       std::accumulate(view.begin(), view.end(), int64_t(1), std::multiplies<int64_t>());

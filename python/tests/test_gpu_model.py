@@ -13,6 +13,7 @@ from cases import config_of
 from mohd import find
 from mohd.config import Routing
 from test_compiled_model import expect_close, folder_of
+from test_quantized_model import ODD, quantized_model
 from mohd.reference_model import Model
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
@@ -46,6 +47,42 @@ def test_agrees_with_numpy(tmp_path, routing):
     generator = mohd.Generator(module, 3, 8, device="emulate")
     expect_close(generator.prefill(tokens[:, :7], all_rows=True), expected[:, :7])
     expect_close(generator.decode(tokens[:, 7]), expected[:, 7])
+
+
+QUANTIZED = [
+    (None, {}), (Routing(16, 6, 2), {}), (Routing(16, 6, 2), ODD), (Routing(16, 6, 2, axis="ffn_inner"), ODD), (Routing(4, 4, 0), {}), (Routing(4, 2, 0), {}),
+    (Routing(4, 0, 3), {}),
+]
+
+
+def expect_quantized(folder, chip, weights_dtype, lengths, limit):
+    """Prefills of the first `lengths` tokens of a sequence, and a step of decode, agree with the NumPy model of the quantised weights."""
+    module = mohd.load(mohd.compile(folder, folder / "model.mohdb", f"emulate:{chip}", weights_dtype=weights_dtype, quantize="int8"))
+    tokens = np.random.default_rng(5).integers(0, 29, max(lengths) + 1)
+    place = np.arange(tokens.size)
+    reference = quantized_model(folder)
+    expected = reference.prefill(tokens, 0 * place, place, place, *reference.new_caches(1, tokens.size))
+    generator = mohd.Generator(module, 1, tokens.size, device="emulate")
+    for length in lengths:
+        got = generator.prefill(tokens[None, :length], all_rows=True)[0]
+        assert np.linalg.norm(got - expected[:length]) <= limit * np.linalg.norm(expected[:length]), length
+    got = generator.decode(tokens[length : length + 1])
+    assert np.linalg.norm(got - expected[length]) <= limit * np.linalg.norm(expected[length])
+
+
+@pytest.mark.parametrize("routing,sizes", QUANTIZED, ids=str)
+def test_quantized_agrees_with_numpy(tmp_path, routing, sizes):
+    """int8 weights, read by the kernels of few tokens and of many, in f32."""
+    folder = folder_of(config_of(routing, **sizes), tmp_path)
+    expect_quantized(folder, "sm_90a", "f32", [0, 1, 2, 15, 16, 17], 1e-5)
+
+
+@pytest.mark.parametrize("chip", ["sm_80", "sm_90a"])
+@pytest.mark.parametrize("routing", [None, Routing(4, 4, 0), Routing(4, 2, 0)], ids=str)
+def test_quantized_in_16_bits(tmp_path, routing, chip):
+    """The same on tensor units, where tokens are rounded; routings without a choice that rounding could change."""
+    folder = folder_of(config_of(routing, hidden_size=64), tmp_path)
+    expect_quantized(folder, chip, "bf16", [1, 15, 17], 2e-2)
 
 
 def generate(module, device):

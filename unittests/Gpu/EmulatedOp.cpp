@@ -304,8 +304,10 @@ std::string EmulatedOp::run(const std::map<std::string, int64_t> &dims,
       return "no code for " + kernel.name;
     launchedNames.push_back(kernel.name.substr(std::min(kernel.name.size(), s.prefix.size() + 1)));
     std::vector<mohd_emu_tensor_map> maps;
-    for (const GpuTensorMap &map : kernel.launch.maps)
-      maps.push_back(s.encode(map, *tensors[size_t(map.binding)], values));
+    for (const GpuTensorMap &map : kernel.launch.maps) {
+      const bool isScratch = size_t(map.binding) == tensors.size();
+      maps.push_back(s.encode(map, isScratch ? s.scratch : *tensors[size_t(map.binding)], values));
+    }
     std::vector<const void *> arguments;
     for (void *&pointer : pointers)
       arguments.push_back(&pointer);

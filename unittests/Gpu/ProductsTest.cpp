@@ -126,8 +126,8 @@ struct Routing {
   bool rowHas(int64_t row, int64_t group) const { return has[size_t(tokenOf(row))][size_t(group)]; }
 };
 
-void fillRandom(HostTensor &tensor, std::mt19937 &engine) {
-  std::uniform_real_distribution<double> range(-1, 1);
+void fillRandom(HostTensor &tensor, std::mt19937 &engine, double largest = 1) {
+  std::uniform_real_distribution<double> range(-largest, largest);
   for (int64_t i = 0; i < tensor.size(); ++i)
     tensor.set(i, range(engine));
 }
@@ -163,12 +163,14 @@ public:
   EmulatedOp &getOp() { return op; }
 
 private:
+  bool isQuantized() const { return options.weight == DType::I8; }
   int64_t depth() const { return isSpmm ? sizes.width() : sizes.inner; }
   int64_t columns() const { return isSpmm ? sizes.inner : sizes.width(); }
   std::string spmmText() const;
   std::string sddmmText() const;
   void check(int64_t numTokens, Choice choice, uint64_t seed);
-  void compare(const Routing &routing, const HostTensor &x, const HostTensor &w,
+  std::vector<double> weightsOf(const HostTensor &w, const HostTensor &scales) const;
+  void compare(const Routing &routing, const HostTensor &x, const std::vector<double> &ws,
                const HostTensor &extra, const HostTensor &y);
 
   const bool isSpmm;
@@ -183,6 +185,8 @@ std::string ProductCase::spmmText() const {
   const std::string result = tensorType({-1, columns()}, options.result);
   text.operand(tensorType({-1, depth()}, options.input));
   text.operand(tensorType({sizes.inner, sizes.numGroups, sizes.groupSize}, options.weight));
+  if (isQuantized())
+    text.operand(tensorType({sizes.numGroups, sizes.inner}, "f32"), "scales");
   if (hasOrder)
     text.operand("tensor<?xi32>", "order");
   if (sizes.isRouted())
@@ -202,6 +206,8 @@ std::string ProductCase::sddmmText() const {
   const std::string result = tensorType({-1, columns()}, options.result);
   text.operand(tensorType({-1, depth()}, options.input));
   text.operand(tensorType({sizes.numGroups, sizes.groupSize, sizes.inner}, options.weight));
+  if (isQuantized())
+    text.operand(tensorType({sizes.numGroups, sizes.groupSize}, "f32"), "scales");
   text.operand("!mohd.routing<" + std::to_string(sizes.numGroups) + ", " +
                    std::to_string(sizes.numShared) + ", " + std::to_string(sizes.numRouted) + ">",
                "routing");
@@ -237,8 +243,11 @@ void ProductCase::check(int64_t numTokens, Choice choice, uint64_t seed) {
   Routing routing(sizes, numTokens, options.rows, choice, hasOrder, engine);
   HostTensor x(options.input, {numTokens, depth()}), w(options.weight, {columns(), depth()});
   HostTensor extra(options.result, {numTokens, columns()}), y = extra;
+  HostTensor scales(DType::F32, isSpmm ? std::vector<int64_t>{sizes.numGroups, sizes.inner}
+                                       : std::vector<int64_t>{sizes.numGroups, sizes.groupSize});
   fillRandom(x, engine);
-  fillRandom(w, engine);
+  fillRandom(w, engine, isQuantized() ? 127 : 1);
+  fillRandom(scales, engine);
   fillRandom(extra, engine);
   if (numTokens > 2) { // what must stay in its row
     x.setAt(numTokens / 2, 0, NAN);
@@ -250,6 +259,8 @@ void ProductCase::check(int64_t numTokens, Choice choice, uint64_t seed) {
         if (!routing.rowHas(r, k / sizes.groupSize))
           x.setAt(r, k, 0);
   std::vector<HostTensor *> tensors = {&x, &w};
+  if (isQuantized())
+    tensors.push_back(&scales);
   if (!isSpmm)
     tensors.insert(tensors.end(), {&routing.indices, &routing.gates});
   if (isSpmm ? hasOrder : sizes.isRouted())
@@ -262,14 +273,35 @@ void ProductCase::check(int64_t numTokens, Choice choice, uint64_t seed) {
   SCOPED_TRACE(std::to_string(numTokens) + " tokens, choice " + std::to_string(int(choice)) +
                ", seed " + std::to_string(seed));
   ASSERT_EQ(op.run({{"T", numTokens}}, tensors, seed), "");
-  ASSERT_EQ(op.launched().size(), numTokens > 0 ? 1u : 0u);
-  compare(routing, x, w, extra, y);
+  const bool expands = llvm::is_contained(op.launched(), "expand");
+  ASSERT_EQ(op.launched().size(), numTokens == 0 ? 0u : expands ? 2u : 1u);
+  ASSERT_TRUE(!expands || numTokens > 16);
+  compare(routing, x, weightsOf(w, scales), extra, y);
+}
+
+/// The weights as the launched kernel has them: scaled, and as a copy for many tokens rounded.
+std::vector<double> ProductCase::weightsOf(const HostTensor &w, const HostTensor &scales) const {
+  std::vector<double> values = valuesOf(w);
+  if (!isQuantized())
+    return values;
+  HostTensor rounded(options.input, {1});
+  for (int64_t c = 0; c < columns(); ++c)
+    for (int64_t k = 0; k < depth(); ++k) {
+      double &value = values[size_t(c * depth() + k)];
+      value *= scales.get(isSpmm ? k / sizes.groupSize * columns() + c : c);
+      if (!llvm::is_contained(op.launched(), "expand"))
+        continue;
+      rounded.set(0, double(float(value)));
+      value = rounded.get(0);
+    }
+  return values;
 }
 
 /// Compares every element with its sum.
-void ProductCase::compare(const Routing &routing, const HostTensor &x, const HostTensor &w,
-                          const HostTensor &extra, const HostTensor &y) {
-  const std::vector<double> xs = valuesOf(x), ws = valuesOf(w);
+void ProductCase::compare(const Routing &routing, const HostTensor &x,
+                          const std::vector<double> &ws, const HostTensor &extra,
+                          const HostTensor &y) {
+  const std::vector<double> xs = valuesOf(x);
   int64_t numWrong = 0;
   std::ostringstream message;
   for (int64_t r = 0; r < y.shape[0]; ++r)
@@ -401,6 +433,52 @@ TEST(Products, ScalarBesideFew) {
   ProductCase(false, {16, 3, 1, 4, 96}, options).check();
 }
 
+// Few tokens read int8 values in pieces of 16 and of 8 bytes, of groups that are whole steps and that are not; many read a copy.
+TEST(Products, Int8) {
+  for (const char *chip : {"sm_80", "sm_90a"})
+    for (DType input : {DType::BF16, DType::F16})
+      for (int64_t groupSize : {8, 24, 64, 80}) {
+        Options options;
+        options.chip = chip;
+        options.input = input;
+        options.weight = DType::I8;
+        options.tokens = {0, 1, 2, 8, 9, 15, 16, 17, 70};
+        options.residual = options.scatters = groupSize == 64;
+        options.result = groupSize == 80 ? input : DType::F32;
+        const bool usesWgmma = options.chip == "sm_90a" && groupSize % 16 == 0;
+        options.kernels = {"bytes8", "bytes16", "expand", usesWgmma ? "wgmma64" : "mma64"};
+        ProductCase(true, {8, 2, 1, groupSize, 40}, options).check();
+        options.kernels.back() = options.chip == "sm_90a" ? "wgmma64" : "mma64";
+        ProductCase(false, {8, 2, 1, groupSize, 72}, options).check();
+      }
+}
+
+// All groups active, none routed, one group, and columns and depths of any number.
+TEST(Products, Int8OfUnusualRoutings) {
+  for (const Sizes &sizes : {Sizes{4, 4, 0, 32, 48}, Sizes{4, 2, 0, 8, 48}, Sizes{1, 1, 0, 512, 40},
+                             Sizes{4, 0, 2, 16, 37}, Sizes{40, 3, 1, 8, 56}}) {
+    Options options;
+    options.weight = DType::I8;
+    options.tokens = {1, 16, 17};
+    options.gates = sizes.numRouted == 0;
+    options.orders = !options.gates;
+    ProductCase(true, sizes, options).check();
+    ProductCase(false, sizes, options).check();
+  }
+  Options options;
+  options.weight = DType::I8;
+  options.tokens = {0, 1, 4, 16, 17, 70};
+  options.kernels = {"dot1", "dot4", "dot16", "scalar"};
+  ProductCase(true, {16, 3, 1, 4, 37}, options).check();
+  ProductCase(false, {16, 3, 1, 3, 36}, options).check();
+  options.kernels = {"scalar"};
+  ProductCase(true, {16, 3, 1, 3, 37}, options).check();
+  ProductCase(false, {16, 3, 1, 3, 37}, options).check();
+  options.input = DType::F32;
+  options.kernels = {"dot1", "dot4", "dot16", "scalar"};
+  ProductCase(true, {16, 3, 1, 8, 40}, options).check();
+}
+
 TEST(Products, GateAndResidual) {
   for (const char *chip : {"sm_80", "sm_90a"})
     for (DType result : {DType::BF16, DType::F32})
@@ -489,7 +567,9 @@ TEST(Products, Combinations) {
 static Options optionsOf(const char *chip, int variant) {
   Options options;
   options.chip = chip;
-  options.input = options.weight = variant < 3 ? DType::BF16 : DType::F32;
+  options.input = options.weight = variant < 3 || variant > 4 ? DType::BF16 : DType::F32;
+  if (variant > 4)
+    options.weight = DType::I8;
   options.result = variant == 0 || variant == 2 ? DType::BF16 : DType::F32;
   options.gates = variant == 2;
   options.orders = !options.gates;
@@ -510,12 +590,12 @@ static void assemble(const char *chip, int variant, const Sizes &sizes) {
 TEST(Products, Assemble) {
   assemble("ptx", 0, {16, 3, 1, 256, 1024});
   for (const char *chip : {"sm_80", "sm_90a"})
-    for (int variant = 0; variant < 5; ++variant)
+    for (int variant = 0; variant < 7; ++variant)
       assemble(chip, variant, {16, 3, 1, 256, 1024});
   if (getStride() > 20)
     return;
   for (const char *chip : {"sm_80", "sm_90a"})
-    for (int variant = 0; variant < 5; ++variant)
+    for (int variant = 0; variant < 7; ++variant)
       for (const Sizes &sizes :
            {Sizes{16, 6, 2, 128, 2048}, Sizes{16, 9, 3, 64, 2560}, Sizes{12, 3, 1, 256, 4096},
             Sizes{16, 6, 2, 96, 1536}, Sizes{32, 12, 4, 64, 4096}, Sizes{64, 16, 8, 32, 2048},

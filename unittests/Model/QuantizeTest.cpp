@@ -151,6 +151,44 @@ TEST(Quantize, PanelsOfEveryLayoutOfTheCompiler) {
   expectPanels({2, 1100, 1000}, {0, 2, 1});
 }
 
+/// Checks that K-major values of `view` are those of [G, R, C], which `permutation` makes of it, transposed by `order`.
+void expectKMajor(std::vector<int64_t> view, std::vector<int64_t> permutation,
+                  std::vector<int64_t> order) {
+  std::mt19937 random(4);
+  Numbers source(static_cast<size_t>(view[0] * view[1] * view[2]));
+  for (float &weight : source)
+    weight = std::normal_distribution<float>()(random);
+  std::vector<int64_t> shape = {view[0], view[1] * view[2]}, extents, kMajor;
+  for (int64_t axis : permutation)
+    extents.push_back(view[static_cast<size_t>(axis)]);
+  for (int64_t axis : order)
+    kMajor.push_back(permutation[static_cast<size_t>(axis)]);
+  std::vector<int8_t> values =
+      valuesOf(source, shape, {DType::F32, view, permutation, 0}, source.size());
+  std::vector<int8_t> transposed(source.size(), 99);
+  Status status = copyTensor(shape, {DType::I8, view, kMajor, 0, TensorPart::KMajorValues},
+                             reader(source), transposed.data(), transposed.size());
+  ASSERT_TRUE(status.ok()) << status.message();
+  size_t place = 0;
+  int64_t at[3]; // of [G, R, C]
+  auto extent = [&](size_t axis) { return extents[static_cast<size_t>(order[axis])]; };
+  for (int64_t i = 0; i < extent(0); ++i)
+    for (int64_t j = 0; j < extent(1); ++j)
+      for (int64_t k = 0; k < extent(2); ++k) {
+        at[order[0]] = i;
+        at[order[1]] = j;
+        at[order[2]] = k;
+        const int64_t from = (at[0] * extents[1] + at[1]) * extents[2] + at[2];
+        ASSERT_EQ(transposed[place++], values[static_cast<size_t>(from)]);
+      }
+}
+
+TEST(Quantize, KMajorValuesOfEveryProduct) {
+  expectKMajor({37, 4, 8}, {1, 2, 0}, {2, 0, 1});  // spmm: [N, d_e, E] as [E, N, d_e]
+  expectKMajor({4, 5, 12}, {0, 2, 1}, {0, 2, 1});  // sddmm: [N, E, d_e] as [N, d_e, E]
+  expectKMajor({33, 20, 1}, {2, 1, 0}, {2, 0, 1}); // linear: [1, in, out] as [out, 1, in]
+}
+
 TEST(Quantize, MemoryIsBounded) {
   // 32 MiB of f32; the scales are 4 KiB, a piece 4 MiB.
   const std::vector<int64_t> shape = {1024, 8192};

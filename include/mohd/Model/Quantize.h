@@ -9,7 +9,7 @@
 
 namespace mlir::mohd {
 
-/// Quantises a tensor whose layout, panels aside, is [G, R, C] or [R, C]: an element of group g and column c becomes
+/// Quantises a tensor whose layout, panels aside, is [G, R, C] or [R, C], or of K-major values [G, C, R], [C, G, R] or [C, R]: an element of group g and column c becomes
 /// the integer in -127..127 that is nearest to element / scale[g, c], ties to even, with scale[g, c] the largest absolute
 /// value of its R elements / 127. Where that scale is below the smallest normal f32, it and the integers are 0.
 class Quantizer {

@@ -24,7 +24,7 @@ void widen(DType type, const void *source, float *target, int64_t count);
 void narrow(DType type, const float *source, void *target, int64_t count);
 
 /// What is wanted of a tensor: itself, or what stands for it in int8 (Quantize.h), values or the scales that these are multiplied by.
-enum class TensorPart { Whole, Values, Scales };
+enum class TensorPart { Whole, Values, Scales, KMajorValues };
 
 /// How far quantised weights are from the weights: sums of squares over all elements.
 struct QuantizationError {
@@ -46,7 +46,7 @@ struct QuantizationError {
 /// with zeros in the place of missing columns. The result is row-major.
 ///
 /// The quantised values of a tensor (of type I8) lie like the tensor itself, its scales (of type F32) like one of its rows: [G, C] or [C], in
-/// panels [G, ceildiv(C, P), P].
+/// panels [G, ceildiv(C, P), P]. Of K-major values the last axis is the one whose elements share a scale.
 struct TensorLayout {
   DType type = DType::F32;
   std::vector<int64_t> expanded;

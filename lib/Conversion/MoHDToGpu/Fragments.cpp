@@ -40,6 +40,20 @@ Term mlir::mohd::pack(GpuEmitter &e, tile::Half kind, const Term &low, const Ter
   return e.wrap(tile::PackOp::create(e.b, kind, low.value, high.value));
 }
 
+SmallVector<Term> mlir::mohd::widenBytes(GpuEmitter &e, tile::Half kind, const Term &word) {
+  // 128 + value in the low byte of 2^23, or in the next one of 2^15, is added to that number; conversions of integers are slow.
+  SmallVector<Term> values;
+  auto widen = [&](const Term &bits, double base) {
+    Term number = e.wrap(arith::BitcastOp::create(e.b, e.b.getF32Type(), bits.value));
+    values.push_back(number - (base + 128.0));
+  };
+  for (const Term &pair : {word, word >> e.i32(16)}) {
+    widen((pair & 0xff) ^ 0x4b000080, 0x1p23);
+    widen((pair & 0xff00) ^ 0x47008000, 0x1p15);
+  }
+  return {pack(e, kind, values[0], values[1]), pack(e, kind, values[2], values[3])};
+}
+
 SmallVector<Term> mlir::mohd::splitPair(GpuEmitter &e, tile::Half kind, const Term &low,
                                         const Term &high, int64_t parts) {
   SmallVector<Term> words;

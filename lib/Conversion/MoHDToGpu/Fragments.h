@@ -24,6 +24,9 @@ SmallVector<Term> multiply(GpuEmitter &e, tile::MmaKind kind, ArrayRef<Term> a, 
 /// Two f32 in a word.
 Term pack(GpuEmitter &e, tile::Half kind, const Term &low, const Term &high);
 
+/// The four int8 of a word as two words of elements; exact.
+SmallVector<Term> widenBytes(GpuEmitter &e, tile::Half kind, const Term &word);
+
 /// Words whose elements add up to pairs of f32: `parts` words, each the rest of those before it rounded.
 SmallVector<Term> splitPair(GpuEmitter &e, tile::Half kind, const Term &low, const Term &high,
                             int64_t parts);

@@ -85,7 +85,8 @@ LogicalResult mlir::mohd::emitGpuDequantize(GpuKernelSet &kernels, DequantizeOp 
     Term value = e.loadF32(e.advance(values.pointer, place), values.getElementType());
     Term scale = e.loadF32(e.advance(scales.pointer, ofScale * 4), scales.getElementType());
     const GpuBuffer &result = kernels.buffer(op.getResult());
-    e.storeF32(value * scale, e.advance(result.pointer, place * 4), result.getElementType());
+    int64_t bytes = result.getElementType().getIntOrFloatBitWidth() / 8;
+    e.storeF32(value * scale, e.advance(result.pointer, place * bytes), result.getElementType());
   });
   return success();
 }

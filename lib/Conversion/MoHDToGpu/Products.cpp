@@ -23,6 +23,7 @@ Product::Product(GpuKernelSet &kernels, Value input, Value weight, Value result,
 
 Product::Product(GpuKernelSet &kernels, BucketSpmmOp op)
     : Product(kernels, op.getInput(), op.getWeight(), op.getResult(), op.getRows()) {
+  scales = op.getScales();
   order = op.getOrder();
   masks = op.getMasks();
   gate = op.getGate();
@@ -32,14 +33,21 @@ Product::Product(GpuKernelSet &kernels, BucketSpmmOp op)
   numGroups = op.getWeight().getType().getDimSize(1);
   groupSize = op.getWeight().getType().getDimSize(2);
   numCommon = op.getNumCommon();
-  if (!masks) { // the first ones follow each other
-    groupSize *= numCommon;
-    numGroups = numCommon = 1;
-  }
+  if (!masks && !scales)
+    mergeGroups();
+  else if (!masks)
+    numGroups = numCommon;
+}
+
+/// Without masks the first groups follow each other.
+void Product::mergeGroups() {
+  groupSize *= numCommon;
+  numGroups = numCommon = 1;
 }
 
 Product::Product(GpuKernelSet &kernels, BucketSddmmOp op)
     : Product(kernels, op.getInput(), op.getWeight(), op.getResult(), op.getRows()) {
+  scales = op.getScales();
   order = op.getOrder();
   masks = op.getMasks();
   residual = op.getResidual();
@@ -56,6 +64,25 @@ bool Product::hasPieces() const {
   return element == cast<RankedTensorType>(input.getType()).getElementType() &&
          (element.isBF16() || element.isF16()) && depth % 8 == 0 &&
          (groupsAreColumns || groupSize % 8 == 0);
+}
+
+bool Product::hasBytes() const {
+  Type element = getElementTypeOrSelf(input);
+  return scales && (element.isBF16() || element.isF16()) && depth % 8 == 0 &&
+         (groupsAreColumns || groupSize % 8 == 0);
+}
+
+Product Product::expand() const {
+  Product product = *this;
+  product.scales = Value();
+  product.isExpanded = true;
+  if (!groupsAreColumns && !masks)
+    product.mergeGroups();
+  return product;
+}
+
+int64_t Product::getWeightBinding() const {
+  return isExpanded ? kernels.getScratchBinding() : kernels.getBinding(weight);
 }
 
 bool Product::hasQuarters() const {
@@ -145,6 +172,15 @@ Term Product::depthAt(const GroupList &list, const Term &index) const {
   return list.at(index / groupSize) * groupSize + index % groupSize;
 }
 
+Term Product::groupAt(const GroupList &list, const Term &index) const {
+  return list.at(index / groupSize);
+}
+
+Term Product::loadScale(const Term &group, const Term &column) const {
+  Term place = scalesSums() ? column : group * columns + column;
+  return e().load(e().advance(kernels.buffer(scales).pointer, place * 4), e().b.getF32Type());
+}
+
 ColumnPlace Product::columnAt(const GroupList &list, const Term &position) const {
   if (!groupsAreColumns)
     return {position, Term()};
@@ -173,8 +209,8 @@ Value Product::inputAt(const Term &row, const Term &index) const {
 
 Value Product::weightAt(const Term &column, const Term &index) const {
   int64_t bytes = getElement().getIntOrFloatBitWidth() / 8;
-  return e().advance(kernels.buffer(weight).pointer,
-                     (toI64(column) * depth + toI64(index)) * bytes);
+  const GpuBuffer &buffer = isExpanded ? kernels.scratch() : kernels.buffer(weight);
+  return e().advance(buffer.pointer, (toI64(column) * depth + toI64(index)) * bytes);
 }
 
 ResultRow Product::findRow(const Term &row) const {
@@ -221,7 +257,8 @@ void Product::write(const ResultRow &row, const ColumnPlace &place, const Term &
   };
   e().when(row.isThere & (place.column < columns), [&] {
     SmallVector<Term> gates = loadLike(gate, row.row), residuals = loadLike(residual, row.target);
-    SmallVector<Term> values = finish(row, place.group, sum, gates, residuals);
+    Term scaled = scalesSums() ? sum * loadScale(place.group, place.column) : sum;
+    SmallVector<Term> values = finish(row, place.group, scaled, gates, residuals);
     e().storeF32(values.front(), kernels.buffer(result), {row.target, place.column});
   });
 }
@@ -318,10 +355,45 @@ std::string mlir::mohd::gridOf(StringRef tokens, int64_t height, int64_t blocks)
   return ("ceildiv(" + tokens + "," + Twine(height) + ")*" + Twine(blocks)).str();
 }
 
-static LogicalResult addKernels(Product &product) {
-  // With more groups the masks of a thread's rows would not fit the registers beside the sums.
+/// With more groups the masks of a thread's rows would not fit the registers beside the sums.
+static bool hasFewGroups(const Product &product) {
   constexpr int64_t mostGroups = 256;
-  bool hasFewGroups = !product.hasMasks() || product.numGroups <= mostGroups;
+  return !product.hasMasks() || product.numGroups <= mostGroups;
+}
+
+/// The kernel of many tokens for the tensor units.
+static void addTensorProduct(Product &product, StringRef many) {
+  if (canUseWgmma(product))
+    addWgmmaProduct(product, many);
+  else
+    addMmaProduct(product, many);
+}
+
+/// Few tokens read the int8 values; many are worth a copy of the weight that the tensor units can read.
+static LogicalResult addQuantizedKernels(Product &product) {
+  Product expanded = product.expand();
+  std::string many = isMany(product.kernels.getTokens(), kFewTokens);
+  bool expands = product.hasBytes() && expanded.hasEights() && hasFewGroups(expanded);
+  if (expands)
+    product.kernels.addScratch(getExpansionSize(product));
+  if (product.hasBytes())
+    addBytesProduct(product);
+  else if (product.hasQuarters())
+    addDotProduct(product);
+  else
+    many = "1";
+  if (!expands) {
+    addScalarProduct(product, many);
+    return success();
+  }
+  addExpansion(product, many);
+  addTensorProduct(expanded, many);
+  return success();
+}
+
+static LogicalResult addKernels(Product &product) {
+  if (product.scales)
+    return addQuantizedKernels(product);
   std::string many = isMany(product.kernels.getTokens(), kFewTokens);
   if (product.hasPieces())
     addFewProduct(product);
@@ -329,12 +401,10 @@ static LogicalResult addKernels(Product &product) {
     addDotProduct(product);
   else
     many = "1";
-  if (!product.hasPieces() || !product.hasEights() || !hasFewGroups)
+  if (!product.hasPieces() || !product.hasEights() || !hasFewGroups(product))
     addScalarProduct(product, many);
-  else if (canUseWgmma(product))
-    addWgmmaProduct(product, many);
   else
-    addMmaProduct(product, many);
+    addTensorProduct(product, many);
   return success();
 }
 

@@ -44,18 +44,22 @@ public:
 
   GpuKernelSet &kernels;
   Value input, weight, result;
-  Value order, masks, gate, residual, routing; // null where there is none
+  Value scales, order, masks, gate, residual, routing; // null where there is none
   bool groupsAreColumns;
   bool scatters; // row r of y is row order[r] of the result
   int64_t columns, depth;
   // What is walked of the depth, or looked at of the columns: `numGroups` groups of `groupSize`. Without masks they are one that all tokens have.
   int64_t numGroups, groupSize, numCommon;
   int64_t rows; // of a tile of masks
+  /// The weight is in the kernels' scratch memory, in the input's type (addExpansion).
+  bool isExpanded = false;
 
   GpuEmitter &e() const { return kernels.e(); }
   bool hasMasks() const { return bool(masks); }
   /// Elements are of 16 bits, and rows of `input` and `weight` and groups of the depth are made of pieces of 16 bytes.
   bool hasPieces() const;
+  /// The weight is of int8 values, inputs are of 16 bits, and rows of `input` and `weight` and groups of the depth are made of pieces of 8 bytes of the weight.
+  bool hasBytes() const;
   /// Rows of `input` and `weight`, and groups of the depth, are made of four values that are read in one access.
   bool hasQuarters() const;
   /// Eight columns of the result that begin at a multiple of eight are of one group and one access.
@@ -63,7 +67,14 @@ public:
   tile::Half getHalf() const;
   /// Columns of a token that are not zero.
   int64_t getWorkingColumns() const;
-  Type getElement() const { return cast<RankedTensorType>(weight.getType()).getElementType(); }
+  /// Of the weight.
+  Type getElement() const { return getElementTypeOrSelf(isExpanded ? input : weight); }
+  int64_t getWeightBinding() const;
+  /// A sum has one scale; else each group's part of it has its own.
+  bool scalesSums() const { return scales && (groupsAreColumns || numGroups == 1); }
+  bool scalesGroups() const { return scales && !scalesSums(); }
+  /// The product of the expanded weight.
+  Product expand() const;
 
   //===--------------------------------------------------------------------===//
   // Inside of a body
@@ -85,6 +96,11 @@ public:
   /// How much of the depth a tile of columns walks whose first is number `position`: all, or nothing if its groups are not of the list.
   Term depthOfTile(const GroupList &list, const Term &position) const;
 
+  /// The list's group that number `index` of the walked depth is of.
+  Term groupAt(const GroupList &list, const Term &index) const;
+  /// The scale of a column of the result, with scalesGroups() of its part of a group.
+  Term loadScale(const Term &group, const Term &column) const;
+
   /// The place of an element of a row of `input`, or of a column of `weight`.
   Value inputAt(const Term &row, const Term &index) const;
   Value weightAt(const Term &column, const Term &index) const;
@@ -98,6 +114,7 @@ public:
 private:
   Product(GpuKernelSet &kernels, Value input, Value weight, Value result, int64_t rows);
 
+  void mergeGroups();
   SmallVector<Term> finish(const ResultRow &row, const Term &group, ArrayRef<Term> sums,
                            ArrayRef<Term> gates, ArrayRef<Term> residuals) const;
   SmallVector<Term> loadEights(Value tensor, const Term &row, ArrayRef<Term> starts,
@@ -109,6 +126,12 @@ private:
 /// `blocks` blocks for each `height` rows.
 std::string gridOf(StringRef tokens, int64_t height, int64_t blocks);
 
+/// Columns of a block for few tokens, which are the rows of `mma`.
+inline constexpr int64_t kFewColumns = 16;
+/// Adds up the warps' sums of columns from position `column` on and of tokens 0..7, and 8..15 if there are two, and writes them; a thread finishes one element.
+void finishFew(const Product &product, const GroupList &list, const Term &column,
+               ArrayRef<Term> sums, int64_t warps);
+
 //===----------------------------------------------------------------------===//
 // Kernels, from the most general to the fastest
 //===----------------------------------------------------------------------===//
@@ -117,8 +140,13 @@ std::string gridOf(StringRef tokens, int64_t height, int64_t blocks);
 void addScalarProduct(Product &product, StringRef condition);
 /// Up to kFewTokens tokens; needs hasPieces().
 void addFewProduct(Product &product);
+/// The same; needs hasBytes().
+void addBytesProduct(Product &product);
 /// The same for other types; needs hasQuarters().
 void addDotProduct(Product &product);
+/// Writes the dequantised weight, in the input's type, for product.expand(); needs hasBytes() and a scratch of getExpansionSize() f32.
+void addExpansion(Product &product, StringRef condition);
+int64_t getExpansionSize(const Product &product);
 /// With `mma`; needs hasPieces() and hasEights().
 void addMmaProduct(Product &product, StringRef condition);
 /// With `wgmma`; needs the same and canUseWgmma().

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// The kernel of products for a few tokens where weights or inputs are f32: a block has few columns, and its threads share out the depth, four values at a time.
+// The kernel of products for a few tokens where weights or inputs are f32, or int8 values lie in short pieces: a block has few columns, and its threads share out the depth, four values at a time.
 #include "Products.h"
 
 #include "llvm/Support/MathExtras.h"
@@ -40,16 +40,21 @@ SmallVector<Term> DotWriter::addPiece(const Term &piece, ArrayRef<Term> before) 
   SmallVector<SmallVector<Term>> weights;
   for (const Term &line : lines)
     weights.push_back(e.loadF32s(product.weightAt(line, source), product.getElement(), kPiece));
+  SmallVector<Term> scales; // of the piece's group
+  for (size_t j = 0; product.scalesGroups() && j < lines.size(); ++j)
+    scales.push_back(product.loadScale(product.groupAt(list, piece * kPiece), lines[j]));
   Type element = cast<RankedTensorType>(product.input.getType()).getElementType();
   Term last = product.kernels.numTokens() - 1;
   for (int64_t token = 0; token < tokens; ++token) {
     Value from = product.inputAt(min(e.i32(token), last), source);
     SmallVector<Term> x = e.loadF32s(from, element, kPiece);
-    for (int64_t j = 0; j < columns; ++j)
-      for (int64_t k = 0; k < kPiece; ++k) {
-        Term &sum = sums[token * columns + j];
-        sum = fma(x[k], weights[j][k], sum);
-      }
+    for (int64_t j = 0; j < columns; ++j) {
+      Term &sum = sums[token * columns + j];
+      Term part = product.scalesGroups() ? e.f32(0.0) : sum;
+      for (int64_t k = 0; k < kPiece; ++k)
+        part = fma(x[k], weights[j][k], part);
+      sum = product.scalesGroups() ? fma(part, scales[j], sum) : part;
+    }
   }
   return sums;
 }

@@ -11,8 +11,8 @@
 using namespace mlir;
 using namespace mlir::mohd;
 
-/// Columns of a block, values of the depth in an access and in those of four threads, and how many of those a warp loads at a time.
-static constexpr int64_t kColumns = 16, kPiece = 8, kPieces = 4, kUnroll = 4;
+/// Values of the depth in an access and in those of four threads, and how many of those a warp loads at a time.
+static constexpr int64_t kPiece = 8, kPieces = 4, kUnroll = 4;
 
 namespace {
 
@@ -30,7 +30,6 @@ public:
 private:
   Pieces load(const Term &piece);
   SmallVector<Term> walk();
-  void finish(ArrayRef<Term> sums);
 
   Product &product;
   GpuEmitter &e;
@@ -93,44 +92,46 @@ SmallVector<Term> FewWriter::walk() {
                 });
 }
 
-/// Adds up the warps' sums; a thread finishes one element.
-void FewWriter::finish(ArrayRef<Term> sums) {
-  constexpr int64_t bytes = kFewTokens * kColumns * 4; // [tokens, columns] f32
+void mlir::mohd::finishFew(const Product &product, const GroupList &list, const Term &column,
+                           ArrayRef<Term> sums, int64_t warps) {
+  GpuEmitter &e = product.e();
+  int64_t tokens = 8 * int64_t(sums.size()),
+          bytes = tokens * kFewColumns * 4; // [tokens, columns] f32
   int64_t place = e.reserveShared(warps * bytes);
   Term q = e.lane() / 4, r = e.lane() % 4;
-  for (int64_t half = 0; half < 2; ++half)
-    for (auto [i, sum] : llvm::enumerate(e.split(sums[half]))) {
-      Term token = r * 2 + (8 * half + int64_t(i) % 2), line = q + 8 * (int64_t(i) / 2);
-      Term to = e.warp() * bytes + (token * kColumns + line) * 4;
-      e.store(sum, e.advance(e.shared(place), to));
+  for (auto [half, sum] : llvm::enumerate(sums))
+    for (auto [i, part] : llvm::enumerate(e.split(sum))) {
+      Term token = r * 2 + (8 * int64_t(half) + int64_t(i) % 2), line = q + 8 * (int64_t(i) / 2);
+      Term to = e.warp() * bytes + (token * kFewColumns + line) * 4;
+      e.store(part, e.advance(e.shared(place), to));
     }
   e.barrier();
   Term element = e.thread();
-  e.when(element < kFewTokens * kColumns, [&] {
+  e.when(element < tokens * kFewColumns, [&] {
     Term sum;
     for (int64_t warp = 0; warp < warps; ++warp) {
       Value from = e.advance(e.shared(place + warp * bytes), element * 4);
       Term part = e.load(from, e.b.getF32Type());
       sum = warp == 0 ? part : sum + part;
     }
-    Term token = element / kColumns;
+    Term token = element / kFewColumns;
     e.when(token < product.kernels.numTokens(), [&] {
-      ColumnPlace written = product.columnAt(list, column + element % kColumns);
+      ColumnPlace written = product.columnAt(list, column + element % kFewColumns);
       product.write(product.findRow(token), written, sum);
     });
   });
 }
 
 void FewWriter::write() {
-  column = e.block() * kColumns;
+  column = e.block() * kFewColumns;
   list = product.listGroups(product.loadMask(e.i32(0), kFewTokens), product.reserveLists(warps));
   numPieces = product.depthOfTile(list, column) / kPiece;
-  finish(walk());
+  finishFew(product, list, column, walk(), warps);
 }
 
 void mlir::mohd::addFewProduct(Product &product) {
   StringRef tokens = product.kernels.getTokens();
-  int64_t blocks = llvm::divideCeil(product.columns, kColumns);
+  int64_t blocks = llvm::divideCeil(product.columns, kFewColumns);
   // Enough warps for the memory's latency: where blocks are few, an SM has but one.
   int64_t warps = blocks < 264 && product.depth >= 4096 ? 16 : 8;
   GpuLaunch launch;

@@ -50,6 +50,8 @@ void ScalarWriter::fetchStep(const Term &start) {
     Term x = e.loadF32(product.inputAt(fetchedRows[i], source), inputType);
     e.store(select(isThere, x, zero), place(inputs, own, to));
     Term w = e.loadF32(product.weightAt(fetchedColumns[i], source), product.getElement());
+    if (product.scalesGroups())
+      w = w * product.loadScale(product.groupAt(list, min(index, depth - 1)), fetchedColumns[i]);
     e.store(select(isThere, w, zero), place(weights, own, to));
   }
 }

@@ -387,10 +387,10 @@ static WgmmaShape chooseShape(const Product &product, int64_t columns) {
 }
 
 /// A map of [lines, depth] halves, of which a box is brought at a time.
-static GpuTensorMap describe(const Product &product, Value tensor, StringRef lines, int64_t box,
+static GpuTensorMap describe(const Product &product, int64_t binding, StringRef lines, int64_t box,
                              const WgmmaShape &shape) {
   GpuTensorMap map;
-  map.binding = product.kernels.getBinding(tensor);
+  map.binding = binding;
   map.element = product.getElement();
   map.extents = {std::to_string(getExtent(product)), lines.str()};
   map.strides = {std::to_string(product.depth * 2)};
@@ -409,8 +409,9 @@ static void addKernel(Product &product, int64_t columns, StringRef condition) {
       (condition + "*min(" + Twine(product.kernels.gpu.typicalSms) + "," + numTiles + ")").str();
   launch.threads = kThreads;
   std::string lines = std::to_string(product.columns);
-  launch.maps = {describe(product, product.input, tokens, kRows, shape),
-                 describe(product, product.weight, lines, shape.box, shape)};
+  int64_t inputs = product.kernels.getBinding(product.input);
+  launch.maps = {describe(product, inputs, tokens, kRows, shape),
+                 describe(product, product.getWeightBinding(), lines, shape.box, shape)};
   product.kernels.add("wgmma" + std::to_string(columns), launch,
                       [&] { WgmmaWriter(product, shape).write(); });
 }

@@ -68,7 +68,7 @@ static Value emitDequantize(LoopEmitter &e, DequantizeOp op,
   SmallVector<OpFoldResult> sizes;
   for (int64_t extent : op.getResult().getType().getShape())
     sizes.push_back(e.b.getIndexAttr(extent));
-  return e.tensor(sizes, e.b.getF32Type(), [&](ValueRange at) {
+  return e.tensor(sizes, op.getType().getElementType(), [&](ValueRange at) {
     SmallVector<Value> place(at);
     place.erase(place.end() - 2); // the row
     Value value = arith::SIToFPOp::create(e.b, e.b.getF32Type(), e.read(values, at));

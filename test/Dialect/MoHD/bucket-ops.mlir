@@ -31,6 +31,16 @@ func.func @products(%a: tensor<?x64xbf16>, %w: tensor<96x16x4xbf16>, %order: ten
   return
 }
 
+// CHECK-LABEL: func.func @quantized
+func.func @quantized(%a: tensor<?x64xbf16>, %w: tensor<96x16x4xi8>, %s: tensor<16x96xf32>, %masks: tensor<?x1xi32>, %g: tensor<?x96xbf16>, %v: tensor<16x4x96xi8>, %t: tensor<16x4xf32>,
+                     %r: !mohd.routing<16, 6, 0>) {
+  // CHECK: mohd.bucket_spmm %{{.*}}, %{{.*}} scales(%{{.*}}) masks(%{{.*}}) common 6 rows 64 : tensor<?x64xbf16>, tensor<96x16x4xi8> scales tensor<16x96xf32> masks tensor<?x1xi32> -> tensor<?x96xf32>
+  %0 = mohd.bucket_spmm %a, %w scales(%s) masks(%masks) common 6 rows 64 : tensor<?x64xbf16>, tensor<96x16x4xi8> scales tensor<16x96xf32> masks tensor<?x1xi32> -> tensor<?x96xf32>
+  // CHECK: mohd.bucket_sddmm %{{.*}}, %{{.*}} scales(%{{.*}}) routing(%{{.*}}) rows 64 : tensor<?x96xbf16>, tensor<16x4x96xi8> scales tensor<16x4xf32> routing !mohd.routing<16, 6, 0> -> tensor<?x64xf32>
+  %1 = mohd.bucket_sddmm %g, %v scales(%t) routing(%r) rows 64 : tensor<?x96xbf16>, tensor<16x4x96xi8> scales tensor<16x4xf32> routing !mohd.routing<16, 6, 0> -> tensor<?x64xf32>
+  return
+}
+
 // CHECK-LABEL: func.func @transpose_weight
 func.func @transpose_weight(%w: tensor<16x4x96xbf16>, %m: tensor<4x96xbf16>) {
   // CHECK: mohd.transpose_weight %{{.*}} permutation [2, 0, 1] : tensor<16x4x96xbf16> -> tensor<96x16x4xbf16>

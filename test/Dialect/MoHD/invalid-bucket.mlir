@@ -137,6 +137,22 @@ func.func @bucket_spmm_c4_rows(%a: tensor<?x64xbf16>, %w: tensor<96x16x4xbf16>) 
 
 // -----
 
+func.func @bucket_spmm_c5_missing(%a: tensor<?x64xbf16>, %w: tensor<96x16x4xi8>) {
+  // expected-error@+1 {{expects 'scales' exactly for a weight of i8, got none for one of 'i8'}}
+  %y = mohd.bucket_spmm %a, %w common 6 rows 64 : tensor<?x64xbf16>, tensor<96x16x4xi8> -> tensor<?x96xf32>
+  return
+}
+
+// -----
+
+func.func @bucket_spmm_c5_shape(%a: tensor<?x64xbf16>, %w: tensor<96x16x4xi8>, %s: tensor<96x16xf32>) {
+  // expected-error@+1 {{expects 'scales' of shape [16, 96], got [96, 16]}}
+  %y = mohd.bucket_spmm %a, %w scales(%s) common 6 rows 64 : tensor<?x64xbf16>, tensor<96x16x4xi8> scales tensor<96x16xf32> -> tensor<?x96xf32>
+  return
+}
+
+// -----
+
 func.func @bucket_sddmm_c1(%z: tensor<?x96xbf16>, %w: tensor<16x8x96xbf16>, %r: !mohd.routing<16, 6, 0>) {
   // expected-error@+1 {{expects a 'weight' [16, 64 / 16, 96], got [16, 8, 96]}}
   %o = mohd.bucket_sddmm %z, %w routing(%r) rows 64 : tensor<?x96xbf16>, tensor<16x8x96xbf16> routing !mohd.routing<16, 6, 0> -> tensor<?x64xf32>
@@ -172,6 +188,22 @@ func.func @bucket_sddmm_c3_residual(%z: tensor<?x96xbf16>, %w: tensor<16x4x96xbf
 func.func @bucket_sddmm_c4(%z: tensor<?x96xbf16>, %w: tensor<16x4x96xbf16>, %r: !mohd.routing<16, 6, 0>) {
   // expected-error@+1 {{expects 'rows' to be a power of two in 16..256, got 512}}
   %o = mohd.bucket_sddmm %z, %w routing(%r) rows 512 : tensor<?x96xbf16>, tensor<16x4x96xbf16> routing !mohd.routing<16, 6, 0> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @bucket_sddmm_c5_unwanted(%z: tensor<?x96xbf16>, %w: tensor<16x4x96xbf16>, %r: !mohd.routing<16, 6, 0>, %s: tensor<16x4xf32>) {
+  // expected-error@+1 {{expects 'scales' exactly for a weight of i8, got some for one of 'bf16'}}
+  %o = mohd.bucket_sddmm %z, %w scales(%s) routing(%r) rows 64 : tensor<?x96xbf16>, tensor<16x4x96xbf16> scales tensor<16x4xf32> routing !mohd.routing<16, 6, 0> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @bucket_sddmm_c5_shape(%z: tensor<?x96xbf16>, %w: tensor<16x4x96xi8>, %r: !mohd.routing<16, 6, 0>, %s: tensor<1x64xf32>) {
+  // expected-error@+1 {{expects 'scales' of shape [16, 4], got [1, 64]}}
+  %o = mohd.bucket_sddmm %z, %w scales(%s) routing(%r) rows 64 : tensor<?x96xbf16>, tensor<16x4x96xi8> scales tensor<1x64xf32> routing !mohd.routing<16, 6, 0> -> tensor<?x64xf32>
   return
 }
 

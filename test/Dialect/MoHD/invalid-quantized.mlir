@@ -67,9 +67,9 @@ func.func @dequantize_c1_groups(%q: tensor<4x2x8xi8>, %s: tensor<8xf32>) {
 
 // -----
 
-func.func @dequantize_c2_element(%q: tensor<2x8xi8>, %s: tensor<8xf32>) {
-  // expected-error @below {{'mohd.dequantize' op expects a result of type 'tensor<2x8xf32>', got 'tensor<2x8xbf16>'}}
-  %w = mohd.dequantize %q, %s : tensor<2x8xi8>, tensor<8xf32> -> tensor<2x8xbf16>
+func.func @dequantize_c2(%q: tensor<2x8xi8>, %s: tensor<8xf32>) {
+  // expected-error @below {{'mohd.dequantize' op expects a result of shape [2, 8], got [2, 4]}}
+  %w = mohd.dequantize %q, %s : tensor<2x8xi8>, tensor<8xf32> -> tensor<2x4xf32>
   return
 }
 

@@ -7,7 +7,7 @@
 // CHECK-LABEL: func.func @linear(
 // CHECK-NEXT:    %[[Q:.*]] = mohd.weight "w" expanded_shape [96, 64] permutation [1, 0] quantized values : tensor<64x96xi8>
 // CHECK-NEXT:    %[[S:.*]] = mohd.weight "w" expanded_shape [96, 64] permutation [1, 0] quantized scales : tensor<96xf32>
-// CHECK-NEXT:    %[[W:.*]] = mohd.dequantize %[[Q]], %[[S]] : tensor<64x96xi8>, tensor<96xf32> -> tensor<64x96xf32>
+// CHECK-NEXT:    %[[W:.*]] = mohd.dequantize %[[Q]], %[[S]] : tensor<64x96xi8>, tensor<96xf32> -> tensor<64x96xbf16>
 // CHECK-NEXT:    mohd.linear %{{.*}}, %[[W]]
 // TILED-LABEL: func.func @linear(
 // TILED-NEXT:    %[[Q:.*]] = mohd.weight "w" expanded_shape [96, 64, 1] permutation [2, 1, 0] panels 16 quantized values : tensor<1x6x64x16xi8>

@@ -64,6 +64,7 @@ public:
 
   /// Gives the kernels `size` f32 of their own, the last binding, in which a launch leaves things for later ones of the call. Before the first of them is made.
   void addScratch(int64_t size);
+  int64_t getScratchBinding() const { return int64_t(bindings.size()) - 1; }
   /// How many f32 these are, 0 if none.
   int64_t getScratchSize() const { return scratchSize; }
 

@@ -54,6 +54,21 @@ static LogicalResult verifyLike(Operation *op, StringRef name, Value operand, Ty
          << name << "' of the result's type " << type << ", got " << operand.getType();
 }
 
+/// Checks that `scales` are there exactly for int8 values, in the right shape.
+static LogicalResult verifyScales(Operation *op, Value weight, Value scales,
+                                  ArrayRef<int64_t> expected) {
+  Type element = getElementTypeOrSelf(weight.getType());
+  if (bool isQuantized = element.isInteger(8); isQuantized != bool(scales))
+    return op->emitOpError("expects 'scales' exactly for a weight of i8, got ")
+           << (isQuantized ? "none for one of " : "some for one of ") << element;
+  if (!scales)
+    return success();
+  ArrayRef<int64_t> shape = cast<RankedTensorType>(scales.getType()).getShape();
+  if (shape == expected)
+    return success();
+  return op->emitOpError("expects 'scales' of shape [") << expected << "], got [" << shape << "]";
+}
+
 LogicalResult NormRouteOp::verify() {
   RoutingType routing = getRouting().getType();
   int64_t width = getInput().getType().getDimSize(1);
@@ -95,7 +110,9 @@ LogicalResult BucketTokensOp::verify() {
   return success();
 }
 
-SmallVector<unsigned> BucketSpmmOp::getTokenOperands() { return getTokensAnd(*this, 2); }
+SmallVector<unsigned> BucketSpmmOp::getTokenOperands() {
+  return getTokensAnd(*this, getScales() ? 3 : 2);
+}
 
 LogicalResult BucketSpmmOp::verify() {
   ArrayRef<int64_t> shape = getWeight().getType().getShape();
@@ -104,7 +121,9 @@ LogicalResult BucketSpmmOp::verify() {
     return emitOpError("expects a 'weight' [")
            << getType().getDimSize(1) << ", groups, " << getInput().getType().getDimSize(1)
            << " / groups], got [" << shape << "]";
-  if (failed(verifyMasks(*this, getMasks(), shape[1]))) // bucket_spmm_c2
+  if (failed(
+          verifyScales(*this, getWeight(), getScales(), {shape[1], shape[0]})) || // bucket_spmm_c5
+      failed(verifyMasks(*this, getMasks(), shape[1])))                           // bucket_spmm_c2
     return failure();
   if (getGate() && (getResidual() || getOrder())) // bucket_spmm_c3
     return emitOpError("expects 'gate' without 'residual' and 'order', got both");
@@ -116,7 +135,9 @@ LogicalResult BucketSpmmOp::verify() {
   return verifyRows(*this, getRows()); // bucket_spmm_c4
 }
 
-SmallVector<unsigned> BucketSddmmOp::getTokenOperands() { return getTokensAnd(*this, 2); }
+SmallVector<unsigned> BucketSddmmOp::getTokenOperands() {
+  return getTokensAnd(*this, getScales() ? 3 : 2);
+}
 
 LogicalResult BucketSddmmOp::verify() {
   ArrayRef<int64_t> shape = getWeight().getType().getShape();
@@ -127,6 +148,8 @@ LogicalResult BucketSddmmOp::verify() {
            << routing.getNumGroups() << ", " << getType().getDimSize(1) << " / "
            << routing.getNumGroups() << ", " << getInput().getType().getDimSize(1) << "], got ["
            << shape << "]";
+  if (failed(verifyScales(*this, getWeight(), getScales(), shape.take_front(2)))) // bucket_sddmm_c5
+    return failure();
   bool hasChosen = routing.getNumChosen() > 0;
   if (hasChosen != bool(getOrder()) || hasChosen != bool(getMasks())) // bucket_sddmm_c2
     return emitOpError("expects 'order' and 'masks' exactly with a routing of which tokens have "

@@ -10,7 +10,7 @@
 //   %a = mohd.bucket_tokens %x norm(%g) routing(%r) order(%order) ...
 //   %y = mohd.bucket_spmm %a, %w order(%order) masks(%masks) common 6 rows 64 : ...
 //
-// Shown by test/Dialect/MoHD/bucket-products.mlir.
+// Shown by test/Dialect/MoHD/bucket-products.mlir and bucket-products-quantized.mlir.
 #include "FoldResiduals.h"
 #include "WeightView.h"
 
@@ -34,6 +34,13 @@ namespace {
 /// A routing's order of tokens, and masks of tiles; null if all tokens have the same groups.
 struct Buckets {
   Value order, masks;
+};
+
+/// A product's weight, K-major, the type in which tokens are multiplied by it, and its scales; null for one that is not quantised.
+struct KMajorWeight {
+  Value weight;
+  Type element;
+  Value scales;
 };
 
 struct BucketProductsPass : mohd::impl::BucketProductsPassBase<BucketProductsPass> {
@@ -67,8 +74,8 @@ struct BucketProductsPass : mohd::impl::BucketProductsPassBase<BucketProductsPas
 private:
   void foldNormsIntoRouters();
   const Buckets &getBuckets(Value routing);
-  Value layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_t> order);
-  Value layOutTokens(OpBuilder &b, Value tokens, Value routing, Value order, Type weightElement);
+  KMajorWeight layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_t> order);
+  Value layOutTokens(OpBuilder &b, Value tokens, Value routing, Value order, Type element);
   Value replaceLinear(OpBuilder &b, LinearOp op);
   Value replaceSpmm(OpBuilder &b, SpmmOp op);
   Value replaceSddmm(OpBuilder &b, SddmmOp op);
@@ -112,29 +119,50 @@ const Buckets &BucketProductsPass::getBuckets(Value routing) {
   return known->second;
 }
 
-/// A product's weight [G, R, C] or [R, C] with its dimensions in another order.
-Value BucketProductsPass::layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_t> order) {
+/// A weight of the model's files, [G, R, C] or [R, C], with its dimensions in another order.
+static WeightOp permute(OpBuilder &b, WeightOp source, ArrayRef<int64_t> order,
+                        QuantizedPartAttr quantized) {
+  WeightView view = getWeightView(source, order);
+  return WeightOp::create(b, source.getLoc(),
+                          TransposeWeightOp::getTransposed(source.getType(), order),
+                          source.getSourceAttr(), b.getDenseI64ArrayAttr(view.shape),
+                          b.getDenseI64ArrayAttr(view.permutation), IntegerAttr(), quantized);
+}
+
+/// A product's weight [G, R, C] or [R, C] with its dimensions in another order. Of a dequantised one that comes from the model's files these are the values, and
+/// the scales [G, C].
+KMajorWeight BucketProductsPass::layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_t> order) {
   auto type = cast<RankedTensorType>(weight.getType());
-  RankedTensorType result = TransposeWeightOp::getTransposed(type, order);
-  if (auto source = weight.getDefiningOp<WeightOp>()) {
-    WeightView view = getWeightView(source, order);
-    return WeightOp::create(
-        b, source.getLoc(), result, source.getSourceAttr(), b.getDenseI64ArrayAttr(view.shape),
-        b.getDenseI64ArrayAttr(view.permutation), IntegerAttr(), source.getQuantizedAttr());
+  if (auto source = weight.getDefiningOp<WeightOp>())
+    return {permute(b, source, order, QuantizedPartAttr()), type.getElementType(), Value()};
+  auto getPart = [&](QuantizedPart part) { return QuantizedPartAttr::get(b.getContext(), part); };
+  if (std::optional<QuantizedWeight> parts = getQuantizedWeight(weight)) {
+    WeightView rows = getWeightView(parts->values);
+    ArrayRef<int64_t> shape = type.getShape();
+    int64_t numGroups = shape.size() == 3 ? shape.front() : 1;
+    auto row = RankedTensorType::get({numGroups, shape.back()}, b.getF32Type());
+    Value scales = WeightOp::create(b, parts->scales.getLoc(), row, parts->scales.getSourceAttr(),
+                                    b.getDenseI64ArrayAttr(rows.shape),
+                                    b.getDenseI64ArrayAttr(rows.permutation), IntegerAttr(),
+                                    getPart(QuantizedPart::Scales));
+    return {permute(b, parts->values, order, getPart(QuantizedPart::KMajorValues)),
+            type.getElementType(), scales};
   }
-  return TransposeWeightOp::create(b, weight.getLoc(), result, weight,
-                                   b.getDenseI64ArrayAttr(order));
+  return {TransposeWeightOp::create(b, weight.getLoc(),
+                                    TransposeWeightOp::getTransposed(type, order), weight,
+                                    b.getDenseI64ArrayAttr(order)),
+          type.getElementType(), Value()};
 }
 
 /// A product's tokens in its order, in the type in which they are multiplied. A norm is done on the way.
 Value BucketProductsPass::layOutTokens(OpBuilder &b, Value tokens, Value routing, Value order,
-                                       Type weightElement) {
+                                       Type element) {
   auto type = cast<RankedTensorType>(tokens.getType());
   auto norm = tokens.getDefiningOp<RmsNormOp>();
   bool folds = norm && !norm.getRouting();
-  if (!folds && !routing && !order && type.getElementType() == weightElement)
+  if (!folds && !routing && !order && type.getElementType() == element)
     return tokens;
-  return BucketTokensOp::create(b, tokens.getLoc(), type.clone(weightElement),
+  return BucketTokensOp::create(b, tokens.getLoc(), type.clone(element),
                                 folds ? norm.getInput() : tokens,
                                 folds ? norm.getWeight() : Value(), routing, order,
                                 folds ? norm.getEpsilonAttr() : b.getF64FloatAttr(0.0),
@@ -142,30 +170,28 @@ Value BucketProductsPass::layOutTokens(OpBuilder &b, Value tokens, Value routing
 }
 
 Value BucketProductsPass::replaceLinear(OpBuilder &b, LinearOp op) {
-  Value weight = layOutWeight(b, op.getWeight(), {2, 0, 1}); // [columns, 1, rows]
-  Value tokens =
-      layOutTokens(b, op.getInput(), Value(), Value(), getElementTypeOrSelf(weight.getType()));
-  return BucketSpmmOp::create(b, op.getLoc(), op.getType(), tokens, weight, Value(), Value(),
-                              Value(), Value(), /*num_common=*/1, kRows);
+  KMajorWeight weight = layOutWeight(b, op.getWeight(), {2, 0, 1}); // [columns, 1, rows]
+  Value tokens = layOutTokens(b, op.getInput(), Value(), Value(), weight.element);
+  return BucketSpmmOp::create(b, op.getLoc(), op.getType(), tokens, weight.weight, weight.scales,
+                              Value(), Value(), Value(), Value(), /*num_common=*/1, kRows);
 }
 
 Value BucketProductsPass::replaceSpmm(OpBuilder &b, SpmmOp op) {
   RoutingType routing = op.getRouting().getType();
   const Buckets &bucket = getBuckets(op.getRouting());
-  Value weight = layOutWeight(b, op.getWeight(), {2, 0, 1}); // [columns, groups, rows]
-  Value tokens = layOutTokens(b, op.getInput(), op.getRouting(), bucket.order,
-                              getElementTypeOrSelf(weight.getType()));
-  return BucketSpmmOp::create(b, op.getLoc(), op.getType(), tokens, weight, bucket.order,
-                              bucket.masks, Value(), Value(), routing.getNumCommon(), kRows);
+  KMajorWeight weight = layOutWeight(b, op.getWeight(), {2, 0, 1}); // [columns, groups, rows]
+  Value tokens = layOutTokens(b, op.getInput(), op.getRouting(), bucket.order, weight.element);
+  return BucketSpmmOp::create(b, op.getLoc(), op.getType(), tokens, weight.weight, weight.scales,
+                              bucket.order, bucket.masks, Value(), Value(), routing.getNumCommon(),
+                              kRows);
 }
 
 Value BucketProductsPass::replaceSddmm(OpBuilder &b, SddmmOp op) {
   const Buckets &bucket = getBuckets(op.getRouting());
-  Value weight = layOutWeight(b, op.getWeight(), {0, 2, 1}); // [groups, columns, rows]
-  Type element = getElementTypeOrSelf(weight.getType());
-  Value tokens = layOutTokens(b, op.getInput(), Value(), bucket.order, element);
-  return BucketSddmmOp::create(b, op.getLoc(), op.getType(), tokens, weight, op.getRouting(),
-                               bucket.order, bucket.masks, Value(), kRows,
+  KMajorWeight weight = layOutWeight(b, op.getWeight(), {0, 2, 1}); // [groups, columns, rows]
+  Value tokens = layOutTokens(b, op.getInput(), Value(), bucket.order, weight.element);
+  return BucketSddmmOp::create(b, op.getLoc(), op.getType(), tokens, weight.weight, weight.scales,
+                               op.getRouting(), bucket.order, bucket.masks, Value(), kRows,
                                /*scatters=*/bool(bucket.order));
 }
 
@@ -235,6 +261,6 @@ void BucketProductsPass::eraseUnused() {
   SmallVector<Operation *> ops;
   getOperation().walk([&](Operation *op) { ops.push_back(op); });
   for (Operation *op : llvm::reverse(ops))
-    if (isa<RmsNormOp, WeightOp, SwigluOp>(op) && op->use_empty())
+    if (isa<RmsNormOp, WeightOp, DequantizeOp, SwigluOp>(op) && op->use_empty())
       op->erase();
 }

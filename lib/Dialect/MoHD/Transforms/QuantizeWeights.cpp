@@ -67,8 +67,7 @@ private:
     b.setInsertionPointAfter(weight);
     Value values = buildPart(b, weight, QuantizedPart::Values);
     Value scales = buildPart(b, weight, QuantizedPart::Scales);
-    Type result = weight.getType().clone(b.getF32Type());
-    Value stand = DequantizeOp::create(b, weight.getLoc(), result, values, scales);
+    Value stand = DequantizeOp::create(b, weight.getLoc(), weight.getType(), values, scales);
     weight.getResult().replaceUsesWithIf(stand, isProjection);
     if (weight->use_empty())
       weight.erase();

@@ -163,21 +163,15 @@ Value TileProductsPass::layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_
 
 /// A projection's weight in panels. Of a dequantised one that comes from the model's files these are the values and the scales.
 PanelWeight TileProductsPass::layOutProductWeight(OpBuilder &b, Value weight) const {
-  auto dequantized = weight.getDefiningOp<DequantizeOp>();
-  auto values = dequantized ? dequantized.getValues().getDefiningOp<WeightOp>() : WeightOp();
-  auto scales = dequantized ? dequantized.getScales().getDefiningOp<WeightOp>() : WeightOp();
-  auto expected = QuantizedPartAttr::get(b.getContext(), QuantizedPart::Scales);
-  if (!values || !scales || scales.getQuantizedAttr() != expected ||
-      values.getSourceAttr() != scales.getSourceAttr() ||
-      values.getExpandedShapeAttr() != scales.getExpandedShapeAttr() ||
-      values.getPermutationAttr() != scales.getPermutationAttr())
+  std::optional<QuantizedWeight> parts = getQuantizedWeight(weight);
+  if (!parts)
     return {layOutWeight(b, weight), Value()};
-  auto panels = cast<WeightOp>(layOutWeight(b, values).getDefiningOp());
+  auto panels = cast<WeightOp>(layOutWeight(b, parts->values).getDefiningOp());
   ArrayRef<int64_t> shape = panels.getType().getShape();
   auto type = RankedTensorType::get({shape[0], shape[1], shape[3]}, b.getF32Type());
-  Value row = WeightOp::create(b, scales.getLoc(), type, panels.getSourceAttr(),
+  Value row = WeightOp::create(b, parts->scales.getLoc(), type, panels.getSourceAttr(),
                                panels.getExpandedShapeAttr(), panels.getPermutationAttr(),
-                               panels.getPanelsAttr(), expected);
+                               panels.getPanelsAttr(), parts->scales.getQuantizedAttr());
   return {panels, row};
 }
 

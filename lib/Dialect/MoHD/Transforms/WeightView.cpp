@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Composition of a weight's permutations.
+// Composition of a weight's permutations, and the parts of a quantised one.
 #include "WeightView.h"
 
 using namespace mlir;
@@ -24,4 +24,17 @@ WeightView mlir::mohd::getWeightView(WeightOp source, ArrayRef<int64_t> order) {
       view.permutation[position] = before[axis];
   }
   return view;
+}
+
+std::optional<QuantizedWeight> mlir::mohd::getQuantizedWeight(Value weight) {
+  auto dequantized = weight.getDefiningOp<DequantizeOp>();
+  auto values = dequantized ? dequantized.getValues().getDefiningOp<WeightOp>() : WeightOp();
+  auto scales = dequantized ? dequantized.getScales().getDefiningOp<WeightOp>() : WeightOp();
+  if (!values || !scales || values.getQuantized() != QuantizedPart::Values ||
+      scales.getQuantized() != QuantizedPart::Scales ||
+      values.getSourceAttr() != scales.getSourceAttr() ||
+      values.getExpandedShapeAttr() != scales.getExpandedShapeAttr() ||
+      values.getPermutationAttr() != scales.getPermutationAttr())
+    return std::nullopt;
+  return QuantizedWeight{values, scales};
 }

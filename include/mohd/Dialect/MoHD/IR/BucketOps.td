@@ -11,6 +11,9 @@ include "mohd/Dialect/MoHD/IR/MoHDOps.td"
 
 def Mohd_MaskTensor : Mohd_Tensor<2, I32, "[tokens, words] tensor of i32">;
 
+def Mohd_KMajorWeight : AnyTypeOf<[Mohd_GroupWeight, Mohd_QuantizedWeight<3, "[groups, rows, columns]">], "", "::mlir::RankedTensorType">;
+def Mohd_KMajorScales : Mohd_Scales<2, "[groups, columns]">;
+
 def Mohd_NormRouteOp : Mohd_TokenOp<"norm_route", "0"> {
   let summary = "normalise tokens and choose their groups";
   let description = [{
@@ -98,13 +101,15 @@ def Mohd_BucketSpmmOp : Mohd_TokenOp<"bucket_spmm", "", [AttrSizedOperandSegment
         y[r, e] = sum over g in A(r) and d of input[r, g, d] * weight[e, g, d]
 
     Row r of y, with `order` row order[r] of the result, is y, or silu(gate[r]) * y with `gate`, or residual[order[r]] + y with `residual`. Groups in A(r) that
-    row r does not have are zero in `input` (`mohd.bucket_tokens`).
+    row r does not have are zero in `input` (`mohd.bucket_tokens`). With `scales` the weight's elements are int8 values, and group g's part of the sum is multiplied by
+    scales[g, e].
 
     Constraints:
     - (C1) `weight` is [width of the result, groups, width of `input` / groups].
     - (C2) `masks` has ceildiv(groups, 32) columns; without it A(r) are the first `num_common` groups.
     - (C3) `gate` has the result's shape, `residual` its type; at most one is given, and `gate` not with `order`.
     - (C4) `rows` is a power of two in 16..256, `num_common` in 0..groups.
+    - (C5) `scales` is given exactly for a weight of i8, and is [groups, width of the result].
 
     Example:
     ```mlir
@@ -112,18 +117,19 @@ def Mohd_BucketSpmmOp : Mohd_TokenOp<"bucket_spmm", "", [AttrSizedOperandSegment
        : tensor<?x64xbf16>, tensor<96x16x4xbf16> order tensor<?xi32> masks tensor<?x1xi32> -> tensor<?x96xf32>
     ```
   }];
-  let arguments = (ins Mohd_TokenTensor:$input, Mohd_GroupWeight:$weight, Optional<Mohd_IdTensor>:$order, Optional<Mohd_MaskTensor>:$masks,
-                       Optional<Mohd_TokenTensor>:$gate, Optional<Mohd_TokenTensor>:$residual, I64Attr:$num_common, I64Attr:$rows);
+  let arguments = (ins Mohd_TokenTensor:$input, Mohd_KMajorWeight:$weight, Optional<Mohd_KMajorScales>:$scales, Optional<Mohd_IdTensor>:$order,
+                       Optional<Mohd_MaskTensor>:$masks, Optional<Mohd_TokenTensor>:$gate, Optional<Mohd_TokenTensor>:$residual,
+                       I64Attr:$num_common, I64Attr:$rows);
   let results = (outs Mohd_TokenTensor:$result);
   let assemblyFormat = [{
-    $input `,` $weight (`order` `(` $order^ `)`)? (`masks` `(` $masks^ `)`)? (`gate` `(` $gate^ `)`)? (`residual` `(` $residual^ `)`)?
+    $input `,` $weight (`scales` `(` $scales^ `)`)? (`order` `(` $order^ `)`)? (`masks` `(` $masks^ `)`)? (`gate` `(` $gate^ `)`)? (`residual` `(` $residual^ `)`)?
     `common` $num_common `rows` $rows attr-dict
-    `:` type($input) `,` type($weight) (`order` type($order)^)? (`masks` type($masks)^)? (`gate` type($gate)^)? (`residual` type($residual)^)?
-    `->` type($result)
+    `:` type($input) `,` type($weight) (`scales` type($scales)^)? (`order` type($order)^)? (`masks` type($masks)^)? (`gate` type($gate)^)?
+    (`residual` type($residual)^)? `->` type($result)
   }];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
-    /// All operands but the weight.
+    /// All operands but the weight and its scales.
     ::llvm::SmallVector<unsigned> getTokenOperands();
   }];
 }
@@ -136,13 +142,15 @@ def Mohd_BucketSddmmOp : Mohd_TokenOp<"bucket_sddmm", "", [AttrSizedOperandSegme
         y[r, g, d] = sum over e of input[r, e] * weight[g, d, e]
 
     and 0 for the other groups. With `scatters` row r of y is row order[r] of the result, to which `residual` is added; without it the result is in bucket order.
-    `masks` are those of `mohd.bucket_order`, from which whole tiles can be left out.
+    `masks` are those of `mohd.bucket_order`, from which whole tiles can be left out. With `scales` the weight's elements are int8 values, and the sum is multiplied by
+    scales[g, d].
 
     Constraints:
     - (C1) `weight` is [groups, width of the result / groups, width of `input`].
     - (C2) `order` and `masks` are given exactly if tokens have groups that not all have; the mask has ceildiv(groups, 32) columns.
     - (C3) `scatters` goes with `order`; `residual` has the result's type, and goes with `order` only if it scatters.
     - (C4) `rows` is a power of two in 16..256.
+    - (C5) `scales` is given exactly for a weight of i8, and is [groups, width of the result / groups].
 
     Example:
     ```mlir
@@ -150,18 +158,18 @@ def Mohd_BucketSddmmOp : Mohd_TokenOp<"bucket_sddmm", "", [AttrSizedOperandSegme
        : tensor<?x96xbf16>, tensor<16x4x96xbf16> routing !mohd.routing<16, 6, 2> order tensor<?xi32> masks tensor<?x1xi32> -> tensor<?x64xbf16>
     ```
   }];
-  let arguments = (ins Mohd_TokenTensor:$input, Mohd_GroupWeight:$weight, Mohd_RoutingType:$routing, Optional<Mohd_IdTensor>:$order,
-                       Optional<Mohd_MaskTensor>:$masks, Optional<Mohd_TokenTensor>:$residual, I64Attr:$rows, UnitAttr:$scatters);
+  let arguments = (ins Mohd_TokenTensor:$input, Mohd_KMajorWeight:$weight, Optional<Mohd_KMajorScales>:$scales, Mohd_RoutingType:$routing,
+                       Optional<Mohd_IdTensor>:$order, Optional<Mohd_MaskTensor>:$masks, Optional<Mohd_TokenTensor>:$residual, I64Attr:$rows, UnitAttr:$scatters);
   let results = (outs Mohd_TokenTensor:$result);
   let assemblyFormat = [{
-    $input `,` $weight `routing` `(` $routing `)` (`order` `(` $order^ `)`)? (`masks` `(` $masks^ `)`)? (`residual` `(` $residual^ `)`)?
+    $input `,` $weight (`scales` `(` $scales^ `)`)? `routing` `(` $routing `)` (`order` `(` $order^ `)`)? (`masks` `(` $masks^ `)`)? (`residual` `(` $residual^ `)`)?
     `rows` $rows (`scatters` $scatters^)? attr-dict
-    `:` type($input) `,` type($weight) `routing` qualified(type($routing)) (`order` type($order)^)? (`masks` type($masks)^)?
+    `:` type($input) `,` type($weight) (`scales` type($scales)^)? `routing` qualified(type($routing)) (`order` type($order)^)? (`masks` type($masks)^)?
     (`residual` type($residual)^)? `->` type($result)
   }];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
-    /// All operands but the weight.
+    /// All operands but the weight and its scales.
     ::llvm::SmallVector<unsigned> getTokenOperands();
   }];
 }

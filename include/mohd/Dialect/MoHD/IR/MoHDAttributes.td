@@ -44,7 +44,8 @@ def Mohd_Balance : Mohd_Enum<"Balance", "router balance loss", [
 def Mohd_BalanceAttr : Mohd_EnumAttr<Mohd_Balance, "balance">;
 
 def Mohd_QuantizedPart : Mohd_Enum<"QuantizedPart", "what stands for a weight in int8", [
-    I32EnumAttrCase<"Values", 0, "values">, I32EnumAttrCase<"Scales", 1, "scales">]>;
+    I32EnumAttrCase<"Values", 0, "values">, I32EnumAttrCase<"Scales", 1, "scales">,
+    I32EnumAttrCase<"KMajorValues", 2, "k_major_values">]>;
 def Mohd_QuantizedPartAttr : Mohd_EnumAttr<Mohd_QuantizedPart, "quantized">;
 
 def Mohd_Strategy : Mohd_Enum<"Strategy", "how a sparse op walks its groups", [

@@ -34,7 +34,8 @@ def Mohd_WeightOp : Mohd_Op<"weight", [Pure]> {
         scales[g, c] = max_r |w[g, r, c]| / 127,   0 if that is no normal f32
         values[g, r, c] = w[g, r, c] / scales[g, c] rounded to the nearest integer, ties to even;   0 where the scale is 0
 
-    The values lie like the tensor, the scales like one of its rows: [G, C] or [C], in panels [G, ceildiv(C, P), P].
+    The values lie like the tensor, the scales like one of its rows: [G, C] or [C], in panels [G, ceildiv(C, P), P]. With `k_major_values` the result is
+    the values in another order of dimensions, of which R is the last one.
 
     Constraints:
     - (C1) `permutation` holds each of 0..rank-1 once.
@@ -70,11 +71,12 @@ def Mohd_DequantizeOp : Mohd_TokenOp<"dequantize", "0"> {
 
         result[g, r, c] = values[g, r, c] * scales[g, c]
 
-    in f32. A product of it is tiled without making it: the product's sums are scaled instead (`mohd.tiled_spmm`, `mohd.tiled_sddmm`).
+    in f32, then rounded to the result's elements. A product of it need not make it: the product's sums are scaled instead (`mohd.tiled_spmm`, `mohd.bucket_spmm` and
+    their sddmm), and nothing is rounded. On GPUs tokens are multiplied in the result's type.
 
     Constraints:
     - (C1) `scales` is [G, C], or [C] for values [R, C].
-    - (C2) the result has the shape of `values` and elements of f32.
+    - (C2) the result has the shape of `values`.
 
     Example:
     ```mlir

@@ -30,7 +30,7 @@ def QuantizeWeightsPass : Pass<"mohd-quantize-weights", "::mlir::func::FuncOp"> 
   let description = [{
     The weight of a `mohd.linear`, `mohd.spmm` or `mohd.sddmm` that comes from the model's files becomes a `mohd.dequantize` of its quantised values
     and their scales, one for each group and output column. That is a quarter of the bytes of f32; nothing else changes, so that the
-    reference lowering computes with the same numbers.
+    reference lowering computes with the same numbers, rounded to the weight's elements.
 
     Runs: in phase plan, if asked for (`mohd-compile --quantize=int8`).
     Leaves alone: weights that are arguments, and those of other ops: embeddings, norms, routers, fusions.
@@ -106,7 +106,7 @@ def BucketProductsPass : Pass<"mohd-bucket-products", "::mlir::func::FuncOp"> {
     Every `mohd.linear`, `mohd.spmm` and `mohd.sddmm` becomes its form on tokens in bucket order (`mohd.bucket_spmm`, `mohd.bucket_sddmm`): a routing's tokens are
     ordered once (`mohd.bucket_order`), and what a product reads is laid out in that order, rounded to the weight's 16 bits, by `mohd.bucket_tokens`, which takes a
     `mohd.rms_norm` in, as the router does (`mohd.norm_route`). Weights become K-major: a `mohd.weight` by an attribute, when the bundle is written, any other by
-    a `mohd.transpose_weight`.
+    a `mohd.transpose_weight`. Of a `mohd.dequantize` of parts of one `mohd.weight` a product takes the values and the scales.
 
     Between the two products of a feed-forward layer tokens stay in bucket order, with the `mohd.swiglu` in the second one of the first pair. A Monarch
     `mohd.group_fusion` takes its tokens in bucket order, too, and brings them back, with the `mohd.add` of the residual stream in it.
