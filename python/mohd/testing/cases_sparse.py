@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 
 from mohd import reference
-from mohd.testing.arrays import disjoint_routing, identical_routing, normal, routing
+from mohd.testing.arrays import disjoint_routing, identical_routing, normal, rounded, routing
 from mohd.testing.cases_routing import SHAPES, routing_type
 from mohd.testing.entry import Entry
 
@@ -90,11 +90,11 @@ def projections(op):
     yield routed(op, (7, 2, 3, 13), 37, "bf16", "f16")
 
 
-def dequantized(groups, rows, columns):
-    """mohd.dequantize of arguments, alone and as the weight of a projection; `groups` 0: a matrix."""
+def dequantized(groups, rows, columns, element="f32"):
+    """mohd.dequantize of arguments to a weight of `element`, alone and as the weight of a projection; `groups` 0: a matrix."""
     shape, row = ((groups, rows, columns), (groups, columns)) if groups else ((rows, columns), (columns,))
-    values, scales, weight = (f"tensor<{'x'.join(map(str, dims))}x{element}>"
-                              for dims, element in ((shape, "i8"), (row, "f32"), (shape, "f32")))
+    values, scales, weight = (f"tensor<{'x'.join(map(str, dims))}x{dtype}>"
+                              for dims, dtype in ((shape, "i8"), (row, "f32"), (shape, element)))
     arguments = {"x": f"tensor<?x{max(groups, 1) * rows}xf32>", "q": values, "s": scales}
     body = f"%w = mohd.dequantize %q, %s : {values}, {scales} -> {weight}\n"
     if groups:
@@ -112,7 +112,7 @@ def dequantized(groups, rows, columns):
         return made
 
     def expected(x, q, s, indices=None, gates=None):
-        w = q * np.expand_dims(s, -2)
+        w = rounded(q * np.expand_dims(s, -2), element)
         return (reference.spmm(x, indices, gates, w) if groups else reference.linear(x, w)), w
 
     return Entry(named("dequantize", shape), arguments, body, {"y": f"tensor<?x{columns}xf32>", "w": weight}, inputs, expected,
@@ -206,5 +206,6 @@ def groups():
     """Entry points by group."""
     return {
         "gate": list(gates()), "spmm": list(projections("spmm")), "sddmm": list(projections("sddmm")), "fusion": list(fusions()),
-        "dequantize": [dequantized(0, 5, 19), dequantized(0, 16, 32), dequantized(4, 3, 37), dequantized(2, 8, 16)],
+        "dequantize": [dequantized(0, 5, 19), dequantized(0, 16, 32), dequantized(4, 3, 37), dequantized(2, 8, 16),
+                       dequantized(0, 16, 24, "f16"), dequantized(4, 8, 40, "bf16")],
     }
