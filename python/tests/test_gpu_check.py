@@ -36,8 +36,8 @@ def test_in_the_emulator(tmp_path):
     assert result["correctness"].keys() == {
         *(f"{group}/{entry.name}" for group, entries in cases.groups(True).items() for entry in entries), "model/tiny_f32"}
     assert all(run["repeats"] for item in result["correctness"].values() for run in item["runs"])
-    for kind in ("norm_route", "bucket_order", "bucket_spmm_few", "bucket_spmm_wgmma64", "bucket_sddmm_wgmma64", "bucket_fusion_many",
-                 "attention_rows", "attention_wgmma", "rope", "embed"):
+    for kind in ("fused", "norm_route_many", "bucket_order_many", "bucket_spmm_wgmma64", "bucket_sddmm_wgmma64", "bucket_fusion_many",
+                 "attention_wgmma", "rope", "embed"):
         assert kind in result["kernels_run"]
     assert str(ROOT) not in (tmp_path / "result.json").read_text()
 
