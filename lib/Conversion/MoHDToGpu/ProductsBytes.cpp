@@ -65,8 +65,7 @@ BytesShape::BytesShape(const Product &product, int64_t halves) : halves(halves) 
   bool isWide = product.depth % 16 == 0 && unit % 16 == 0 && (unit % 64 == 0 || unit >= 512);
   piece = isWide ? 16 : 8;
   stepsOfUnit = llvm::divideCeil(unit, kPieces * piece);
-  int64_t blocks = llvm::divideCeil(product.columns, kFewColumns);
-  warps = blocks < 264 && product.depth >= 4096 ? 16 : 8;
+  warps = 8; // as in ProductsFew.cpp
   // As much at a time as the registers hold, if a warp has that much to do when half of the groups are active.
   int64_t steps =
       product.groupsAreColumns ? stepsOfUnit : llvm::divideCeil(product.numGroups, 2) * stepsOfUnit;

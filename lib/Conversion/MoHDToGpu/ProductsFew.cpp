@@ -132,8 +132,7 @@ void FewWriter::write() {
 void mlir::mohd::addFewProduct(Product &product) {
   StringRef tokens = product.kernels.getTokens();
   int64_t blocks = llvm::divideCeil(product.columns, kFewColumns);
-  // Enough warps for the memory's latency: where blocks are few, an SM has but one.
-  int64_t warps = blocks < 264 && product.depth >= 4096 ? 16 : 8;
+  constexpr int64_t warps = 8; // with 16 a thread of a fused launch has too few registers
   GpuLaunch launch;
   launch.grid = ("min(1," + tokens + ")*" + isFew(tokens, kFewTokens) + "*" + Twine(blocks)).str();
   launch.threads = 32 * warps;

@@ -30,8 +30,8 @@ namespace mlir::mohd {
 using namespace mlir;
 using namespace mlir::mohd;
 
-/// Threads of a fused kernel's block at most: with 128 registers each an SM holds one.
-static constexpr int64_t kMostThreads = 512;
+/// Threads of a fused kernel's block at most: with more, a thread has 128 registers, which some layers spilled.
+static constexpr int64_t kMostThreads = 256;
 /// Parts of a block at most: each has one of the 15 barriers that the block as a whole does not use.
 static constexpr int64_t kMostParts = 15;
 /// Bytes of shared memory at most, so that two blocks fit on an SM.
@@ -218,7 +218,8 @@ static std::optional<std::pair<StringRef, int64_t>> parseMultiple(StringRef expr
     return std::pair<StringRef, int64_t>("", 0);
   auto [name, number] = expression.rsplit('*');
   int64_t value = 0;
-  if (number.empty() || number.getAsInteger(10, value) || name.contains_insensitive('('))
+  bool isSum = name.find_first_of("(+-/") != StringRef::npos;
+  if (number.empty() || number.getAsInteger(10, value) || isSum)
     return std::nullopt;
   return std::pair(name, value);
 }
