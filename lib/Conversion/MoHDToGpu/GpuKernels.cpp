@@ -17,6 +17,18 @@ std::string mlir::mohd::isMany(StringRef tokens, int64_t few) {
   return "(1-" + isFew(tokens, few) + ")";
 }
 
+LLVM::LLVMFuncOp mlir::mohd::createGpuKernel(OpBuilder &builder, Location loc, StringRef name,
+                                             ArrayRef<Type> params, int64_t threads,
+                                             int64_t minBlocks) {
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(builder.getContext()), params);
+  auto function = LLVM::LLVMFuncOp::create(builder, loc, name, type);
+  function->setAttr(kKernelAttr, builder.getUnitAttr());
+  function->setAttr(tile::kKernelAttr, builder.getUnitAttr());
+  function->setAttr(tile::kThreadsAttr, builder.getI32IntegerAttr(threads));
+  function->setAttr(tile::kMinBlocksAttr, builder.getI32IntegerAttr(minBlocks));
+  return function;
+}
+
 GpuKernelSet::GpuKernelSet(OpBuilder &builder, Operation *op, ArrayRef<GpuBinding> bindings,
                            ArrayRef<std::string> dims, StringRef name, const GpuInfo &gpu)
     : op(op), gpu(gpu), outer(builder), builder(op->getLoc(), builder.getContext()),
@@ -58,13 +70,9 @@ void GpuKernelSet::add(StringRef suffix, const GpuLaunch &launch, llvm::function
   SmallVector<Type> types(bindings.size(), pointer);
   types.append(launch.maps.size(), map);
   types.append(dims.size(), outer.getI64Type());
-  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), types);
   std::string full = suffix.empty() ? name : (name + "_" + suffix).str();
-  auto function = LLVM::LLVMFuncOp::create(outer, op->getLoc(), full, type);
-  function->setAttr(kKernelAttr, outer.getUnitAttr());
-  function->setAttr(tile::kKernelAttr, outer.getUnitAttr());
-  function->setAttr(tile::kThreadsAttr, outer.getI32IntegerAttr(launch.threads));
-  function->setAttr(tile::kMinBlocksAttr, outer.getI32IntegerAttr(launch.minBlocks));
+  LLVM::LLVMFuncOp function =
+      createGpuKernel(outer, op->getLoc(), full, types, launch.threads, launch.minBlocks);
   for (size_t i = 0; i < launch.maps.size(); ++i)
     function.setArgAttr(bindings.size() + i, tile::kTensorMapAttr, outer.getUnitAttr());
 

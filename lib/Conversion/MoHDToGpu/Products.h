@@ -126,11 +126,15 @@ private:
 /// `blocks` blocks for each `height` rows.
 std::string gridOf(StringRef tokens, int64_t height, int64_t blocks);
 
-/// Columns of a block for few tokens, which are the rows of `mma`.
-inline constexpr int64_t kFewColumns = 16;
+/// Columns of a block for few tokens, which are the rows of `mma`, and its warps: with 16 a thread of a fused launch has too few registers.
+inline constexpr int64_t kFewColumns = 16, kFewWarps = 8;
+/// The column of the result whose weights this thread reads of a block's columns from position `column` on: of its first eight (half 0), or of the others.
+Term findFewLine(const Product &product, const GroupList &list, const Term &column, int64_t half);
+/// Words of the weight that are read once.
+SmallVector<Term> loadFewWeights(const Product &product, Value from, int64_t words);
 /// Adds up the warps' sums of columns from position `column` on and of tokens 0..7, and 8..15 if there are two, and writes them; a thread finishes one element.
 void finishFew(const Product &product, const GroupList &list, const Term &column,
-               ArrayRef<Term> sums, int64_t warps);
+               ArrayRef<Term> sums);
 
 //===----------------------------------------------------------------------===//
 // Kernels, from the most general to the fastest

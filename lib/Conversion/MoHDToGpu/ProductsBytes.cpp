@@ -23,7 +23,7 @@ namespace {
 struct BytesShape {
   int64_t halves; // of 8 tokens
   int64_t piece;  // bytes of the weight in an access, 8 or 16
-  int64_t warps, unroll;
+  int64_t unroll;
   int64_t unit,
       stepsOfUnit; // a part of the depth with one scale, and the steps of kPieces pieces in it
 
@@ -65,11 +65,10 @@ BytesShape::BytesShape(const Product &product, int64_t halves) : halves(halves) 
   bool isWide = product.depth % 16 == 0 && unit % 16 == 0 && (unit % 64 == 0 || unit >= 512);
   piece = isWide ? 16 : 8;
   stepsOfUnit = llvm::divideCeil(unit, kPieces * piece);
-  warps = 8; // as in ProductsFew.cpp
   // As much at a time as the registers hold, if a warp has that much to do when half of the groups are active.
   int64_t steps =
       product.groupsAreColumns ? stepsOfUnit : llvm::divideCeil(product.numGroups, 2) * stepsOfUnit;
-  unroll = std::clamp<int64_t>(llvm::divideCeil(steps, warps), 1, halves == 1 ? 4 : 2);
+  unroll = std::clamp<int64_t>(llvm::divideCeil(steps, kFewWarps), 1, halves == 1 ? 4 : 2);
 }
 
 /// Loads step number `step`; inputs of tokens that are not there, and after the end of the unit or of all, are zero.
@@ -85,11 +84,9 @@ BytesStep BytesWriter::load(const Term &step) {
     source = source + group * shape.unit;
   }
   BytesStep loaded;
-  Type bytes = VectorType::get({shape.piece / 4}, e.b.getI32Type());
-  bool streams = product.kernels.gpu.ptxVersion >= 74; // or PTX has no word for it
   for (int64_t half = 0; half < 2; ++half) {
     Value from = product.weightAt(lines[half], source);
-    loaded.weights[half] = e.split(streams ? e.loadStreaming(from, bytes) : e.load(from, bytes));
+    loaded.weights[half] = loadFewWeights(product, from, shape.piece / 4);
     if (product.scalesGroups())
       loaded.scales[half] = product.loadScale(group, lines[half]);
   }
@@ -133,16 +130,14 @@ SmallVector<Term> BytesWriter::multiply(const BytesStep &loaded, ArrayRef<Term> 
 
 /// This warp's sums.
 SmallVector<Term> BytesWriter::walk() {
-  for (int64_t half = 0; half < 2; ++half) {
-    Term line = column + e.lane() / 4 + 8 * half;
-    lines[half] = min(product.columnAt(list, line).column, e.i32(product.columns - 1));
-  }
+  for (int64_t half = 0; half < 2; ++half)
+    lines[half] = findFewLine(product, list, column, half);
   SmallVector<Term> zeros(shape.halves, e.join(SmallVector<Term>(4, e.f32(0.0))));
-  Term stride = e.i32(shape.warps * shape.unroll);
+  Term stride = e.i32(kFewWarps * shape.unroll);
   return e.loop(e.warp(), numSteps, stride, zeros, [&](Term start, ArrayRef<Term> before) {
     SmallVector<BytesStep, 4> loaded;
     for (int64_t i = 0; i < shape.unroll; ++i)
-      loaded.push_back(load(start + i * shape.warps)); // side by side: lines of memory are whole
+      loaded.push_back(load(start + i * kFewWarps)); // side by side: lines of memory are whole
     SmallVector<Term> sums(before);
     for (const BytesStep &step : loaded)
       sums = multiply(step, sums);
@@ -153,13 +148,13 @@ SmallVector<Term> BytesWriter::walk() {
 void BytesWriter::write() {
   column = e.block() * kFewColumns;
   list =
-      product.listGroups(product.loadMask(e.i32(0), kFewTokens), product.reserveLists(shape.warps));
+      product.listGroups(product.loadMask(e.i32(0), kFewTokens), product.reserveLists(kFewWarps));
   Term all = e.i32(shape.stepsOfUnit);
   if (product.groupsAreColumns)
     numSteps = select(product.depthOfTile(list, column) > 0, all, e.i32(0));
   else
     numSteps = list.count * all;
-  finishFew(product, list, column, walk(), shape.warps);
+  finishFew(product, list, column, walk());
 }
 
 void mlir::mohd::addBytesProduct(Product &product) {
@@ -170,7 +165,7 @@ void mlir::mohd::addBytesProduct(Product &product) {
     GpuLaunch launch;
     launch.grid = rest + "*" + isFew(tokens, 8 * halves) + "*" +
                   std::to_string(llvm::divideCeil(product.columns, kFewColumns));
-    launch.threads = 32 * shape.warps;
+    launch.threads = 32 * kFewWarps;
     rest += "*" + isMany(tokens, 8 * halves);
     product.kernels.add("bytes" + std::to_string(8 * halves), launch,
                         [&] { BytesWriter(product, shape).write(); });

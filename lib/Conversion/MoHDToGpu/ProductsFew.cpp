@@ -23,7 +23,7 @@ struct Pieces {
 
 class FewWriter {
 public:
-  FewWriter(Product &product, int64_t warps) : product(product), e(product.e()), warps(warps) {}
+  explicit FewWriter(Product &product) : product(product), e(product.e()) {}
 
   void write();
 
@@ -33,7 +33,6 @@ private:
 
   Product &product;
   GpuEmitter &e;
-  const int64_t warps;
   Term column; // number of the block's first one
   GroupList list;
   Term numPieces; // to walk
@@ -42,17 +41,27 @@ private:
 
 } // namespace
 
+Term mlir::mohd::findFewLine(const Product &product, const GroupList &list, const Term &column,
+                             int64_t half) {
+  Term line = column + product.e().lane() / 4 + 8 * half;
+  return min(product.columnAt(list, line).column, product.e().i32(product.columns - 1));
+}
+
+SmallVector<Term> mlir::mohd::loadFewWeights(const Product &product, Value from, int64_t words) {
+  GpuEmitter &e = product.e();
+  Type type = VectorType::get({words}, e.b.getI32Type());
+  bool streams = product.kernels.gpu.ptxVersion >= 74; // or PTX has no word for it
+  return e.split(streams ? e.loadStreaming(from, type) : e.load(from, type));
+}
+
 /// Loads piece number `piece`; inputs of tokens that are not there, and after the last piece, are zero.
 Pieces FewWriter::load(const Term &piece) {
   Type words = VectorType::get({4}, e.b.getI32Type());
   Term numTokens = product.kernels.numTokens();
   Term source = product.depthAt(list, min(piece, numPieces - 1) * kPiece);
   Pieces loaded;
-  for (int64_t half = 0; half < 2; ++half) {
-    Value from = product.weightAt(lines[half], source);
-    bool streams = product.kernels.gpu.ptxVersion >= 74; // or PTX has no word for it
-    loaded.weights[half] = e.split(streams ? e.loadStreaming(from, words) : e.load(from, words));
-  }
+  for (int64_t half = 0; half < 2; ++half)
+    loaded.weights[half] = loadFewWeights(product, product.weightAt(lines[half], source), 4);
   for (int64_t half = 0; half < 2; ++half) {
     Term token = e.lane() / 4 + 8 * half;
     Term isThere = (token < numTokens) & (piece < numPieces);
@@ -68,11 +77,9 @@ SmallVector<Term> FewWriter::walk() {
   auto kind = product.getHalf() == tile::Half::BF16 ? tile::MmaKind::BF16 : tile::MmaKind::F16;
   Term zero = e.join(SmallVector<Term>(4, e.f32(0.0)));
   Term first = e.warp() * (kPieces * kUnroll);
-  for (int64_t half = 0; half < 2; ++half) {
-    Term line = column + e.lane() / 4 + 8 * half;
-    lines[half] = min(product.columnAt(list, line).column, e.i32(product.columns - 1));
-  }
-  return e.loop(first, numPieces, e.i32(warps * kPieces * kUnroll), {zero, zero},
+  for (int64_t half = 0; half < 2; ++half)
+    lines[half] = findFewLine(product, list, column, half);
+  return e.loop(first, numPieces, e.i32(kFewWarps * kPieces * kUnroll), {zero, zero},
                 [&](Term start, ArrayRef<Term> before) {
                   SmallVector<Pieces> loaded;
                   for (int64_t i = 0; i < kUnroll; ++i)
@@ -93,11 +100,11 @@ SmallVector<Term> FewWriter::walk() {
 }
 
 void mlir::mohd::finishFew(const Product &product, const GroupList &list, const Term &column,
-                           ArrayRef<Term> sums, int64_t warps) {
+                           ArrayRef<Term> sums) {
   GpuEmitter &e = product.e();
   int64_t tokens = 8 * int64_t(sums.size()),
           bytes = tokens * kFewColumns * 4; // [tokens, columns] f32
-  int64_t place = e.reserveShared(warps * bytes);
+  int64_t place = e.reserveShared(kFewWarps * bytes);
   Term q = e.lane() / 4, r = e.lane() % 4;
   for (auto [half, sum] : llvm::enumerate(sums))
     for (auto [i, part] : llvm::enumerate(e.split(sum))) {
@@ -109,7 +116,7 @@ void mlir::mohd::finishFew(const Product &product, const GroupList &list, const 
   Term element = e.thread();
   e.when(element < tokens * kFewColumns, [&] {
     Term sum;
-    for (int64_t warp = 0; warp < warps; ++warp) {
+    for (int64_t warp = 0; warp < kFewWarps; ++warp) {
       Value from = e.advance(e.shared(place + warp * bytes), element * 4);
       Term part = e.load(from, e.b.getF32Type());
       sum = warp == 0 ? part : sum + part;
@@ -124,17 +131,17 @@ void mlir::mohd::finishFew(const Product &product, const GroupList &list, const 
 
 void FewWriter::write() {
   column = e.block() * kFewColumns;
-  list = product.listGroups(product.loadMask(e.i32(0), kFewTokens), product.reserveLists(warps));
+  list =
+      product.listGroups(product.loadMask(e.i32(0), kFewTokens), product.reserveLists(kFewWarps));
   numPieces = product.depthOfTile(list, column) / kPiece;
-  finishFew(product, list, column, walk(), warps);
+  finishFew(product, list, column, walk());
 }
 
 void mlir::mohd::addFewProduct(Product &product) {
   StringRef tokens = product.kernels.getTokens();
   int64_t blocks = llvm::divideCeil(product.columns, kFewColumns);
-  constexpr int64_t warps = 8; // with 16 a thread of a fused launch has too few registers
   GpuLaunch launch;
   launch.grid = ("min(1," + tokens + ")*" + isFew(tokens, kFewTokens) + "*" + Twine(blocks)).str();
-  launch.threads = 32 * warps;
-  product.kernels.add("few", launch, [&] { FewWriter(product, warps).write(); });
+  launch.threads = 32 * kFewWarps;
+  product.kernels.add("few", launch, [&] { FewWriter(product).write(); });
 }

@@ -38,6 +38,10 @@ struct GpuBinding {
   SmallVector<std::string> extents; // numbers, or names of dims
 };
 
+/// An empty function with the marks of a GPU kernel. The bytes of its shared memory (`tile.shared_bytes`) are set with its body.
+LLVM::LLVMFuncOp createGpuKernel(OpBuilder &builder, Location loc, StringRef name,
+                                 ArrayRef<Type> params, int64_t threads, int64_t minBlocks);
+
 /// A kernel that was made, and its launch.
 struct EmittedKernel {
   LLVM::LLVMFuncOp function;

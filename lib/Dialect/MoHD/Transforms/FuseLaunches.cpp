@@ -388,11 +388,7 @@ void FusedKernelWriter::write() {
   }
   MLIRContext *context = function.getContext();
   OpBuilder outer(context);
-  function->setAttr(kKernelAttr, outer.getUnitAttr());
-  function->setAttr(tile::kKernelAttr, outer.getUnitAttr());
   function->setAttr(tile::kCooperativeAttr, outer.getUnitAttr());
-  function->setAttr(tile::kThreadsAttr, outer.getI32IntegerAttr(launch.threads));
-  function->setAttr(tile::kMinBlocksAttr, outer.getI32IntegerAttr(1));
   function->setAttr(tile::kSharedBytesAttr, outer.getI64IntegerAttr(sharedBytes));
   ImplicitLocOpBuilder b(function.getLoc(), context);
   b.setInsertionPointToStart(function.addEntryBlock(outer));
@@ -462,14 +458,9 @@ LLVM::LLVMFuncOp FusedKernels::getClear() {
     return clear;
   OpBuilder outer = OpBuilder::atBlockEnd(module.getBody());
   MLIRContext *context = module.getContext();
-  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context),
-                                          {LLVM::LLVMPointerType::get(context, 1)});
-  clear = LLVM::LLVMFuncOp::create(outer, module.getLoc(), "clear_counter", type);
+  clear = createGpuKernel(outer, module.getLoc(), "clear_counter",
+                          LLVM::LLVMPointerType::get(context, 1), /*threads=*/32, /*minBlocks=*/1);
   symbols.insert(clear);
-  clear->setAttr(kKernelAttr, outer.getUnitAttr());
-  clear->setAttr(tile::kKernelAttr, outer.getUnitAttr());
-  clear->setAttr(tile::kThreadsAttr, outer.getI32IntegerAttr(32));
-  clear->setAttr(tile::kMinBlocksAttr, outer.getI32IntegerAttr(1));
   clear->setAttr(tile::kSharedBytesAttr, outer.getI64IntegerAttr(0));
   ImplicitLocOpBuilder b(module.getLoc(), context);
   b.setInsertionPointToStart(clear.addEntryBlock(outer));
@@ -540,9 +531,9 @@ void ProgramFuser::addLaunch(ArrayRef<Stage> stages, ArrayRef<bool> waits) {
     OpBuilder outer = OpBuilder::atBlockEnd(kernels.module.getBody());
     SmallVector<Type> types(launch.bindings.size(), LLVM::LLVMPointerType::get(context, 1));
     types.append(launch.params.size(), outer.getI64Type());
-    auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), types);
-    function = LLVM::LLVMFuncOp::create(outer, stages.front().dispatch().getLoc(),
-                                        "fused_" + std::to_string(kernels.fused.size() - 1), type);
+    function = createGpuKernel(outer, stages.front().dispatch().getLoc(),
+                               "fused_" + std::to_string(kernels.fused.size() - 1), types,
+                               launch.threads, /*minBlocks=*/1);
     kernels.symbols.insert(function);
     FusedKernelWriter(function, stages, launch).write();
   }
