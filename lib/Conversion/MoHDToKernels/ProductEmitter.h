@@ -77,9 +77,9 @@ protected:
   };
   Share shareOut(Value numPieces, Value numTiles, Value number, Value numSteps);
   void prefetchAhead(const Ahead &ahead, Value firstStep, Value step);
-  /// Whether a tile of `rows` tokens waits for memory.
-  bool areFew(int64_t rows) const {
-    return rows * 8 <= kRowsOfByte * cast<MemRefType>(weight.getType()).getElementTypeBitWidth();
+  /// Tokens of a tile that waits for memory, at most.
+  int64_t mostFewRows() const {
+    return kRowsOfByte * cast<MemRefType>(weight.getType()).getElementTypeBitWidth() / 8;
   }
   Value compare(arith::CmpIPredicate predicate, Value lhs, Value rhs) {
     return arith::CmpIOp::create(b, predicate, lhs, rhs);

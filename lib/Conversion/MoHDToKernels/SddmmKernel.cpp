@@ -185,7 +185,7 @@ void SddmmEmitter::addTiles(const List &list, const Task &task, bool fromWidened
     Value numRows = e.sub(tiles.start(e, e.add(number, e.index(1))), start);
     tile->forRows(numRows, [&](int64_t rows) {
       Ahead ahead = next;
-      if (areFew(rows)) // what was asked for already
+      if (rows <= mostFewRows()) // what was asked for already
         ahead.rate = select(compare(arith::CmpIPredicate::eq, tiles.count, e.index(1)), e.index(0),
                             next.rate);
       SmallVector<Value> tokens, from;

@@ -265,7 +265,7 @@ void SpmmEmitter::addTile(const Item &item, const EvenCut &tiles, Value number, 
                           Value group, Value chain, Value unit) {
   Value start = tiles.start(e, number), weightTile = e.add(chunkStart, columnTile);
   Value numRows = e.sub(tiles.start(e, e.add(number, e.index(1))), start);
-  tile->forRows(numRows, [&](int64_t rows) {
+  auto multiply = [&](int64_t rows, bool asks) {
     SmallVector<Value> sum = tile->multiply(
         rows, chain, e.index(depth),
         [&](Value i) -> ProductTile::Operands {
@@ -273,7 +273,7 @@ void SpmmEmitter::addTile(const Item &item, const EvenCut &tiles, Value number, 
           Value from = memref::LoadOp::create(b, unitPlaces, e.add(unit, i));
           Value at = e.add(item.firstGroup, skipped);
           Ahead ahead = lookAhead(at, weightTile, e.add(unit, i));
-          if (isFew && areFew(rows))
+          if (!asks)
             ahead.numPanels = 0;
           prefetchScales(at, weightTile);
           return {[this, from, rows](int64_t row, Value step) {
@@ -287,6 +287,18 @@ void SpmmEmitter::addTile(const Item &item, const EvenCut &tiles, Value number, 
         },
         getScale(e.add(item.firstGroup, group), weightTile));
     addToSums(rows, sum, columnTile, e.add(item.firstPlace, start));
+  };
+  if (!isFew)
+    return tile->forRows(numRows, [&](int64_t rows) { multiply(rows, true); });
+  // One tile reads as fast without asking; of several, whose first is the largest, all ask or none.
+  Value isOne = compare(arith::CmpIPredicate::eq, tiles.count, e.index(1));
+  Value areAllFew =
+      compare(arith::CmpIPredicate::ule, tiles.start(e, e.index(1)), e.index(mostFewRows()));
+  Value asksNot = arith::OrIOp::create(b, isOne, areAllFew);
+  tile->forRows(numRows, [&](int64_t rows) {
+    if (isNarrow() || 2 * rows < tile->maxRows) // never one of several
+      return multiply(rows, false);
+    e.branch(asksNot, [&] { multiply(rows, false); }, [&] { multiply(rows, true); });
   });
 }
 

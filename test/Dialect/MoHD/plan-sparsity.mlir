@@ -50,12 +50,22 @@ func.func @some_groups(%x: tensor<?x2048xf32>, %r: !mohd.routing<16, 6, 2>, %w: 
   return %y : tensor<?x5632xf32>
 }
 
+// Groups of sddmm share a token's columns: 512 KiB of those stay in the second-level cache, and then the contraction is not cut.
+// CHECK-LABEL: func.func @shared_columns(
+// CHECK:         mohd.sddmm {{.*}} plan <gather to 64,grouped>
+// FIVE-LABEL:  func.func @shared_columns(
+// FIVE:          mohd.sddmm {{.*}} plan <gather to 5,grouped>
+func.func @shared_columns(%x: tensor<?x2048xf32>, %r: !mohd.routing<16, 6, 2>, %w: tensor<16x2048x352xf32>) -> tensor<?x5632xf32> {
+  %y = mohd.sddmm %x, %r, %w : tensor<?x2048xf32>, !mohd.routing<16, 6, 2>, tensor<16x2048x352xf32>
+  return %y : tensor<?x5632xf32>
+}
+
 // A plan that is there stays.
 // CHECK-LABEL: func.func @planned(
 // CHECK:         mohd.spmm {{.*}} plan <gather to 7,grouped>
 // FIVE-LABEL:  func.func @planned(
 // FIVE:          mohd.spmm {{.*}} plan <gather to 7,grouped>
-// REMARK-NOT:  96 weights
+// REMARK-NOT:  groups, 96 weights
 func.func @planned(%x: tensor<?x8xf32>, %r: !mohd.routing<4, 1, 3>, %w: tensor<4x2x48xf32>) -> tensor<?x48xf32> {
   %y = mohd.spmm %x, %r, %w plan <gather to 7, grouped> : tensor<?x8xf32>, !mohd.routing<4, 1, 3>, tensor<4x2x48xf32>
   return %y : tensor<?x48xf32>

@@ -13,6 +13,8 @@ static constexpr double kVectorsPerCycle = 2, kEfficiency = 0.7;
 static constexpr double kBytesPerCycle = 4.7;
 /// What a jump to another piece of a weight costs, in bytes that could have been read; columns of a piece.
 static constexpr double kJumpBytes = 8192, kPieceColumns = 32;
+/// Bytes of tokens that stay in the second-level cache beside weights.
+static constexpr int64_t kCachedBytes = 512 << 10;
 /// Tokens of a tile, about.
 static constexpr int64_t kTileTokens = 14;
 
@@ -50,5 +52,8 @@ int64_t CostModel::gatherTokens(const ProductShape &shape, int64_t maxTokens) co
   for (int64_t tokens = 1; tokens <= maxTokens; ++tokens)
     if (gatherCycles(shape, tokens) < groupedCycles(shape, tokens))
       best = tokens;
+  if (shape.sharesTokens)
+    best =
+        std::max(best, std::min(kCachedBytes / (4 * std::max<int64_t>(shape.depth, 1)), maxTokens));
   return best;
 }

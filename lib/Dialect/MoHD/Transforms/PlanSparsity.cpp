@@ -32,7 +32,8 @@ static ProductShape getShape(RankedTensorType weight, int64_t numGroups, int64_t
           numChosen,
           weight.getNumElements() / numGroups,
           weight.getDimSize(weight.getRank() - 2),
-          weight.getElementTypeBitWidth()};
+          weight.getElementTypeBitWidth(),
+          /*sharesTokens=*/false};
 }
 
 static ProductShape getFloatShape(Operation *op) {
@@ -49,6 +50,7 @@ static ProductShape getFloatShape(Operation *op) {
 /// The shape of a product. A quantised weight is read as bytes.
 static ProductShape getShape(Operation *op) {
   ProductShape shape = getFloatShape(op);
+  shape.sharesTokens = isa<SddmmOp>(op);
   Value weight = isa<LinearOp>(op) ? cast<LinearOp>(op).getWeight() : op->getOperand(2);
   if (weight.getDefiningOp<DequantizeOp>())
     shape.elementBits = 8;
@@ -96,7 +98,8 @@ private:
     if (!remarks)
       return;
     int64_t depth = isa<SpmmOp>(op) ? shape.depth * shape.numGroups : shape.depth;
-    ProductShape dense = {1, 1, 0, shape.groupElements * shape.numGroups, depth, shape.elementBits};
+    ProductShape dense = {
+        1, 1, 0, shape.groupElements * shape.numGroups, depth, shape.elementBits, false};
     auto ratio = [&](int64_t numTokens) {
       auto cycles = [&](const ProductShape &of) {
         return std::min(costs.gatherCycles(of, numTokens), costs.groupedCycles(of, numTokens));

@@ -13,6 +13,7 @@ struct ProductShape {
   int64_t groupElements; // of a group's weight
   int64_t depth;         // rows of a group's weight, which the product contracts
   int64_t elementBits;   // of the weight's storage type
+  bool sharesTokens; // whether every group reads the same columns of a token (sddmm), not its own
 };
 
 /// Estimates, in cycles of one core, of a block of tokens whose other groups are drawn uniformly, with weights that are in no cache.
@@ -31,7 +32,8 @@ public:
   double gatherCycles(const ProductShape &shape, int64_t numTokens) const;
   /// The block by plan `grouped` or `dense`: reading is hidden behind the multiplications, but jumps from one group's column tile to the next one's.
   double groupedCycles(const ProductShape &shape, int64_t numTokens) const;
-  /// The largest block, of at most `maxTokens`, that `gather` is the faster plan for.
+  /// The largest block, of at most `maxTokens`, that `gather` is the faster plan for. Groups that share the tokens' columns read them again and again: then it is
+  /// also while these stay in the second-level cache, uncut.
   int64_t gatherTokens(const ProductShape &shape, int64_t maxTokens) const;
 
 private:
