@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """bench/run from end to end at tiny sizes, and its command line."""
 
+import importlib.machinery
+import importlib.util
 import json
 import os
 import subprocess
@@ -30,6 +32,21 @@ def test_quick_run_gives_a_page(tmp_path):
     command = [sys.executable, BENCH / "report", "--results", tmp_path, "--out", tmp_path / "docs"]
     assert subprocess.run(command).returncode == 0
     assert "tiny sizes, which say nothing" in (tmp_path / "docs/performance.md").read_text()
+
+
+def test_points_come_from_their_calmest_pass():
+    loader = importlib.machinery.SourceFileLoader("bench_run", str(BENCH / "run"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("bench_run", loader))
+    loader.exec_module(module)
+
+    def point(samples, *times):
+        return [{"peak_samples": [1.0], "bandwidth_samples": [samples], "median_s": time} for time in times]
+
+    first, second = point(10, 1, 4) + point(11, 5), point(20, 2, 2) + point(21, 6)
+    assert [row["median_s"] for row in module.calmest([first, second])] == [2, 2, 5]  # a sparse row and its dense one stay together
+    assert module.calmest([first]) == first
+    with pytest.raises(ValueError):
+        module.calmest([first, second[:2]])
 
 
 @pytest.mark.parametrize("arguments, message", [
