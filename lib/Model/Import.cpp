@@ -45,14 +45,14 @@ public:
 
   void buildPrefill() {
     Port logits{"logits", {"R"}, tokenType(config.vocabSize)};
-    Block *body = beginFunction("prefill",
-                                {{"tokens", {"T"}, idType()},
-                                 {"sequence", {"T"}, idType()},
-                                 {"position", {"T"}, idType()},
-                                 {"rows", {"R"}, idType()},
-                                 cachePort("k_cache"),
-                                 cachePort("v_cache")},
-                                logits);
+    Block *body = beginStep("prefill",
+                            {{"tokens", {"T"}, idType()},
+                             {"sequence", {"T"}, idType()},
+                             {"position", {"T"}, idType()},
+                             {"rows", {"R"}, idType()},
+                             cachePort("k_cache"),
+                             cachePort("v_cache")},
+                            logits);
     sequence = body->getArgument(1);
     position = body->getArgument(2);
     Value x = buildLayers(body->getArgument(0), body->getArgument(4), body->getArgument(5));
@@ -61,14 +61,26 @@ public:
     finishFunction(x);
   }
 
+  void buildSample() {
+    RankedTensorType setting = RankedTensorType::get({ShapedType::kDynamic}, f32);
+    Port ports[] = {{"logits", {"T"}, tokenType(config.vocabSize)},
+                    {"temperature", {"T"}, setting},
+                    {"top_k", {"T"}, idType()},
+                    {"top_p", {"T"}, setting},
+                    {"draw", {"T"}, setting}};
+    Block *body = beginFunction("sample", ports, {{"tokens", {"T"}, idType()}});
+    auto sample = SampleOp::create(builder, loc, idType(), body->getArguments());
+    func::ReturnOp::create(builder, loc, sample.getResult());
+  }
+
   void buildDecode() {
     Port logits{"logits", {"T"}, tokenType(config.vocabSize)};
-    Block *body = beginFunction("decode",
-                                {{"tokens", {"T"}, idType()},
-                                 {"position", {"T"}, idType()},
-                                 cachePort("k_cache"),
-                                 cachePort("v_cache")},
-                                logits);
+    Block *body = beginStep("decode",
+                            {{"tokens", {"T"}, idType()},
+                             {"position", {"T"}, idType()},
+                             cachePort("k_cache"),
+                             cachePort("v_cache")},
+                            logits);
     position = body->getArgument(1);
     finishFunction(buildLayers(body->getArgument(0), body->getArgument(2), body->getArgument(3)));
   }
@@ -107,9 +119,13 @@ private:
   }
 
   /// Starts a function that returns `result` and the two caches, which are its last arguments.
-  Block *beginFunction(StringRef name, ArrayRef<Port> arguments, const Port &result) {
+  Block *beginStep(StringRef name, ArrayRef<Port> arguments, const Port &result) {
+    return beginFunction(name, arguments,
+                         {result, arguments[arguments.size() - 2], arguments.back()});
+  }
+
+  Block *beginFunction(StringRef name, ArrayRef<Port> arguments, ArrayRef<Port> results) {
     setLocation(name);
-    SmallVector<Port> results = {result, arguments[arguments.size() - 2], arguments.back()};
     SmallVector<Type> argumentTypes, resultTypes;
     for (const Port &port : arguments)
       argumentTypes.push_back(port.type);
@@ -324,6 +340,8 @@ OwningOpRef<ModuleOp> importModel(MLIRContext &context, const ModelConfig &confi
     EntryBuilder(*module, config, options).buildPrefill();
   if (options.decode)
     EntryBuilder(*module, config, options).buildDecode();
+  if (options.sample)
+    EntryBuilder(*module, config, options).buildSample();
   if (failed(verify(*module)))
     return nullptr;
   return module;

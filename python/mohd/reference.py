@@ -247,3 +247,28 @@ def add(lhs, rhs):
     """lhs + rhs."""
     with np.errstate(invalid="ignore"):
         return wide(lhs) + wide(rhs)
+
+
+def sample(logits, temperature, top_k, top_p, draw):
+    """A token for each row of logits [T, V] (semantics.md, sampling); the other arguments are [T], `draw` in [0, 1). -1 where no token can be chosen."""
+    return np.array([sample_row(np.asarray(row, np.float64), *settings)
+                     for row, *settings in zip(logits, temperature, top_k, top_p, draw)], np.int32).reshape(len(logits))
+
+
+def sample_row(row, temperature, top_k, top_p, draw):
+    """`sample` of one row."""
+    if np.isnan(row).any() or np.isinf(row.max()):
+        return -1
+    order = np.argsort(-row, kind="stable")
+    if not temperature > 0:
+        return order[0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        weights = np.where(np.isneginf(row), 0.0, np.exp((row - row.max()) / temperature))
+    kept = order[:top_k] if top_k >= 1 else order
+    if not top_p >= 1:
+        sums = np.cumsum(weights[kept])
+        kept = kept[:np.searchsorted(sums, top_p * sums[-1]) + 1] if top_p > 0 else kept[:1]
+    kept = np.sort(kept)
+    sums = np.cumsum(weights[kept])
+    chosen = np.searchsorted(sums, max(draw, 0.0) * sums[-1], side="right")
+    return kept[min(chosen, np.flatnonzero(weights[kept])[-1])]

@@ -55,7 +55,7 @@ def test_routing_does_not_depend_on_neighbours(tmp_path):
 def test_every_op_of_the_dialect_is_covered():
     text = "".join(testing.module_text(cases) for cases in GROUPS.values())
     for op in ("route", "make_routing", "unpack_routing", "gate", "scale", "spmm", "sddmm", "dequantize", "group_fusion", "balance_loss", "embed",
-               "rms_norm", "linear", "add", "silu", "swiglu", "rope", "kv_cache_append", "attention"):
+               "rms_norm", "linear", "add", "silu", "swiglu", "rope", "kv_cache_append", "attention", "sample"):
         assert f"mohd.{op} " in text, op
 
 

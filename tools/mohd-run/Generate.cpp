@@ -137,6 +137,7 @@ void generate(const Options &options) {
   Call decode(
       runner, "decode",
       {{"tokens", &token}, {"position", &position}, {"k_cache", &keys}, {"v_cache", &values}});
+  Sampler sampler(runner, options.sampling);
   double loadSeconds = secondsSince(start);
 
   bool asText = model->tokenizer == "bytes" && !options.printTokens;
@@ -144,21 +145,20 @@ void generate(const Options &options) {
   if (options.echo)
     for (int32_t id : prompt)
       printer.print(id);
-  Sampler sampler(options.sampling);
   start = Clock::now();
-  runner.run(prefill.entry, prefill.inputs, prefill.outputs);
+  runner.run(prefill.entry, prefill.inputs, prefill.outputs, Runner::Outputs::Stay);
   double prefillSeconds = secondsSince(start);
 
   start = Clock::now();
-  const Tensor *logits = &prefill.logits;
+  Tensor *logits = &prefill.logits;
   for (int64_t made = 0; made < numNew; ++made) {
-    int64_t next = sampler.choose(logits->as<float>(), logits->type().shape[1]);
+    int64_t next = sampler.choose(*logits);
     printer.print(next);
     if (made + 1 == numNew)
       break;
     *token.as<int32_t>() = static_cast<int32_t>(next);
     *position.as<int32_t>() = static_cast<int32_t>(length + made);
-    runner.run(decode.entry, decode.inputs, decode.outputs);
+    runner.run(decode.entry, decode.inputs, decode.outputs, Runner::Outputs::Stay);
     logits = &decode.logits;
   }
   printer.finish();

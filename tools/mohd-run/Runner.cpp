@@ -143,15 +143,15 @@ void Runner::reserve(const Entry &entry, const std::vector<mohd_tensor_t> &input
 }
 
 void Runner::run(const Entry &entry, const std::vector<mohd_tensor_t> &inputs,
-                 const std::vector<mohd_tensor_t> &outputs) {
+                 const std::vector<mohd_tensor_t> &outputs, Outputs become) {
   if (tensors_)
-    return runOnDevice(entry, inputs, outputs);
+    return runOnDevice(entry, inputs, outputs, become);
   check(mohd_run(context_.get(), entry.index, inputs.data(), static_cast<uint32_t>(inputs.size()),
                  outputs.data(), static_cast<uint32_t>(outputs.size()), nullptr));
 }
 
 void Runner::runOnDevice(const Entry &entry, const std::vector<mohd_tensor_t> &inputs,
-                         const std::vector<mohd_tensor_t> &outputs) {
+                         const std::vector<mohd_tensor_t> &outputs, Outputs become) {
   std::vector<mohd_tensor_t> in(inputs.size()), out(outputs.size());
   for (size_t i = 0; i < in.size(); ++i)
     check(tensors_->place(inputs[i], /*uploads=*/true, in[i]));
@@ -165,13 +165,14 @@ void Runner::runOnDevice(const Entry &entry, const std::vector<mohd_tensor_t> &i
       tensors_->markNewer(inputs[i]);
   for (const mohd_tensor_t &output : outputs) {
     tensors_->markNewer(output);
-    check(tensors_->fetch(output));
+    if (become == Outputs::Fetched)
+      check(tensors_->fetch(output));
   }
 }
 
-void Runner::fetch(const mohd_tensor_t &input) {
+void Runner::fetch(const mohd_tensor_t &tensor) {
   if (tensors_)
-    check(tensors_->fetch(input));
+    check(tensors_->fetch(tensor));
 }
 
 std::string Runner::describeContext() const {

@@ -50,12 +50,13 @@ public:
                         const std::vector<mohd_tensor_t> &inputs) const;
   /// Makes the context's workspace large enough for a run of `entry` with inputs of these shapes.
   void reserve(const Entry &entry, const std::vector<mohd_tensor_t> &inputs);
-  /// Tensors are the host's, wherever the context runs; outputs have their values afterwards. Inputs updated in place may be
-  /// newer on the device, where the next run finds them, until fetch().
+  /// What becomes of outputs on a device with memory of its own: the host's tensors get the values at once, or they are left where the next run finds them.
+  enum class Outputs { Fetched, Stay };
+  /// Tensors are the host's, wherever the context runs. Inputs updated in place, and outputs that stay, may be newer on the device until fetch().
   void run(const Entry &entry, const std::vector<mohd_tensor_t> &inputs,
-           const std::vector<mohd_tensor_t> &outputs);
-  /// Gives a tensor that runs updated in place its values.
-  void fetch(const mohd_tensor_t &input);
+           const std::vector<mohd_tensor_t> &outputs, Outputs become = Outputs::Fetched);
+  /// Gives a tensor that is newer on the device its values.
+  void fetch(const mohd_tensor_t &tensor);
 
   /// "cpu:x86-64-v3, 2 threads".
   std::string describeContext() const;
@@ -64,7 +65,7 @@ private:
   void check(mohd_status_t status) const;
   void createContext(const Options &options);
   void runOnDevice(const Entry &entry, const std::vector<mohd_tensor_t> &inputs,
-                   const std::vector<mohd_tensor_t> &outputs);
+                   const std::vector<mohd_tensor_t> &outputs, Outputs become);
 
   std::string path_;
   std::unique_ptr<mohd_module_t, void (*)(mohd_module_t *)> module_{nullptr, mohd_module_destroy};

@@ -1,53 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Greedy choice and sampling by temperature, top k and top p.
+// Calls of the entry point `sample`.
 #include "Sampler.h"
 
 #include "Failure.h"
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <cstring>
 
+using namespace mohdrt;
 using namespace mohdtool;
 
 namespace mohdrun {
+namespace {
 
-int64_t Sampler::choose(const float *logits, int64_t count) {
-  int64_t best = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    if (std::isnan(logits[i]) || logits[i] == INFINITY)
-      throw Failure{
+/// The failure of logits from which no token can be chosen.
+Failure notFinite(const Tensor &logits) {
+  const float *values = logits.as<float>();
+  for (int64_t i = 0; i < logits.numElements(); ++i)
+    if (std::isnan(values[i]) || values[i] == INFINITY)
+      return {
           1, "NOT_FINITE",
-          "the model's logit of token " + std::to_string(i) + " is " + std::to_string(logits[i]),
+          "the model's logit of token " + std::to_string(i) + " is " + std::to_string(values[i]),
           "", "the weights are damaged or overflow; compare the model with python -m mohd.compare"};
-    if (logits[i] > logits[best])
-      best = i;
+  return {1, "NOT_FINITE", "the model's logits are all -inf", "", ""};
+}
+
+} // namespace
+
+Sampler::Sampler(Runner &runner, const SamplingOptions &options)
+    : runner_(runner), entry_(runner.entry("sample")), generator_(options.seed),
+      temperature_({DType::F32, {1}}), topK_({DType::I32, {1}}), topP_({DType::F32, {1}}),
+      draw_({DType::F32, {1}}), token_({DType::I32, {1}}) {
+  *temperature_.as<float>() = static_cast<float>(options.temperature);
+  *topK_.as<int32_t>() =
+      static_cast<int32_t>(std::min<int64_t>(options.topK.value_or(0), INT32_MAX));
+  *topP_.as<float>() = static_cast<float>(options.topP);
+}
+
+int64_t Sampler::choose(Tensor &logits) {
+  *draw_.as<float>() = static_cast<float>(generator_() >> 40) * 0x1p-24f;
+  std::vector<mohd_tensor_t> inputs = {logits.view(), temperature_.view(), topK_.view(),
+                                       topP_.view(), draw_.view()};
+  runner_.reserve(entry_, inputs);
+  runner_.run(entry_, inputs, {token_.view()});
+  int64_t token = *token_.as<int32_t>();
+  if (token < 0) {
+    runner_.fetch(logits.view());
+    throw notFinite(logits);
   }
-  if (logits[best] == -INFINITY)
-    throw Failure{1, "NOT_FINITE", "the model's logits are all -inf", "", ""};
-  if (options_.temperature == 0)
-    return best;
-
-  candidates_.resize(static_cast<size_t>(count));
-  std::iota(candidates_.begin(), candidates_.end(), 0);
-  std::sort(candidates_.begin(), candidates_.end(), [&](int64_t a, int64_t b) {
-    return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
-  });
-  if (options_.topK && *options_.topK < count)
-    candidates_.resize(static_cast<size_t>(*options_.topK));
-  weights_.clear();
-  for (int64_t token : candidates_)
-    weights_.push_back(std::exp((double(logits[token]) - logits[best]) / options_.temperature));
-
-  double total = std::accumulate(weights_.begin(), weights_.end(), 0.0), kept = 0;
-  size_t numKept = 0;
-  while (numKept < weights_.size() && (numKept == 0 || kept < options_.topP * total))
-    kept += weights_[numKept++];
-  double draw = static_cast<double>(generator_() >> 11) * 0x1p-53 * kept;
-  size_t chosen = 0;
-  for (; chosen + 1 < numKept && draw >= weights_[chosen]; ++chosen)
-    draw -= weights_[chosen];
-  return candidates_[chosen];
+  return token;
 }
 
 } // namespace mohdrun

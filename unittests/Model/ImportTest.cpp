@@ -152,6 +152,9 @@ TEST_F(Import, EntryPointsAreChosen) {
   OwningOpRef<ModuleOp> module = expectImport(tinyModelConfig(), options);
   EXPECT_FALSE(module->lookupSymbol("prefill"));
   EXPECT_TRUE(module->lookupSymbol("decode"));
+  EXPECT_TRUE(module->lookupSymbol("sample"));
+  options.sample = false;
+  EXPECT_FALSE(expectImport(tinyModelConfig(), options)->lookupSymbol("sample"));
 }
 
 /// All ops of one kind in a function, in order.

@@ -19,9 +19,10 @@ struct ImportOptions {
   /// Which entry points to build.
   bool prefill = true;
   bool decode = true;
+  bool sample = true;
 };
 
-/// Builds a module with functions `prefill` and `decode` (docs/formats.md, "Entry points") for a
+/// Builds a module with functions `prefill`, `decode` and `sample` (docs/formats.md, "Entry points") for a
 /// checked configuration.
 ///
 /// Weights are `mohd.weight` ops that name a tensor of expectedTensors(); no data enters the

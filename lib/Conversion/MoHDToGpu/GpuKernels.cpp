@@ -124,5 +124,6 @@ LogicalResult mlir::mohd::emitGpuKernels(GpuKernelSet &kernels) {
       .Case([&](RopeOp op) { return emitGpuRope(kernels, op); })
       .Case([&](KvCacheAppendOp op) { return emitGpuKvCacheAppend(kernels, op); })
       .Case([&](AttentionOp op) { return emitGpuAttention(kernels, op); })
+      .Case([&](SampleOp op) { return emitGpuSample(kernels, op); })
       .Default([](Operation *op) { return op->emitOpError("expects an op with a GPU kernel"); });
 }

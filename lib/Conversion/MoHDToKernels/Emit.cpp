@@ -44,6 +44,7 @@ std::string mlir::mohd::getKernelGrid(Operation *op, int64_t lanes, StringRef to
       .Case([&](RopeOp op) { return gridOfRope(op, tokens); })
       .Case([&](KvCacheAppendOp op) { return gridOfKvCacheAppend(op, tokens); })
       .Case([&](AttentionOp op) { return gridOfAttention(op, lanes, tokens); })
+      .Case([&](SampleOp op) { return gridOfSample(op, tokens); })
       .Case<AddOp, SiluOp, SwigluOp>(
           [&](Operation *op) { return gridOfElementwise(op, lanes, tokens); })
       .Default([](Operation *) { return std::string(); });
@@ -74,6 +75,7 @@ LogicalResult mlir::mohd::emitKernel(KernelEmitter &e, Operation *op, ValueRange
       .Case([&](RopeOp op) { emitRope(e, op, operands, results); })
       .Case([&](KvCacheAppendOp op) { emitKvCacheAppend(e, op, operands, results); })
       .Case([&](AttentionOp op) { emitAttention(e, op, operands, results); })
+      .Case([&](SampleOp op) { emitSample(e, op, operands, results); })
       .Case<AddOp, SiluOp, SwigluOp>(
           [&](Operation *op) { emitElementwise(e, op, operands, results); })
       .Default([&](Operation *) { known = false; });

@@ -259,6 +259,25 @@ Value KernelEmitter::reduce(Value vector, llvm::function_ref<Value(Value, Value)
   return vector::ExtractOp::create(b, vector, ArrayRef<int64_t>{0});
 }
 
+Value KernelEmitter::fold(int64_t lower, int64_t upper, Value neutral,
+                          llvm::function_ref<Value(Value, Value)> combine,
+                          llvm::function_ref<Value(Value, int64_t)> elements) {
+  int64_t whole = (upper - lower) / lanes * lanes;
+  Value result;
+  auto add = [&](Value vector) {
+    Value part = reduce(vector, combine);
+    result = result ? combine(part, result) : part;
+  };
+  if (whole > 0)
+    add(loop(index(lower), index(lower + whole), lanes, splat(neutral, lanes),
+             [&](Value i, ValueRange carried) {
+               return SmallVector<Value>{combine(elements(i, lanes), carried[0])};
+             })[0]);
+  for (Segment segment : segments(upper - lower - whole))
+    add(elements(index(lower + whole + segment.offset), segment.width));
+  return result ? result : neutral;
+}
+
 Value KernelEmitter::sum(Value vector) {
   return reduce(
       vector, [&](Value low, Value high) -> Value { return arith::AddFOp::create(b, low, high); });

@@ -33,32 +33,12 @@ Value compare(KernelEmitter &e, arith::CmpFPredicate predicate, Value lhs, Value
   return arith::CmpFOp::create(e.b, predicate, lhs, rhs);
 }
 
-using Combine = llvm::function_ref<Value(Value element, Value sum)>;
 /// Loads or computes `width` elements (f32) from `i` on.
 using Elements = llvm::function_ref<Value(Value i, int64_t width)>;
 
-/// combine of all elements [lower, upper), as vectors as far as possible; `neutral` is its neutral element.
-Value fold(KernelEmitter &e, int64_t lower, int64_t upper, Value neutral, Combine combine,
-           Elements elements) {
-  int64_t whole = (upper - lower) / e.lanes * e.lanes;
-  Value result;
-  auto add = [&](Value vector) {
-    Value part = e.reduce(vector, combine);
-    result = result ? combine(part, result) : part;
-  };
-  if (whole > 0)
-    add(e.loop(e.index(lower), e.index(lower + whole), e.lanes, e.splat(neutral, e.lanes),
-               [&](Value i, ValueRange carried) {
-                 return SmallVector<Value>{combine(elements(i, e.lanes), carried[0])};
-               })[0]);
-  for (Segment segment : e.segments(upper - lower - whole))
-    add(elements(e.index(lower + whole + segment.offset), segment.width));
-  return result ? result : neutral;
-}
-
 Value sumOf(KernelEmitter &e, int64_t lower, int64_t upper, Elements elements) {
-  return fold(
-      e, lower, upper, e.f32(0), [&](Value lhs, Value rhs) { return addFloats(e, lhs, rhs); },
+  return e.fold(
+      lower, upper, e.f32(0), [&](Value lhs, Value rhs) { return addFloats(e, lhs, rhs); },
       elements);
 }
 
@@ -147,9 +127,8 @@ void RouteEmitter::emitLogits(Value token, Value row, int64_t numTokens) {
 
 /// Softmax over groups [lower, N). A NaN reaches all of them.
 void RouteEmitter::emitSoftmax(Value row, int64_t lower) {
-  Value largest = fold(
-      e, lower, numGroups, e.f32(-INFINITY),
-      [&](Value lhs, Value rhs) { return e.larger(lhs, rhs); },
+  Value largest = e.fold(
+      lower, numGroups, e.f32(-INFINITY), [&](Value lhs, Value rhs) { return e.larger(lhs, rhs); },
       [&](Value group, int64_t width) { return e.load(logits, {row, group}, width); });
   Value sum = sumOf(e, lower, numGroups, [&](Value group, int64_t width) -> Value {
     Value shifted =
@@ -194,8 +173,8 @@ void RouteEmitter::selectRouted(Value row) {
       auto all = DenseElementsAttr::get(type, int32_t(numActive == numGroups));
       vector::StoreOp::create(e.b, arith::ConstantOp::create(e.b, all), chosen, group);
     });
-  Value numNan = fold(
-      e, 0, numGroups, e.f32(0), [&](Value lhs, Value rhs) { return e.larger(lhs, rhs); },
+  Value numNan = e.fold(
+      0, numGroups, e.f32(0), [&](Value lhs, Value rhs) { return e.larger(lhs, rhs); },
       [&](Value group, int64_t width) -> Value {
         Value logit = e.load(logits, {row, group}, width);
         Value isNan = compare(e, arith::CmpFPredicate::UNO, logit, logit);

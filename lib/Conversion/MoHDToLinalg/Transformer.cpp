@@ -187,6 +187,83 @@ static Value emitAttention(LoopEmitter &e, AttentionOp op,
   });
 }
 
+/// As the op's definition says it, each token compared with every other one.
+static Value emitSample(LoopEmitter &e, SampleOp op, ConvertedOperands<SampleOp> operands) {
+  Value logits = operands.getLogits().front(), temperature = operands.getTemperature().front(),
+        topK = operands.getTopK().front(), topP = operands.getTopP().front(),
+        draw = operands.getDraw().front();
+  int64_t width = op.getLogits().getType().getDimSize(1);
+  Value count = e.index(width);
+  Type f32 = e.b.getF32Type();
+  OpFoldResult rows = e.dim(logits, 0), columns = e.dim(logits, 1);
+  auto compare = [&](arith::CmpFPredicate predicate, Value lhs, Value rhs) -> Value {
+    return arith::CmpFOp::create(e.b, predicate, lhs, rhs);
+  };
+  using Predicate = arith::CmpFPredicate;
+  Value largest = e.tensor({rows}, f32, [&](ValueRange at) {
+    return e.max(count, [&](Value i) { return e.read(logits, {at[0], i}); });
+  });
+  Value weights = emitLike(e, logits, [&](ValueRange at) {
+    Value logit = e.read(logits, at), below = e.sub(logit, e.read(largest, {at[0]}));
+    Value weight = e.exp(e.div(below, e.read(temperature, {at[0]})));
+    return e.masked(compare(Predicate::OGT, logit, e.f32(-INFINITY)), weight);
+  });
+  // Sum of element(j) over the tokens j that come before token at[1].
+  auto sumBefore = [&](ValueRange at, function_ref<Value(Value)> element) {
+    Value mine = e.read(logits, at);
+    return e.sum(count, [&](Value j) {
+      Value other = e.read(logits, {at[0], j});
+      Value isEqual = e.both(compare(Predicate::OEQ, other, mine), e.less(j, at[1]));
+      return e.masked(e.either(compare(Predicate::OGT, other, mine), isEqual), element(j));
+    });
+  };
+  Value ranks = emitLike(
+      e, logits, [&](ValueRange at) { return sumBefore(at, [&](Value) { return e.f32(1); }); });
+  Value ofTopK = emitLike(e, logits, [&](ValueRange at) {
+    Value limit = e.readIndex(topK, {at[0]});
+    Value rank = arith::FPToSIOp::create(e.b, e.b.getI64Type(), e.read(ranks, at));
+    Value isIn = e.less(arith::IndexCastOp::create(e.b, e.b.getIndexType(), rank), limit);
+    return e.masked(e.either(e.less(limit, e.index(1)), isIn), e.read(weights, at));
+  });
+  Value kept = emitLike(e, logits, [&](ValueRange at) {
+    auto weight = [&](Value j) { return e.read(ofTopK, {at[0], j}); };
+    Value share = e.mul(e.read(topP, {at[0]}), e.sum(count, weight));
+    Value isFirst = compare(Predicate::OEQ, e.read(ranks, at), e.f32(0));
+    Value all = compare(Predicate::OGE, e.read(topP, {at[0]}), e.f32(1));
+    Value isDue = compare(Predicate::OGT, share, sumBefore(at, weight));
+    return e.masked(e.either(e.either(isFirst, all), isDue), weight(at[1]));
+  });
+  Value sums = emitLike(e, logits, [&](ValueRange at) {
+    return e.sum(e.addIndex(at[1], e.index(1)), [&](Value j) { return e.read(kept, {at[0], j}); });
+  });
+  return e.tensor({rows}, e.b.getI32Type(), [&](ValueRange at) -> Value {
+    auto firstOf = [&](function_ref<Value(Value)> isIt) {
+      return e.loop(e.index(0), count, count, [&](Value i, Value acc) {
+        return e.select(e.both(e.equal(acc, count), isIt(i)), i, acc);
+      });
+    };
+    Value most = e.read(largest, {at[0]});
+    Value best =
+        firstOf([&](Value i) { return compare(Predicate::OEQ, e.read(logits, {at[0], i}), most); });
+    Value part = e.read(draw, {at[0]});
+    part = e.masked(compare(Predicate::OGT, part, e.f32(0)), part);
+    Value limit = e.mul(part, e.read(sums, {at[0], e.index(width - 1)}));
+    Value drawn =
+        firstOf([&](Value i) { return compare(Predicate::OGT, e.read(sums, {at[0], i}), limit); });
+    Value last = e.loop(e.index(0), count, e.index(0), [&](Value i, Value acc) {
+      Value isKept = compare(Predicate::OGT, e.read(kept, {at[0], i}), e.f32(0));
+      return e.select(isKept, i, acc);
+    });
+    drawn = e.select(e.equal(drawn, count), last, drawn);
+    Value isWarm = compare(Predicate::OGT, e.read(temperature, {at[0]}), e.f32(0));
+    Value chosen = e.select(isWarm, drawn, best);
+    Value isFinite = e.both(compare(Predicate::OGT, most, e.f32(-INFINITY)),
+                            compare(Predicate::OGT, e.f32(INFINITY), most));
+    return arith::IndexCastOp::create(e.b, e.b.getI32Type(),
+                                      e.select(isFinite, chosen, e.index(-1)));
+  });
+}
+
 void mlir::mohd::populateTransformerToLinalgPatterns(TypeConverter &converter,
                                                      RewritePatternSet &patterns) {
   patterns.add<LowerToLoops<EmbedOp, emitEmbed>, LowerToLoops<RmsNormOp, emitRmsNorm>,
@@ -194,5 +271,6 @@ void mlir::mohd::populateTransformerToLinalgPatterns(TypeConverter &converter,
                LowerToLoops<AddOp, emitAdd>, LowerToLoops<SiluOp, emitSilu>,
                LowerToLoops<SwigluOp, emitSwiglu>, LowerToLoops<RopeOp, emitRope>,
                LowerToLoops<KvCacheAppendOp, emitKvCacheAppend>,
-               LowerToLoops<AttentionOp, emitAttention>>(converter, patterns.getContext());
+               LowerToLoops<AttentionOp, emitAttention>, LowerToLoops<SampleOp, emitSample>>(
+      converter, patterns.getContext());
 }

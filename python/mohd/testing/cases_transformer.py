@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Entry points of the unrouted rest of a LLaMA block: embed, rms_norm, linear, add, silu, swiglu, rope, cache, attention."""
+"""Entry points of the unrouted rest of a LLaMA block: embed, rms_norm, linear, add, silu, swiglu, rope, cache, attention, sample."""
 
 import functools
 import itertools
@@ -61,6 +61,34 @@ def embed(rows, width, element, table):
     return Entry(
         f"embed_{rows}_{width}_{element}_{table}", {"ids": "tensor<?xi32>", "table": f"tensor<{rows}x{width}x{table}>"}, body,
         {"y": f"tensor<?x{width}x{element}>"}, inputs, reference.embed, length=0)
+
+
+def sample(width, spread):
+    """mohd.sample; logits from a normal distribution of that spread, rounded to halves so that there are equal ones."""
+    settings = {"temperature": (0.0, 0.5, 1.0, 3.0), "top_k": (0, 1, 2, 5, width, width + 1), "top_p": (1.0, 0.9, 0.5, 0.01, 0.0)}
+    single = {"temperature": "f32", "top_k": "i32", "top_p": "f32", "draw": "f32"}
+
+    def inputs(tokens, rng):
+        made = {"logits": np.round(2 * normal(rng, (tokens, width), "f32", spread)) / 2}
+        made |= {name: rng.choice(values, tokens).astype(np.int32 if name == "top_k" else np.float32) for name, values in settings.items()}
+        return made | {"draw": rng.random(tokens, np.float32)}
+
+    def bad(rng):
+        made = inputs(16, rng)
+        for row, value in enumerate((np.nan, np.inf, -np.inf, 0.0, -0.0)):
+            made["logits"][row] = value
+        made["logits"][5, -1], made["logits"][6, 0], made["logits"][7, :-1] = np.nan, np.inf, -np.inf
+        made["logits"][8, 1::2], made["logits"][9, ::2] = -np.inf, 0.0
+        made["logits"][9, 1::2] = -0.0
+        made["temperature"][10:13], made["top_p"][12:14] = (np.nan, -1.0, 1e-30), np.nan
+        made["draw"][13:] = 0.0, 1.0, -1.0
+        return made
+
+    body = ("%y = mohd.sample %logits temperature %temperature top_k %top_k top_p %top_p draw %draw"
+            f" : tensor<?x{width}xf32>, tensor<?xf32>, tensor<?xi32>, tensor<?xf32>, tensor<?xf32> -> tensor<?xi32>")
+    return Entry(
+        f"sample_{width}_{spread}", {"logits": f"tensor<?x{width}xf32>"} | {name: f"tensor<?x{element}>" for name, element in single.items()},
+        body, {"y": "tensor<?xi32>"}, inputs, reference.sample, length=0, special={"bad": bad} if width > 1 else {})
 
 
 def rms_norm(width, element, weight, epsilon):
@@ -294,4 +322,5 @@ def sequences():
 
 def groups():
     """Entry points by group."""
-    return {"norm": list(norms()), "dense": list(dense()), "sequence": list(sequences())}
+    samples = [sample(width, spread) for width, spread in ((1, 1), (7, 1), (64, 0), (257, 4), (300, 2), (515, 1))]
+    return {"norm": list(norms()), "dense": list(dense()), "sequence": list(sequences()), "sample": samples}

@@ -27,6 +27,14 @@ func.func @look_up(%ids: tensor<?xi32>, %table: tensor<?x64xbf16> {mohd.dims = [
   return %y : tensor<?x64xf32>
 }
 
+// A block for each token, whatever the settings are.
+// CHECK-LABEL: mohd.program @next
+// CHECK: mohd.dispatch @sample_0 grid "T" params ["T"]
+func.func @next(%l: tensor<?x20xf32>, %t: tensor<?xf32>, %k: tensor<?xi32>, %p: tensor<?xf32>, %d: tensor<?xf32>) -> tensor<?xi32> {
+  %y = mohd.sample %l temperature %t top_k %k top_p %p draw %d : tensor<?x20xf32>, tensor<?xf32>, tensor<?xi32>, tensor<?xf32>, tensor<?xf32> -> tensor<?xi32>
+  return %y : tensor<?xi32>
+}
+
 // CHECK-LABEL: llvm.func @bucket_tokens_0(
 // CHECK: %[[ACTIVE:.*]] = arith.cmpi ne
 // CHECK: scf.if %[[ACTIVE]]
@@ -37,3 +45,8 @@ func.func @look_up(%ids: tensor<?xi32>, %table: tensor<?x64xbf16> {mohd.dims = [
 // CHECK: arith.cmpi sge
 // CHECK: scf.if
 // CHECK: tile.load %{{.*}} : !llvm.ptr<1> -> vector<2xi32>
+// CHECK-LABEL: llvm.func @sample_0(
+// CHECK: scf.for {{.*}} -> (i32)
+// CHECK: tile.barrier
+// CHECK: tile.exp2
+// CHECK: tile.barrier

@@ -142,3 +142,18 @@ func.func @attention(%q: tensor<?x128xf32>, %keys: tensor<2x?x?x64xf32>, %values
     : tensor<?x128xf32>, tensor<2x?x?x64xf32>, tensor<2x?x?x64xf32>, tensor<?xi32>
   return %a : tensor<?x128xf32>
 }
+
+// Weights, then ranks: each token compared with every other one.
+// CHECK-LABEL: func.func @sample(
+// CHECK-SAME: %[[LOGITS:[a-z0-9]+]]: tensor<?x20xf32>
+// CHECK: arith.maximumf
+// CHECK: math.exp
+// CHECK: linalg.generic {{.*}} outs(%{{.*}} : tensor<?x20xf32>)
+// CHECK:   tensor.extract %[[LOGITS]]
+// CHECK:   arith.cmpf oeq
+// CHECK:   arith.cmpf ogt
+// CHECK: linalg.generic {{.*}} outs(%{{.*}} : tensor<?xi32>)
+func.func @sample(%l: tensor<?x20xf32>, %t: tensor<?xf32>, %k: tensor<?xi32>, %p: tensor<?xf32>, %d: tensor<?xf32>) -> tensor<?xi32> {
+  %y = mohd.sample %l temperature %t top_k %k top_p %p draw %d : tensor<?x20xf32>, tensor<?xf32>, tensor<?xi32>, tensor<?xf32>, tensor<?xf32> -> tensor<?xi32>
+  return %y : tensor<?xi32>
+}

@@ -218,3 +218,19 @@ func.func private @dims_attribute(tensor<?x8xf32>) -> (tensor<?x8xf32> {mohd.dim
 
 // expected-error @below {{expects 'mohd.dims' to be an array of names, got [3]}}
 func.func private @dims_attribute_of_numbers(tensor<?x8xf32> {mohd.dims = [3]})
+
+// -----
+
+func.func @sample_c1(%l: tensor<?x0xf32>, %t: tensor<?xf32>, %k: tensor<?xi32>, %p: tensor<?xf32>, %d: tensor<?xf32>) {
+  // expected-error @below {{'mohd.sample' op expects logits of at least one column, got none}}
+  %y = mohd.sample %l temperature %t top_k %k top_p %p draw %d : tensor<?x0xf32>, tensor<?xf32>, tensor<?xi32>, tensor<?xf32>, tensor<?xf32> -> tensor<?xi32>
+  return
+}
+
+// -----
+
+func.func @sample_tokens(%l: tensor<2x20xf32>, %t: tensor<?xf32>, %k: tensor<?xi32>, %p: tensor<?xf32>, %d: tensor<3xf32>) {
+  // expected-error @below {{'mohd.sample' op expects operand #4 to have 2 tokens, got 3}}
+  %y = mohd.sample %l temperature %t top_k %k top_p %p draw %d : tensor<2x20xf32>, tensor<?xf32>, tensor<?xi32>, tensor<?xf32>, tensor<3xf32> -> tensor<?xi32>
+  return
+}

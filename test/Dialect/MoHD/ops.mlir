@@ -118,6 +118,13 @@ func.func @dense(%ids: tensor<?xi32>, %table: tensor<256x64xbf16>, %w: tensor<64
   return %u : tensor<?x96xf32>
 }
 
+// CHECK-LABEL: @sample(
+// CHECK: mohd.sample %{{.*}} temperature %{{.*}} top_k %{{.*}} top_p %{{.*}} draw %{{.*}} : tensor<?x20xf32>, tensor<?xf32>, tensor<?xi32>, tensor<?xf32>, tensor<?xf32> -> tensor<?xi32>
+func.func @sample(%l: tensor<?x20xf32>, %t: tensor<?xf32>, %k: tensor<?xi32>, %p: tensor<?xf32>, %d: tensor<?xf32>) -> tensor<?xi32> {
+  %y = mohd.sample %l temperature %t top_k %k top_p %p draw %d : tensor<?x20xf32>, tensor<?xf32>, tensor<?xi32>, tensor<?xf32>, tensor<?xf32> -> tensor<?xi32>
+  return %y : tensor<?xi32>
+}
+
 // CHECK-LABEL: @attention(
 // CHECK: mohd.rope %{{.*}}, %{{.*}} head_dim 32 theta 1.000000e+04 : tensor<?x64xf32>, tensor<?xi32>
 // CHECK: mohd.kv_cache_append %{{.*}}, %{{.*}}, %{{.*}} in %{{.*}} layer 1 : tensor<2x?x?x64xf32>, tensor<?x64xf32>, tensor<?xi32>, tensor<?xi32>

@@ -43,6 +43,18 @@ void not_a_number(void *const *bindings, const int64_t *params, int64_t begin, i
     logits[i] = __builtin_nanf("");
 }
 
+// token[t] = the first of the largest logits, -1 for NaNs; params: V
+void choose_largest(void *const *bindings, const int64_t *params, int64_t begin, int64_t end) {
+  for (int64_t t = begin; t < end; ++t) {
+    const float *logits = (const float *)bindings[0] + t * params[0];
+    int32_t best = logits[0] == logits[0] ? 0 : -1;
+    for (int32_t i = 0; best >= 0 && i < params[0]; ++i)
+      if (logits[i] > logits[best])
+        best = i;
+    ((int32_t *)bindings[1])[t] = best;
+  }
+}
+
 // y[i] = 2 x[i], and state[i] += x[i]
 void accumulate(void *const *bindings, const int64_t *params, int64_t begin, int64_t end) {
   const float *x = bindings[0];

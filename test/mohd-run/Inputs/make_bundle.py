@@ -5,6 +5,7 @@ usage: make_bundle.py KIND OUTPUT, where KIND is
   lm       a language model of 256 bytes and 32 positions that repeats with period 3
   ids      the same without a tokenizer
   nan      the same, but every logit is NaN
+  no-sample  a language model without the entry point sample
   tensors  entry points `accumulate` (f32, with a mutable input) and `copy_TYPE` for every element type
 """
 
@@ -109,6 +110,11 @@ def language_model(kind):
                  finish("T", [("decode_step", "T", [str(VOCABULARY), "S"],
                                [binding("input", 0, t_size), binding("input", 1, t_size), binding("input", 2, cache_size),
                                 binding("output", 0, logits.replace("R", "T"))])]))
+    settings = {"temperature": "f32", "top_k": "i32", "top_p": "f32", "draw": "f32"}  # which its kernel does not heed
+    if kind != "no-sample":
+        bundle.entry("sample", ["T"], [tensor("logits", "f32", ["T", VOCABULARY]), *(tensor(*setting, ["T"]) for setting in settings.items())],
+                     [tensor("tokens", "i32", ["T"])],
+                     [("choose_largest", "T", [str(VOCABULARY)], [binding("input", 0, logits.replace("R", "T")), binding("output", 0, t_size)])])
     model = {"type": "mohd", "vocab_size": VOCABULARY, "max_positions": POSITIONS, "num_layers": 1, "kv_width": 1,
              "tokenizer": None if kind == "ids" else "bytes", "config": {}}
     return bundle, model

@@ -142,6 +142,7 @@ LogicalResult emitGpuElementwise(GpuKernelSet &kernels, Operation *op);
 LogicalResult emitGpuRope(GpuKernelSet &kernels, RopeOp op);
 LogicalResult emitGpuKvCacheAppend(GpuKernelSet &kernels, KvCacheAppendOp op);
 LogicalResult emitGpuAttention(GpuKernelSet &kernels, AttentionOp op);
+LogicalResult emitGpuSample(GpuKernelSet &kernels, SampleOp op);
 
 } // namespace mlir::mohd
 

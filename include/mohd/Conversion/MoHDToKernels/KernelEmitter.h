@@ -111,6 +111,11 @@ public:
   Value silu(Value x);
   /// combine(lower half, upper half) of a vector (a power of two), until one lane is left.
   Value reduce(Value vector, llvm::function_ref<Value(Value, Value)> combine);
+  /// combine(element, result) over elements [lower, upper), as vectors as far as possible; elements(i, width) loads or computes `width` of them (f32) from `i`
+  /// on. `neutral` is combine's neutral element.
+  Value fold(int64_t lower, int64_t upper, Value neutral,
+             llvm::function_ref<Value(Value, Value)> combine,
+             llvm::function_ref<Value(Value, int64_t)> elements);
   /// Sum of a vector's lanes (a power of two), in a fixed order.
   Value sum(Value vector);
   /// The sums of several vectors of one width as a vector, each as `sum` would add it up. Both numbers are powers of two.
@@ -148,7 +153,7 @@ LogicalResult emitKernel(KernelEmitter &emitter, Operation *op, ValueRange opera
 
 //===----------------------------------------------------------------------===//
 // One pair of functions for each op, in RouteKernel.cpp, GateKernel.cpp, PackKernels.cpp, SpmmKernel.cpp, SddmmKernel.cpp, FusionKernel.cpp,
-// TransformerKernels.cpp, SequenceKernels.cpp, AttentionKernels.cpp: the grid and the body
+// TransformerKernels.cpp, SequenceKernels.cpp, AttentionKernels.cpp, SampleKernel.cpp: the grid and the body
 //===----------------------------------------------------------------------===//
 
 std::string gridOfRoute(RouteOp op, StringRef tokens);
@@ -193,6 +198,8 @@ void emitKvCacheAppend(KernelEmitter &e, KvCacheAppendOp op, ValueRange operands
                        ValueRange results);
 std::string gridOfAttention(AttentionOp op, int64_t lanes, StringRef tokens);
 void emitAttention(KernelEmitter &e, AttentionOp op, ValueRange operands, ValueRange results);
+std::string gridOfSample(SampleOp op, StringRef tokens);
+void emitSample(KernelEmitter &e, SampleOp op, ValueRange operands, ValueRange results);
 
 } // namespace mlir::mohd
 

@@ -148,3 +148,13 @@ SmallVector<EqualDims> AttentionOp::getEqualDims() {
 SmallVector<IndexOperand> AttentionOp::getIndexOperands() {
   return cacheIndexOperands(1, 3, getSequence());
 }
+
+//===----------------------------------------------------------------------===//
+// SampleOp
+//===----------------------------------------------------------------------===//
+
+LogicalResult SampleOp::verify() {
+  if (getLogits().getType().getDimSize(1) == 0) // sample_c1
+    return emitOpError("expects logits of at least one column, got none");
+  return success();
+}

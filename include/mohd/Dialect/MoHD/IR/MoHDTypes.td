@@ -55,6 +55,7 @@ def Mohd_IndexTensor : Type<
     And<[Mohd_Tensor<2, I32, "">.predicate, InnerDimIsStatic]>,
     "[tokens, slots] tensor of i32 with static number of slots", "::mlir::RankedTensorType">;
 def Mohd_IdTensor : Mohd_Tensor<1, I32, "[tokens] tensor of i32">;
+def Mohd_SettingTensor : Mohd_Tensor<1, F32, "[tokens] tensor of f32">;
 def Mohd_TableTensor : Type<
     And<[Mohd_Tensor<2, Mohd_Float, "">.predicate, InnerDimIsStatic]>,
     "[rows, width] tensor of f32, bf16 or f16 with static width", "::mlir::RankedTensorType">;

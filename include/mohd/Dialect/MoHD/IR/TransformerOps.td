@@ -226,4 +226,34 @@ def Mohd_AttentionOp : Mohd_TokenOp<"attention", "", [AllTypesMatch<["query", "r
   }];
 }
 
+def Mohd_SampleOp : Mohd_TokenOp<"sample", "0, 1, 2, 3, 4"> {
+  let summary = "choose a token from each row of logits";
+  let description = [{
+    For each row, with logits l and their maximum M, in f32:
+
+    - A NaN, a +Inf, or nothing but -Inf gives -1.
+    - Tokens are ordered by descending logit, equal ones by ascending index. At a temperature not above 0 the first is the result.
+    - Else w[i] = exp((l[i] - M) / temperature). The first `top_k` are kept (all if that is below 1), and of those the fewest first ones whose
+      w add up to at least `top_p` of the sum of all of them; at least one.
+    - The result is the first token, by index, up to which (it included) the kept w add up to more than `draw` of their sum; the last kept one if rounding
+      leaves none. With `draw` uniform in [0, 1) it is a draw from the kept distribution.
+
+    Constraints:
+    - (C1) the logits have a column.
+
+    Example:
+    ```mlir
+    %next = mohd.sample %logits temperature %t top_k %k top_p %p draw %u : tensor<?x256xf32>, tensor<?xf32>, tensor<?xi32>, tensor<?xf32>, tensor<?xf32> -> tensor<?xi32>
+    ```
+  }];
+  let arguments = (ins Mohd_ScoreTensor:$logits, Mohd_SettingTensor:$temperature, Mohd_IdTensor:$topK, Mohd_SettingTensor:$topP,
+                       Mohd_SettingTensor:$draw);
+  let results = (outs Mohd_IdTensor:$result);
+  let assemblyFormat = [{
+    $logits `temperature` $temperature `top_k` $topK `top_p` $topP `draw` $draw attr-dict
+    `:` type($logits) `,` type($temperature) `,` type($topK) `,` type($topP) `,` type($draw) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
 #endif // MOHD_DIALECT_MOHD_IR_TRANSFORMEROPS_TD
