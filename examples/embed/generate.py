@@ -10,14 +10,9 @@ import mohd
 
 
 def main(bundle, prompt, steps):
-    data = list(prompt.encode())
-    generator = mohd.Generator(mohd.load(bundle), sequences=1, positions=len(data) + int(steps))
-    logits = generator.prefill([data])
-    for step in range(int(steps)):
-        token = int(logits[0].argmax())
+    for token in mohd.load(bundle).stream(list(prompt.encode()), int(steps)):
         sys.stdout.buffer.write(bytes([token]))
-        if step + 1 < int(steps):
-            logits = generator.decode([token])
+        sys.stdout.buffer.flush()
     print()
 
 

@@ -337,6 +337,23 @@ class Module:
         """
         return Context(self, threads, pin_threads, device)
 
+    def stream(self, tokens, max_new_tokens=128, temperature=0.0, top_k=0, top_p=1.0, seed=0, threads=0, device="cpu"):
+        """Yields the tokens that follow the prompt `tokens`, ids, one by one: numbers. Of several prompts, a list of such lists, whose lengths may differ, arrays
+        [prompts].
+
+        Temperature 0 takes the largest logit; else tokens are drawn from softmax(logits / temperature), cut to the `top_k` most likely (0: all), then to the
+        fewest whose share reaches `top_p`. The same seed gives the same tokens. `threads`, `device`: as of `context`. Raises ValueError if the model has fewer
+        positions, MohdError for ids that it does not have.
+        """
+        from mohd.generate import stream
+
+        settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+        return stream(self, tokens, max_new_tokens, threads, device, settings)
+
+    def generate(self, tokens, max_new_tokens=128, **settings):
+        """What `stream` yields as an array: i32 [max_new_tokens], of several prompts [prompts, max_new_tokens]."""
+        return np.array(list(self.stream(tokens, max_new_tokens, **settings)), np.int32).T
+
 
 class _Staged:
     """A call's arrays of the host, each with memory on the context's device; the structs are made to point there."""

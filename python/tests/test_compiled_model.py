@@ -151,3 +151,71 @@ def test_example_models_agree_with_pytorch(capsys, name, weights_dtype):
 def test_compare_takes_random_tokens(tmp_path, capsys):
     folder = folder_of(config_of(Routing(16, 6, 2), max_position_embeddings=300), tmp_path)
     assert compare.main([str(folder), "--tokens", "100"]) == 0, capsys.readouterr()
+
+
+def greedy(model, prompt, count):
+    """What follows a prompt by the NumPy model."""
+    caches, tokens = model.new_caches(1, len(prompt) + count), np.array(prompt, np.int32)
+    logits = model.prefill(tokens, np.zeros_like(tokens), np.arange(len(tokens)), [len(tokens) - 1], *caches)
+    made = []
+    for position in range(len(prompt), len(prompt) + count):
+        made.append(int(np.argmax(logits[0])))
+        logits = model.decode(np.array(made[-1:]), np.array([position]), *caches)
+    return made
+
+
+def test_generate_takes_the_largest_logits(small):
+    module, reference = small
+    prompts = [[3, 1, 4, 1, 5], [9], [2, 6, 5]]
+    expected = [greedy(reference, prompt, 8) for prompt in prompts]
+    assert module.generate(prompts[0], 8).tolist() == expected[0]
+    together = module.generate(prompts, 8, threads=1)
+    assert together.dtype == np.int32 and together.tolist() == expected
+    assert module.generate(np.array(prompts[1]), 8, temperature=1.0, top_k=1, seed=5).tolist() == expected[1]
+    assert module.generate(prompts[1], 8, temperature=1.0, top_p=1e-6).tolist() == expected[1]
+
+
+def test_streams_and_draws(small):
+    module, _ = small
+    steps = module.stream([1, 2], 20, temperature=2.0, seed=7)
+    first = next(steps)  # before the others are made
+    assert isinstance(first, int)
+    whole = module.generate([1, 2], 20, temperature=2.0, seed=7)
+    assert [first, *steps] == whole.tolist() == module.generate([1, 2], 20, temperature=2.0, seed=7, threads=1).tolist()
+    assert module.generate([1, 2], 20, temperature=2.0, seed=8).tolist() != whole.tolist()
+    array = next(module.stream([[1, 2], [3]], 1))
+    assert array.shape == (2,) and array.dtype == np.int32
+
+
+def test_draws_follow_the_softmax(small):
+    """4000 sequences of one token, each drawn from the same distribution."""
+    module, reference = small
+    logits = reference.prefill(np.array([5]), np.array([0]), np.array([0]), [0], *reference.new_caches(1, 1))[0]
+    expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    drawn = module.generate([[5]] * 4000, 1, temperature=1.0)[:, 0]
+    seen = np.bincount(drawn, minlength=29) / 4000
+    assert (abs(seen - expected) <= 5 * np.sqrt(expected * (1 - expected) / 4000) + 1e-9).all()
+
+
+@pytest.mark.parametrize("arguments, error, message", [
+    (([], 5), ValueError, "a token in each prompt and a new one, got prompts of 0 and 5"),
+    (([[1], []], 5), ValueError, "got prompts of 1, 0 and 5"),
+    (([1], 0), ValueError, "got prompts of 1 and 0 new ones"),
+    (([1] * 60, 70), ValueError, "at most [0-9]+ positions, got 129: 60 tokens and 70 new ones"),
+    (([1, 29], 5), mohd.MohdError, "29"),
+])
+def test_what_generate_refuses(small, arguments, error, message):
+    with pytest.raises(error, match=message):
+        small[0].generate(*arguments)
+
+
+def test_generate_needs_finite_logits(tmp_path):
+    config = config_of(None)
+    folder = folder_of(config, tmp_path)
+    bundle = mohd.compile(folder, folder / "model.mohdb")
+    generator = mohd.Generator(mohd.load(bundle), 2, 4)
+    logits = np.zeros((2, 29), np.float32)
+    assert generator.sample(logits, temperature=[0.0, 1.0], draw=0.5).tolist() == [0, 14]
+    logits[1, 3] = np.nan
+    with pytest.raises(mohd.MohdError, match="sequence 1 has logits that are not finite"):
+        generator.sample(logits)

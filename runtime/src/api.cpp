@@ -108,8 +108,18 @@ template <typename T> bool hasField(const T *options, size_t offset, size_t size
   return options->struct_size >= offset + size;
 }
 
-Status checkCopy(const mohd_context_t *context, const void *to, const void *from, size_t size) {
+/// call(context), as the only call of that context.
+template <typename Call> Status claimed(mohd_context_t *context, Call call) {
   MOHDRT_TRY(requirePointer(context, "context"));
+  Context::Claim claim(*unwrap(context));
+  if (!claim.isGranted)
+    return invalidArgument(
+        "the context is in use by another call: one thread at a time may use it, "
+        "others need contexts of their own");
+  return call(*unwrap(context));
+}
+
+Status checkCopy(const void *to, const void *from, size_t size) {
   if (size == 0)
     return Status();
   MOHDRT_TRY(requirePointer(to, "to"));
@@ -337,19 +347,19 @@ mohd_status_t mohd_context_workspace_size(mohd_context_t *context, uint32_t entr
                                           const mohd_tensor_t *inputs, uint32_t input_count,
                                           size_t *out_size) {
   return guarded([&]() -> Status {
-    MOHDRT_TRY(requirePointer(context, "context"));
     MOHDRT_TRY(requirePointer(out_size, "out_size"));
-    Result<int64_t> bytes = unwrap(context)->workspaceBytes(entry, TensorList(inputs, input_count));
-    if (bytes.ok())
-      *out_size = static_cast<size_t>(*bytes);
-    return bytes.status();
+    return claimed(context, [&](Context &own) {
+      Result<int64_t> bytes = own.workspaceBytes(entry, TensorList(inputs, input_count));
+      if (bytes.ok())
+        *out_size = static_cast<size_t>(*bytes);
+      return bytes.status();
+    });
   });
 }
 
 mohd_status_t mohd_context_reserve(mohd_context_t *context, size_t size) {
   return guarded([&]() -> Status {
-    MOHDRT_TRY(requirePointer(context, "context"));
-    return unwrap(context)->reserve(size);
+    return claimed(context, [&](Context &own) { return own.reserve(size); });
   });
 }
 
@@ -357,15 +367,16 @@ mohd_status_t mohd_run(mohd_context_t *context, uint32_t entry, const mohd_tenso
                        uint32_t input_count, const mohd_tensor_t *outputs, uint32_t output_count,
                        const mohd_run_options_t *options) {
   return guarded([&]() -> Status {
-    MOHDRT_TRY(requirePointer(context, "context"));
     MOHDRT_TRY(checkStruct(options, "mohd_run_options_t", offsetof(mohd_run_options_t, stream)));
     RunOptions run;
     if (options)
       run.workspace = options->workspace, run.workspaceSize = options->workspace_size;
     if (options && hasField(options, offsetof(mohd_run_options_t, stream), sizeof(void *)))
       run.stream = options->stream;
-    return unwrap(context)->run(entry, TensorList(inputs, input_count),
-                                TensorList(outputs, output_count), run);
+    return claimed(context, [&](Context &own) {
+      return own.run(entry, TensorList(inputs, input_count), TensorList(outputs, output_count),
+                     run);
+    });
   });
 }
 
@@ -411,41 +422,45 @@ mohd_status_t mohd_context_allocate(mohd_context_t *context, size_t size, void *
   return guarded([&]() -> Status {
     MOHDRT_TRY(requirePointer(out_memory, "out_memory"));
     *out_memory = nullptr;
-    MOHDRT_TRY(requirePointer(context, "context"));
-    Result<void *> memory = unwrap(context)->allocateTensor(size);
-    if (memory.ok())
-      *out_memory = *memory;
-    return memory.status();
+    return claimed(context, [&](Context &own) {
+      Result<void *> memory = own.allocateTensor(size);
+      if (memory.ok())
+        *out_memory = *memory;
+      return memory.status();
+    });
   });
 }
 
 mohd_status_t mohd_context_free(mohd_context_t *context, void *memory) {
   return guarded([&]() -> Status {
-    MOHDRT_TRY(requirePointer(context, "context"));
-    return memory ? unwrap(context)->freeTensor(memory) : Status();
+    return claimed(context,
+                   [&](Context &own) { return memory ? own.freeTensor(memory) : Status(); });
   });
 }
 
 mohd_status_t mohd_context_upload(mohd_context_t *context, void *to, const void *from,
                                   size_t size) {
   return guarded([&]() -> Status {
-    MOHDRT_TRY(checkCopy(context, to, from, size));
-    return unwrap(context)->executor().upload(to, from, size);
+    return claimed(context, [&](Context &own) {
+      MOHDRT_TRY(checkCopy(to, from, size));
+      return own.executor().upload(to, from, size);
+    });
   });
 }
 
 mohd_status_t mohd_context_download(mohd_context_t *context, void *to, const void *from,
                                     size_t size) {
   return guarded([&]() -> Status {
-    MOHDRT_TRY(checkCopy(context, to, from, size));
-    return unwrap(context)->executor().download(to, from, size);
+    return claimed(context, [&](Context &own) {
+      MOHDRT_TRY(checkCopy(to, from, size));
+      return own.executor().download(to, from, size);
+    });
   });
 }
 
 mohd_status_t mohd_context_synchronize(mohd_context_t *context, void *stream) {
   return guarded([&]() -> Status {
-    MOHDRT_TRY(requirePointer(context, "context"));
-    return unwrap(context)->executor().synchronize(stream);
+    return claimed(context, [&](Context &own) { return own.executor().synchronize(stream); });
   });
 }
 

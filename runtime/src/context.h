@@ -5,6 +5,7 @@
 
 #include "module.h"
 
+#include <atomic>
 #include <unordered_map>
 
 namespace mohdrt {
@@ -36,6 +37,22 @@ public:
   Status freeTensor(void *memory);
   Executor &executor() { return *executor_; }
 
+  /// A call's claim to the context; `isGranted` is false while another call has one.
+  class Claim {
+  public:
+    explicit Claim(Context &context)
+        : isGranted(!context.inUse_.exchange(true, std::memory_order_acquire)), context_(context) {}
+    ~Claim() {
+      if (isGranted)
+        context_.inUse_.store(false, std::memory_order_release);
+    }
+    Claim(const Claim &) = delete;
+    const bool isGranted;
+
+  private:
+    Context &context_;
+  };
+
 private:
   Context(Module &module, std::shared_ptr<DeviceCode> code, std::unique_ptr<Executor> executor,
           const ContextOptions &options);
@@ -54,6 +71,7 @@ private:
   void *workspace_ = nullptr;
   size_t workspaceSize_ = 0;
   std::unordered_map<void *, size_t> tensors_; // bytes of each
+  std::atomic<bool> inUse_{false};
 };
 
 } // namespace mohdrt

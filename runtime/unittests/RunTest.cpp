@@ -237,6 +237,51 @@ struct CountingAllocator {
   }
 };
 
+/// Calls the context that asks it for memory, as another thread would while that call is under way.
+struct CallingAllocator {
+  mohd_context_t *context = nullptr;
+  std::vector<mohd_status_t> found;
+  static void *allocate(void *user, size_t size, size_t alignment) {
+    auto *self = static_cast<CallingAllocator *>(user);
+    if (self->context)
+      self->call();
+    return std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+  }
+  static void deallocate(void *, void *memory, size_t, size_t) { std::free(memory); }
+
+  void call() {
+    TestTensor<float> x = floats({1}), y = floats({0});
+    size_t size = 0;
+    void *memory = nullptr;
+    auto tried = [&](mohd_status_t status) {
+      found.push_back(status);
+      EXPECT_TRUE(lastErrorHas("the context is in use by another call"));
+    };
+    tried(mohd_run(context, 0, &x.tensor, 1, &y.tensor, 1, nullptr));
+    tried(mohd_context_reserve(context, 5000));
+    tried(mohd_context_workspace_size(context, 0, &x.tensor, 1, &size));
+    tried(mohd_context_allocate(context, 64, &memory));
+    tried(mohd_context_free(context, y.tensor.data));
+    tried(mohd_context_upload(context, y.tensor.data, x.tensor.data, 4));
+    tried(mohd_context_download(context, y.tensor.data, x.tensor.data, 4));
+    tried(mohd_context_synchronize(context, nullptr));
+  }
+};
+
+TEST_F(Run, TwoCallsOfAContextAtOnceAreRefused) {
+  CallingAllocator caller;
+  const mohd_allocator_t allocator = {sizeof(allocator), &caller, CallingAllocator::allocate,
+                                      CallingAllocator::deallocate};
+  mohd_context_options_t options = {sizeof(options), nullptr, 1, &allocator, 0, 0};
+  mohd_context_t *own = nullptr;
+  ASSERT_EQ(mohd_context_create(module.get(), &options, &own), MOHD_OK);
+  caller.context = own;
+  EXPECT_EQ(mohd_context_reserve(own, 1000), MOHD_OK);
+  EXPECT_EQ(caller.found, std::vector<mohd_status_t>(8, MOHD_ERROR_INVALID_ARGUMENT));
+  EXPECT_EQ(runScale(own, {1, 2}), (std::vector<float>{2, 4})); // free again
+  mohd_context_destroy(own);
+}
+
 TEST_F(Run, WorkspaceFromTheCallersAllocator) {
   CountingAllocator counter;
   const mohd_allocator_t allocator = {sizeof(allocator), &counter, CountingAllocator::allocate,

@@ -241,7 +241,8 @@ MOHD_API mohd_status_t mohd_entry_output_shape(const mohd_module_t *module, uint
 /* ---- Contexts ------------------------------------------------------------------------- */
 
 /* What a run needs besides the module: a device, threads and workspace. A context belongs to one
- * thread at a time; different contexts run in parallel, also with one module. */
+ * thread at a time: a call that begins while another one of the same context is under way is refused
+ * with MOHD_ERROR_INVALID_ARGUMENT. Different contexts run in parallel, also with one module. */
 typedef struct mohd_context mohd_context_t;
 
 /* The caller's memory for workspace, on the context's device. `allocate` returns `size` bytes aligned
