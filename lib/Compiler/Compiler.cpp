@@ -21,6 +21,8 @@
 #include "llvm/Support/Path.h"
 #include "llvm/Support/SourceMgr.h"
 
+#include <deque>
+#include <future>
 #include <set>
 
 #include <unistd.h>
@@ -58,6 +60,14 @@ private:
   Status compileTarget(const TargetInfo &target);
   Status serializeHostCode(ModuleOp lowered, const TargetInfo &target);
   Status serializeCudaCode(ModuleOp lowered, const TargetInfo &target);
+  /// A GPU's kernels while ptxas is at them.
+  struct Assembly {
+    TargetInfo target;
+    size_t segment, manifestTarget;
+    CudaImage image;
+    std::future<Status> done; // waits when it is destroyed
+  };
+  Status finishAssembly(Assembly &assembly);
   Status parseTargets();
   Status compileTargets();
   void describeProducer();
@@ -86,6 +96,7 @@ private:
   QuantizationReport quantization;
   OwningOpRef<ModuleOp> firstScheduled; // of the first target
   std::optional<Result<Ptxas>> ptxas;   // looked for once
+  std::deque<Assembly> assemblies;      // of the targets for CUDA
   std::string firstText, firstAssembly,
       firstCode; // of the first target: LLVM IR, assembly or PTX, and machine code
 };
@@ -368,29 +379,45 @@ Status Compilation::serializeHostCode(ModuleOp lowered, const TargetInfo &target
   return Status();
 }
 
+/// Makes the PTX, and lets ptxas run beside what is compiled next.
 Status Compilation::serializeCudaCode(ModuleOp lowered, const TargetInfo &target) {
   if (!ptxas)
     ptxas = findPtxas(PtxasPlaces::fromEnvironment());
-  Result<CudaImage> image = compileCudaImage(lowered, target, *ptxas, options.dumpDir);
+  Result<CudaImage> image = compileToPtx(lowered, target, options.dumpDir);
   if (!image.ok())
     return image.status();
   std::string label = getLabel(target);
   MOHDRT_TRY(dump("kernels-" + label + ".ll", image->llvmIR));
   MOHDRT_TRY(dump("kernels-" + label + ".ptx", image->ptx));
-  if (!image->cubin.empty()) {
-    MOHDRT_TRY(dump("kernels-" + label + ".cubin", image->cubin));
-    manifest.producer.ptxas = (*ptxas)->version;
-  }
-  if (!image->assembly.empty())
-    MOHDRT_TRY(dump("commands-" + label + ".txt", image->assembly + "\n"));
-  addKernelFigures(manifest.targets.back(), *image);
   if (segments.empty()) {
     firstText = image->llvmIR;
     firstAssembly = image->ptx;
-    firstCode = image->code();
   }
-  segments.push_back(
-      SegmentData::fromBytes("code.cuda." + std::to_string(segments.size()), image->code()));
+  assemblies.push_back(
+      {target, segments.size(), manifest.targets.size() - 1, std::move(*image), {}});
+  Assembly &assembly = assemblies.back();
+  assembly.done = std::async(std::launch::async, [this, &assembly] {
+    return assembleImage(assembly.image, assembly.target, *ptxas, options.dumpDir);
+  });
+  segments.emplace_back(); // finishAssembly() fills it
+  return Status();
+}
+
+Status Compilation::finishAssembly(Assembly &assembly) {
+  MOHDRT_TRY(assembly.done.get());
+  const CudaImage &image = assembly.image;
+  std::string label = getLabel(assembly.target);
+  if (!image.cubin.empty()) {
+    MOHDRT_TRY(dump("kernels-" + label + ".cubin", image.cubin));
+    manifest.producer.ptxas = (*ptxas)->version;
+  }
+  if (!image.assembly.empty())
+    MOHDRT_TRY(dump("commands-" + label + ".txt", image.assembly + "\n"));
+  addKernelFigures(manifest.targets[assembly.manifestTarget], image);
+  if (assembly.segment == 0)
+    firstCode = image.code();
+  segments[assembly.segment] =
+      SegmentData::fromBytes("code.cuda." + std::to_string(assembly.segment), image.code());
   return Status();
 }
 
@@ -496,6 +523,8 @@ Status Compilation::parseTargets() {
 Status Compilation::compileTargets() {
   for (const TargetInfo &target : targets)
     MOHDRT_TRY(compileTarget(target));
+  for (Assembly &assembly : assemblies)
+    MOHDRT_TRY(finishAssembly(assembly));
   return addEntryPoints(manifest, *firstScheduled, weights, weightsAsInputs());
 }
 

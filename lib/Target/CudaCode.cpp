@@ -236,9 +236,8 @@ static Status assemble(const TargetInfo &target, const Ptxas &ptxas, CudaImage &
   return Status();
 }
 
-Result<CudaImage> mlir::mohd::compileCudaImage(ModuleOp module, const TargetInfo &target,
-                                               const Result<Ptxas> &ptxas,
-                                               const std::string &dumpDir) {
+Result<CudaImage> mlir::mohd::compileToPtx(ModuleOp module, const TargetInfo &target,
+                                           const std::string &dumpDir) {
   if (target.kind != TargetKind::Cuda || !target.gpu)
     return Status(StatusCode::InvalidArgument,
                   "expects a CUDA target for PTX, got '" + target.arch + "'");
@@ -250,15 +249,29 @@ Result<CudaImage> mlir::mohd::compileCudaImage(ModuleOp module, const TargetInfo
   for (const GpuKernel &kernel : *kernels)
     image.kernels.push_back({kernel, std::nullopt, std::nullopt});
   MOHDRT_TRY(makePtx(module, target, dumpDir, *kernels, image));
+  return image;
+}
+
+Status mlir::mohd::assembleImage(CudaImage &image, const TargetInfo &target,
+                                 const Result<Ptxas> &ptxas, const std::string &dumpDir) {
   if (!ptxas.ok()) {
     const bool absent = ptxas.status().code() == StatusCode::NotFound;
     if (absent && target.gpu->isPtx)
-      return image;
+      return Status();
     return ptxas.status().withPrefix(target.arch);
   }
-  if (Status status = assemble(target, *ptxas, image); !status.ok()) {
-    std::string path = keepInput(dumpDir, "kernels-" + target.arch, "ptx", image.ptx);
-    return withCommand(status, ptxasCommand(*ptxas, target.cpu, path));
-  }
+  Status status = assemble(target, *ptxas, image);
+  if (status.ok())
+    return status;
+  std::string path = keepInput(dumpDir, "kernels-" + target.arch, "ptx", image.ptx);
+  return withCommand(status, ptxasCommand(*ptxas, target.cpu, path));
+}
+
+Result<CudaImage> mlir::mohd::compileCudaImage(ModuleOp module, const TargetInfo &target,
+                                               const Result<Ptxas> &ptxas,
+                                               const std::string &dumpDir) {
+  Result<CudaImage> image = compileToPtx(module, target, dumpDir);
+  if (image.ok())
+    MOHDRT_TRY(assembleImage(*image, target, ptxas, dumpDir));
   return image;
 }

@@ -12,7 +12,10 @@
 #include "llvm/Support/Program.h"
 #include "llvm/Support/Regex.h"
 
+#include <chrono>
+#include <csignal>
 #include <cstdlib>
+#include <thread>
 
 using namespace mlir::mohd;
 using ::mohdrt::Result;
@@ -50,7 +53,24 @@ static Result<std::string> run(const std::string &program, llvm::ArrayRef<std::s
   line.insert(line.end(), arguments.begin(), arguments.end());
   std::optional<llvm::StringRef> redirects[] = {llvm::StringRef(""), llvm::StringRef(messagesPath),
                                                 llvm::StringRef(messagesPath)};
-  int code = llvm::sys::ExecuteAndWait(program, line, std::nullopt, redirects, seconds, 0, &error);
+  // Not ExecuteAndWait with a limit, whose alarm is the process's: several threads do this at once.
+  llvm::sys::ProcessInfo child =
+      llvm::sys::ExecuteNoWait(program, line, std::nullopt, redirects, 0, &error);
+  int code = -1;
+  if (child.Pid != llvm::sys::ProcessInfo::InvalidPid) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
+    llvm::sys::ProcessInfo ended;
+    while ((ended = llvm::sys::Wait(child, 0, &error)).Pid == 0 &&
+           std::chrono::steady_clock::now() < end)
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    if (ended.Pid == 0) {
+      ::kill(child.Pid, SIGKILL);
+      ended = llvm::sys::Wait(child, std::nullopt, &error);
+      error = "it took more than " + std::to_string(seconds) + " s";
+      ended.ReturnCode = -2;
+    }
+    code = ended.ReturnCode;
+  }
   std::string text = llvm::StringRef(messages.read()).trim().str();
   if (code == 0)
     return text;

@@ -67,6 +67,12 @@ struct CudaCode {
                                              const ::mohdrt::Result<Ptxas> &ptxas,
                                              const std::string &dumpDir);
 
+/// The two halves of it: up to PTX, and what ptxas does, which needs no IR and may run beside other work.
+::mohdrt::Result<CudaImage> compileToPtx(ModuleOp module, const TargetInfo &target,
+                                         const std::string &dumpDir);
+::mohdrt::Status assembleImage(CudaImage &image, const TargetInfo &target,
+                               const ::mohdrt::Result<Ptxas> &ptxas, const std::string &dumpDir);
+
 } // namespace mlir::mohd
 
 #endif // MOHD_TARGET_CUDACODE_H
