@@ -237,6 +237,16 @@ struct CountingAllocator {
   }
 };
 
+/// A context of one thread whose workspace comes from `user`.
+template <typename Allocator> ContextHandle contextWith(mohd_module_t *module, Allocator &user) {
+  const mohd_allocator_t allocator = {sizeof(allocator), &user, Allocator::allocate,
+                                      Allocator::deallocate};
+  mohd_context_options_t options = {sizeof(options), nullptr, 1, &allocator, 0, 0};
+  mohd_context_t *context = nullptr;
+  EXPECT_EQ(mohd_context_create(module, &options, &context), MOHD_OK) << mohd_last_error();
+  return ContextHandle(context);
+}
+
 /// Calls the context that asks it for memory, as another thread would while that call is under way.
 struct CallingAllocator {
   mohd_context_t *context = nullptr;
@@ -270,25 +280,18 @@ struct CallingAllocator {
 
 TEST_F(Run, TwoCallsOfAContextAtOnceAreRefused) {
   CallingAllocator caller;
-  const mohd_allocator_t allocator = {sizeof(allocator), &caller, CallingAllocator::allocate,
-                                      CallingAllocator::deallocate};
-  mohd_context_options_t options = {sizeof(options), nullptr, 1, &allocator, 0, 0};
-  mohd_context_t *own = nullptr;
-  ASSERT_EQ(mohd_context_create(module.get(), &options, &own), MOHD_OK);
+  ContextHandle handle = contextWith(module.get(), caller);
+  mohd_context_t *own = handle.get();
   caller.context = own;
   EXPECT_EQ(mohd_context_reserve(own, 1000), MOHD_OK);
   EXPECT_EQ(caller.found, std::vector<mohd_status_t>(8, MOHD_ERROR_INVALID_ARGUMENT));
   EXPECT_EQ(runScale(own, {1, 2}), (std::vector<float>{2, 4})); // free again
-  mohd_context_destroy(own);
 }
 
 TEST_F(Run, WorkspaceFromTheCallersAllocator) {
   CountingAllocator counter;
-  const mohd_allocator_t allocator = {sizeof(allocator), &counter, CountingAllocator::allocate,
-                                      CountingAllocator::deallocate};
-  mohd_context_options_t options = {sizeof(options), nullptr, 1, &allocator, 0, 0};
-  mohd_context_t *own = nullptr;
-  ASSERT_EQ(mohd_context_create(module.get(), &options, &own), MOHD_OK);
+  ContextHandle handle = contextWith(module.get(), counter);
+  mohd_context_t *own = handle.get();
   ASSERT_EQ(mohd_context_reserve(own, 1000), MOHD_OK);
   EXPECT_EQ(counter.live, 1000u);
   ASSERT_EQ(mohd_context_reserve(own, 500), MOHD_OK);
@@ -297,7 +300,7 @@ TEST_F(Run, WorkspaceFromTheCallersAllocator) {
   EXPECT_EQ(mohd_context_reserve(own, 2000), MOHD_ERROR_OUT_OF_MEMORY);
   EXPECT_TRUE(lastErrorHas("workspace (1000 bytes are reserved): cannot allocate 2000 bytes"));
   EXPECT_EQ(counter.live, 1000u);
-  mohd_context_destroy(own);
+  handle.reset();
   EXPECT_EQ(counter.live, 0u);
 }
 

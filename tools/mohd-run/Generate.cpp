@@ -137,7 +137,7 @@ void generate(const Options &options) {
   Call decode(
       runner, "decode",
       {{"tokens", &token}, {"position", &position}, {"k_cache", &keys}, {"v_cache", &values}});
-  Sampler sampler(runner, options.sampling);
+  Sampler sampler(runner, options.sampling, prefill.logits);
   double loadSeconds = secondsSince(start);
 
   bool asText = model->tokenizer == "bytes" && !options.printTokens;

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <vector>
 
 using namespace mohdrt;
 using namespace mohdtool;
@@ -28,7 +28,7 @@ Failure notFinite(const Tensor &logits) {
 
 } // namespace
 
-Sampler::Sampler(Runner &runner, const SamplingOptions &options)
+Sampler::Sampler(Runner &runner, const SamplingOptions &options, Tensor &logits)
     : runner_(runner), entry_(runner.entry("sample")), generator_(options.seed),
       temperature_({DType::F32, {1}}), topK_({DType::I32, {1}}), topP_({DType::F32, {1}}),
       draw_({DType::F32, {1}}), token_({DType::I32, {1}}) {
@@ -36,14 +36,16 @@ Sampler::Sampler(Runner &runner, const SamplingOptions &options)
   *topK_.as<int32_t>() =
       static_cast<int32_t>(std::min<int64_t>(options.topK.value_or(0), INT32_MAX));
   *topP_.as<float>() = static_cast<float>(options.topP);
+  runner_.reserve(entry_, inputs(logits));
+}
+
+std::vector<mohd_tensor_t> Sampler::inputs(Tensor &logits) {
+  return {logits.view(), temperature_.view(), topK_.view(), topP_.view(), draw_.view()};
 }
 
 int64_t Sampler::choose(Tensor &logits) {
   *draw_.as<float>() = static_cast<float>(generator_() >> 40) * 0x1p-24f;
-  std::vector<mohd_tensor_t> inputs = {logits.view(), temperature_.view(), topK_.view(),
-                                       topP_.view(), draw_.view()};
-  runner_.reserve(entry_, inputs);
-  runner_.run(entry_, inputs, {token_.view()});
+  runner_.run(entry_, inputs(logits), {token_.view()});
   int64_t token = *token_.as<int32_t>();
   if (token < 0) {
     runner_.fetch(logits.view());

@@ -44,8 +44,7 @@ SmallVector<Term> mlir::mohd::widenBytes(GpuEmitter &e, tile::Half kind, const T
   // 128 + value in the low byte of 2^23, or in the next one of 2^15, is added to that number; conversions of integers are slow.
   SmallVector<Term> values;
   auto widen = [&](const Term &bits, double base) {
-    Term number = e.wrap(arith::BitcastOp::create(e.b, e.b.getF32Type(), bits.value));
-    values.push_back(number - (base + 128.0));
+    values.push_back(fromBits(bits) - (base + 128.0));
   };
   for (const Term &pair : {word, word >> e.i32(16)}) {
     widen((pair & 0xff) ^ 0x4b000080, 0x1p23);

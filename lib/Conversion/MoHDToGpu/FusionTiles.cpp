@@ -191,14 +191,10 @@ void FusionTileEmitter::multiplyLeft() {
 
 /// The words of tf32 that add up to an f32, but for its last bits.
 static std::pair<Term, Term> splitTF32(GpuEmitter &e, const Term &value) {
-  auto bitcast = [&](Type type, const Term &term) {
-    return e.wrap(arith::BitcastOp::create(e.b, type, term.value));
-  };
-  Type i32 = e.b.getI32Type();
-  Term high = bitcast(i32, value) & -0x2000;
-  Term rest = value - bitcast(e.b.getF32Type(), high);
+  Term high = toBits(value) & -0x2000;
+  Term rest = value - fromBits(high);
   rest = select(rest == rest, rest, e.f32(0.0)); // of Inf
-  return {high, bitcast(i32, rest)};
+  return {high, toBits(rest)};
 }
 
 SmallVector<Term> FusionTileEmitter::loadLeft(const Term &column, const Term &s, const Term &k) {
@@ -208,9 +204,8 @@ SmallVector<Term> FusionTileEmitter::loadLeft(const Term &column, const Term &s,
   Type element = body.left.getElementType();
   SmallVector<Term> pair =
       e.loadF32s(e.at(body.left, {firstColumn + column, row, first}), element, 2);
-  Type i32 = e.b.getI32Type();
   for (Term &value : pair) {
-    value = e.wrap(arith::BitcastOp::create(e.b, i32, value.value));
+    value = toBits(value);
     if (isPadded)
       value = select((s < plan.groups) & (k < plan.groups), value, e.i32(0));
   }

@@ -34,12 +34,8 @@ private:
 
   Term logit(const Term &i) { return e.loadF32(logits, {token, i}); }
   Term flag(const Term &condition) { return select(condition, e.f32(1.0), e.f32(0.0)); }
-  Term bitcast(Type type, const Term &term) {
-    return e.wrap(arith::BitcastOp::create(e.b, type, term.value));
-  }
-  Term justBelow(const Term &number) {
-    return bitcast(e.b.getF32Type(), bitcast(e.b.getI32Type(), number) - 1);
-  }
+  /// The largest f32 below a positive one.
+  Term justBelow(const Term &number) { return fromBits(toBits(number) - 1); }
   Term reduce(const Term &neutral, llvm::function_ref<Term(Term, Term)> combine, Element element);
   Term sum(Element element) {
     return reduce(e.f32(0.0), [](Term lhs, Term rhs) { return lhs + rhs; }, element);
@@ -93,7 +89,7 @@ Term SampleEmitter::findThreshold(const Term &isUsed, const Term &target,
   Term first = e.i32(INT32_MIN);
   auto toFloat = [&](const Term &key) {
     Term mask = select(key < 0, e.i32(INT32_MAX), e.i32(0));
-    return bitcast(e.b.getF32Type(), key ^ mask);
+    return fromBits(key ^ mask);
   };
   Term numBits = select(isUsed, e.i32(32), e.i32(0));
   Term key = e.loop(e.i32(0), numBits, e.i32(1), {first}, [&](Term i, ArrayRef<Term> carried) {
@@ -108,13 +104,13 @@ Term SampleEmitter::findThreshold(const Term &isUsed, const Term &target,
 Term SampleEmitter::locate(llvm::function_ref<Term(const Term &)> limit, Element element) {
   int64_t chunk = llvm::divideCeil(width, kThreads);
   auto sumAt = [&](const Term &i) { return e.advance(e.shared(sums), i * 4); };
-  auto addUp = [&](const Term &first, Term sum) {
-    Term end = min(first + chunk, e.i32(width));
-    return e.loop(first, end, e.i32(1), {sum}, [&](Term i, ArrayRef<Term> carried) {
-      return SmallVector<Term>{carried[0] + element(i)};
-    })[0];
-  };
-  e.store(addUp(e.thread() * chunk, e.f32(0.0)), sumAt(e.thread()));
+  auto endOf = [&](const Term &first) { return min(first + chunk, e.i32(width)); };
+  Term mine = e.thread() * chunk;
+  e.store(e.loop(mine, endOf(mine), e.i32(1), {e.f32(0.0)},
+                 [&](Term i, ArrayRef<Term> carried) {
+                   return SmallVector<Term>{carried[0] + element(i)};
+                 })[0],
+          sumAt(e.thread()));
   e.barrier();
   e.when(e.thread() == 0, [&] {
     auto load = [&](const Term &i) { return e.load(sumAt(i), e.b.getF32Type()); };
@@ -135,7 +131,7 @@ Term SampleEmitter::locate(llvm::function_ref<Term(const Term &)> limit, Element
     };
     SmallVector<Term> ofChunk = find(e.i32(0), e.i32(kThreads), e.f32(0.0), load);
     Term first = ofChunk[2] * chunk;
-    SmallVector<Term> ofToken = find(first, min(first + chunk, e.i32(width)), ofChunk[3], element);
+    SmallVector<Term> ofToken = find(first, endOf(first), ofChunk[3], element);
     e.store(ofToken[2], e.shared(found));
   });
   e.barrier();

@@ -120,3 +120,13 @@ Term mlir::mohd::toF32(const Term &term) {
   ImplicitLocOpBuilder &b = *term.builder;
   return {b, b.createOrFold<arith::SIToFPOp>(b.getF32Type(), term.value)};
 }
+
+Term mlir::mohd::toBits(const Term &term) {
+  ImplicitLocOpBuilder &b = *term.builder;
+  return {b, arith::BitcastOp::create(b, b.getI32Type(), term.value)};
+}
+
+Term mlir::mohd::fromBits(const Term &term) {
+  ImplicitLocOpBuilder &b = *term.builder;
+  return {b, arith::BitcastOp::create(b, b.getF32Type(), term.value)};
+}

@@ -278,6 +278,12 @@ Value KernelEmitter::fold(int64_t lower, int64_t upper, Value neutral,
   return result ? result : neutral;
 }
 
+Value KernelEmitter::sum(int64_t lower, int64_t upper,
+                         llvm::function_ref<Value(Value, int64_t)> elements) {
+  auto add = [&](Value lhs, Value rhs) -> Value { return arith::AddFOp::create(b, lhs, rhs); };
+  return fold(lower, upper, f32(0), add, elements);
+}
+
 Value KernelEmitter::sum(Value vector) {
   return reduce(
       vector, [&](Value low, Value high) -> Value { return arith::AddFOp::create(b, low, high); });

@@ -36,12 +36,6 @@ Value compare(KernelEmitter &e, arith::CmpFPredicate predicate, Value lhs, Value
 /// Loads or computes `width` elements (f32) from `i` on.
 using Elements = llvm::function_ref<Value(Value i, int64_t width)>;
 
-Value sumOf(KernelEmitter &e, int64_t lower, int64_t upper, Elements elements) {
-  return e.fold(
-      lower, upper, e.f32(0), [&](Value lhs, Value rhs) { return addFloats(e, lhs, rhs); },
-      elements);
-}
-
 /// The activation scaling (f32) of a token with `gates` [0, K); null for `none`.
 Value emitScalingFactor(KernelEmitter &e, Elements gates, RoutingType routing, Scaling scaling) {
   if (scaling == Scaling::None)
@@ -50,7 +44,7 @@ Value emitScalingFactor(KernelEmitter &e, Elements gates, RoutingType routing, S
   Value coefficient = e.f32(form.coefficient);
   if (form.massPower == 0)
     return coefficient;
-  Value mass = sumOf(e, 0, routing.getNumActive(), gates);
+  Value mass = e.sum(0, routing.getNumActive(), gates);
   return form.massPower > 0 ? multiply(e, coefficient, mass) : divide(e, coefficient, mass);
 }
 
@@ -130,7 +124,7 @@ void RouteEmitter::emitSoftmax(Value row, int64_t lower) {
   Value largest = e.fold(
       lower, numGroups, e.f32(-INFINITY), [&](Value lhs, Value rhs) { return e.larger(lhs, rhs); },
       [&](Value group, int64_t width) { return e.load(logits, {row, group}, width); });
-  Value sum = sumOf(e, lower, numGroups, [&](Value group, int64_t width) -> Value {
+  Value sum = e.sum(lower, numGroups, [&](Value group, int64_t width) -> Value {
     Value shifted =
         arith::SubFOp::create(e.b, e.load(logits, {row, group}, width), e.splat(largest, width));
     Value power = math::ExpOp::create(e.b, shifted);
@@ -255,7 +249,7 @@ void RouteEmitter::emitGates() {
   if (gate != Gate::Softmax)
     fill(activeGates, 0, gate == Gate::Binary ? numActive : numShared, 1);
   if (gate == Gate::Renormalized && type.getNumRouted() > 0) {
-    Value sum = sumOf(e, numShared, numActive, load);
+    Value sum = e.sum(numShared, numActive, load);
     Value count = e.f32(type.getNumRouted());
     change(numShared, [&](Value score, int64_t width) {
       return divide(e, multiply(e, e.splat(count, width), score), e.splat(sum, width));
@@ -377,7 +371,7 @@ void mlir::mohd::emitBalanceLoss(KernelEmitter &e, BalanceLossOp op, ValueRange 
     Value anyToken = arith::CmpIOp::create(e.b, arith::CmpIPredicate::ugt, e.numTokens, e.index(0));
     e.branch(anyToken, [&] {
       emitTotals(e, routing, operands, scoreSums, counts);
-      Value sum = sumOf(e, numShared, numGroups, [&](Value group, int64_t width) {
+      Value sum = e.sum(numShared, numGroups, [&](Value group, int64_t width) {
         return multiply(e, e.load(counts, group, width), e.load(scoreSums, group, width));
       });
       double share =

@@ -47,14 +47,7 @@ private:
   }
   Value addFloats(Value lhs, Value rhs) { return arith::AddFOp::create(b, lhs, rhs); }
   Value multiply(Value lhs, Value rhs) { return arith::MulFOp::create(b, lhs, rhs); }
-  Value toFloat(Value count) {
-    Value wide = arith::IndexCastOp::create(b, b.getI64Type(), count);
-    return arith::UIToFPOp::create(b, b.getF32Type(), wide);
-  }
-  Value sum(Elements elements) {
-    return e.fold(
-        0, width, e.f32(0), [&](Value lhs, Value rhs) { return addFloats(lhs, rhs); }, elements);
-  }
+  Value sum(Elements elements) { return e.sum(0, width, elements); }
 
   Value logit(Value i, int64_t width) { return e.load(logits, {token, i}, width); }
   /// 1 where the logit compares so with `threshold` (f32), else 0.

@@ -91,6 +91,9 @@ Term operator!(const Term &) = delete;
 Term toI32(const Term &term);
 Term toI64(const Term &term);
 Term toF32(const Term &term);
+/// The bits of an f32 as an i32, and the f32 of such bits.
+Term toBits(const Term &term);
+Term fromBits(const Term &term);
 
 } // namespace mlir::mohd
 

@@ -116,6 +116,8 @@ public:
   Value fold(int64_t lower, int64_t upper, Value neutral,
              llvm::function_ref<Value(Value, Value)> combine,
              llvm::function_ref<Value(Value, int64_t)> elements);
+  /// The sum of such elements.
+  Value sum(int64_t lower, int64_t upper, llvm::function_ref<Value(Value, int64_t)> elements);
   /// Sum of a vector's lanes (a power of two), in a fixed order.
   Value sum(Value vector);
   /// The sums of several vectors of one width as a vector, each as `sum` would add it up. Both numbers are powers of two.
