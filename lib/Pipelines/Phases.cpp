@@ -17,6 +17,7 @@ using namespace mlir;
 using namespace mlir::mohd;
 
 static void buildImport(OpPassManager &passes, const PhaseOptions &) {
+  passes.addPass(createDifferentiatePass());
   passes.addPass(createVerifyPhasePass({"import"}));
 }
 

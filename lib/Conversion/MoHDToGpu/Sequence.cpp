@@ -25,7 +25,7 @@ LogicalResult mlir::mohd::emitGpuRope(GpuKernelSet &kernels, RopeOp op) {
         };
         // The angle is position * theta^(-2 j / head_dim), in f64, as its error grows with the position. The power is a product over the bits of j.
         Term position = e.loadI32(kernels.buffer(op.getPosition()), {token});
-        Value frequency = real(1.0);
+        Value frequency = real(op.getInverse() ? -1.0 : 1.0);
         for (int64_t bit = 1; bit < half; bit *= 2) {
           double power = std::pow(op.getTheta().convertToDouble(),
                                   -2.0 * double(bit) / double(op.getHeadDim()));

@@ -45,8 +45,20 @@ std::string mlir::mohd::getKernelGrid(Operation *op, int64_t lanes, StringRef to
       .Case([&](KvCacheAppendOp op) { return gridOfKvCacheAppend(op, tokens); })
       .Case([&](AttentionOp op) { return gridOfAttention(op, lanes, tokens); })
       .Case([&](SampleOp op) { return gridOfSample(op, tokens); })
-      .Case<AddOp, SiluOp, SwigluOp>(
+      .Case<AddOp, CopyOp, SiluOp, SiluGradientOp, SwigluOp>(
           [&](Operation *op) { return gridOfElementwise(op, lanes, tokens); })
+      .Case([&](PermuteWeightOp op) { return gridOfPermuteWeight(op); })
+      .Case([&](TiledWeightGradientOp op) { return gridOfTiledWeightGradient(op, lanes); })
+      .Case([&](UnitGatesOp) { return gridOfUnitGates(tokens); })
+      .Case([&](GateGradientOp) { return gridOfGateGradient(tokens); })
+      .Case([&](ScaleGradientOp) { return gridOfScaleGradient(tokens); })
+      .Case([&](RouteGradientOp) { return gridOfRouteGradient(tokens); })
+      .Case([&](BalanceLossGradientOp) { return gridOfBalanceLossGradient(); })
+      .Case([&](RmsNormGradientOp) { return gridOfRmsNormGradient(tokens); })
+      .Case([&](ColumnSumsOp op) { return gridOfColumnSums(op); })
+      .Case([&](EmbedGradientOp op) { return gridOfEmbedGradient(op); })
+      .Case([&](SwigluGradientOp) { return gridOfSwigluGradient(tokens); })
+      .Case([&](FusionMixGradientOp op) { return gridOfFusionMixGradient(op, lanes); })
       .Default([](Operation *) { return std::string(); });
 }
 
@@ -76,8 +88,20 @@ LogicalResult mlir::mohd::emitKernel(KernelEmitter &e, Operation *op, ValueRange
       .Case([&](KvCacheAppendOp op) { emitKvCacheAppend(e, op, operands, results); })
       .Case([&](AttentionOp op) { emitAttention(e, op, operands, results); })
       .Case([&](SampleOp op) { emitSample(e, op, operands, results); })
-      .Case<AddOp, SiluOp, SwigluOp>(
+      .Case<AddOp, CopyOp, SiluOp, SiluGradientOp, SwigluOp>(
           [&](Operation *op) { emitElementwise(e, op, operands, results); })
+      .Case([&](PermuteWeightOp op) { emitPermuteWeight(e, op, operands, results); })
+      .Case([&](TiledWeightGradientOp op) { emitTiledWeightGradient(e, op, operands, results); })
+      .Case([&](UnitGatesOp op) { emitUnitGates(e, op, operands, results); })
+      .Case([&](GateGradientOp op) { emitGateGradient(e, op, operands, results); })
+      .Case([&](ScaleGradientOp op) { emitScaleGradient(e, op, operands, results); })
+      .Case([&](RouteGradientOp op) { emitRouteGradient(e, op, operands, results); })
+      .Case([&](BalanceLossGradientOp op) { emitBalanceLossGradient(e, op, operands, results); })
+      .Case([&](RmsNormGradientOp op) { emitRmsNormGradient(e, op, operands, results); })
+      .Case([&](ColumnSumsOp op) { emitColumnSums(e, op, operands, results); })
+      .Case([&](EmbedGradientOp op) { emitEmbedGradient(e, op, operands, results); })
+      .Case([&](SwigluGradientOp op) { emitSwigluGradient(e, op, operands, results); })
+      .Case([&](FusionMixGradientOp op) { emitFusionMixGradient(e, op, operands, results); })
       .Default([&](Operation *) { known = false; });
   if (!known)
     return op->emitOpError("expects an op with a CPU kernel");

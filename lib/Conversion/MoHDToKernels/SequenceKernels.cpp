@@ -22,12 +22,13 @@ std::string mlir::mohd::gridOfRope(RopeOp op, StringRef tokens) {
   return KernelEmitter::gridOf(1, kRowTokens, tokens);
 }
 
-/// A buffer that holds theta^(-2j/head_dim) for j < head_dim/2, in f64.
+/// A buffer that holds theta^(-2j/head_dim) for j < head_dim/2, negated for an inverse, in f64.
 static Value makeFrequencies(KernelEmitter &e, RopeOp op) {
   int64_t headDim = op.getHeadDim();
   SmallVector<double> values;
   for (int64_t j = 0; j < headDim / 2; ++j)
-    values.push_back(std::pow(op.getTheta().convertToDouble(), -2.0 * double(j) / double(headDim)));
+    values.push_back((op.getInverse() ? -1.0 : 1.0) *
+                     std::pow(op.getTheta().convertToDouble(), -2.0 * double(j) / double(headDim)));
   auto type = VectorType::get({headDim / 2}, e.b.getF64Type());
   Value constant = arith::ConstantOp::create(e.b, DenseElementsAttr::get(type, ArrayRef(values)));
   Value buffer = e.array({headDim / 2}, e.b.getF64Type());

@@ -81,7 +81,7 @@ void mlir::mohd::emitRmsNorm(KernelEmitter &e, RmsNormOp op, ValueRange operands
 }
 
 //===----------------------------------------------------------------------===//
-// mohd.add, mohd.silu, mohd.swiglu
+// mohd.add, mohd.copy, mohd.silu, mohd.silu_gradient, mohd.swiglu
 //===----------------------------------------------------------------------===//
 
 namespace {
@@ -90,7 +90,7 @@ struct ElementwiseTasks {
   ElementwiseTasks(Operation *op, int64_t lanes)
       : numColumns(cast<RankedTensorType>(op->getResult(0).getType()).getDimSize(1)) {
     width = std::max<int64_t>(numColumns, 1);
-    if (isa<AddOp>(op))
+    if (isa<AddOp, CopyOp>(op))
       return;
     // An exponential and a division for each element: a task is about a microsecond, so that threads share the row of a single token.
     numTokens = 1;
@@ -117,6 +117,10 @@ void mlir::mohd::emitElementwise(KernelEmitter &e, Operation *op, ValueRange ope
   auto compute = [&](ArrayRef<Value> data, int64_t width) -> Value {
     if (isa<AddOp>(op))
       return arith::AddFOp::create(e.b, data[0], data[1]);
+    if (isa<CopyOp>(op))
+      return data[0];
+    if (isa<SiluGradientOp>(op))
+      return arith::MulFOp::create(e.b, data[1], emitSiluSlope(e, data[0]));
     Value activated = e.silu(data[0]);
     return isa<SiluOp>(op) ? activated : arith::MulFOp::create(e.b, activated, data[1]).getResult();
   };

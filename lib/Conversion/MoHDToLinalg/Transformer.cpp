@@ -92,13 +92,13 @@ static Value emitSwiglu(LoopEmitter &e, SwigluOp, ConvertedOperands<SwigluOp> op
                   [&](ValueRange at) { return e.mul(e.silu(e.read(gate, at)), e.read(up, at)); });
 }
 
-/// position * theta^(-2j/head_dim) for each token and pair, [tokens, half] f64.
+/// position * theta^(-2j/head_dim) for each token and pair, negated for an inverse, [tokens, half] f64.
 static Value emitAngles(LoopEmitter &e, RopeOp op, Value position) {
   int64_t half = op.getHeadDim() / 2;
-  double theta = op.getTheta().convertToDouble();
+  double theta = op.getTheta().convertToDouble(), sign = op.getInverse() ? -1.0 : 1.0;
   SmallVector<double> frequencies;
   for (int64_t j = 0; j < half; ++j)
-    frequencies.push_back(std::pow(theta, -2.0 * double(j) / double(op.getHeadDim())));
+    frequencies.push_back(sign * std::pow(theta, -2.0 * double(j) / double(op.getHeadDim())));
   Type f64 = e.b.getF64Type();
   auto table = DenseElementsAttr::get(RankedTensorType::get({half}, f64), ArrayRef(frequencies));
   Value frequency = arith::ConstantOp::create(e.b, table);

@@ -155,7 +155,7 @@ LogicalResult emitKernel(KernelEmitter &emitter, Operation *op, ValueRange opera
 
 //===----------------------------------------------------------------------===//
 // One pair of functions for each op, in RouteKernel.cpp, GateKernel.cpp, PackKernels.cpp, SpmmKernel.cpp, SddmmKernel.cpp, FusionKernel.cpp,
-// TransformerKernels.cpp, SequenceKernels.cpp, AttentionKernels.cpp, SampleKernel.cpp: the grid and the body
+// TransformerKernels.cpp, SequenceKernels.cpp, AttentionKernels.cpp, SampleKernel.cpp, GradientKernels.cpp, WeightGradientKernel.cpp: the grid and the body
 //===----------------------------------------------------------------------===//
 
 std::string gridOfRoute(RouteOp op, StringRef tokens);
@@ -202,6 +202,42 @@ std::string gridOfAttention(AttentionOp op, int64_t lanes, StringRef tokens);
 void emitAttention(KernelEmitter &e, AttentionOp op, ValueRange operands, ValueRange results);
 std::string gridOfSample(SampleOp op, StringRef tokens);
 void emitSample(KernelEmitter &e, SampleOp op, ValueRange operands, ValueRange results);
+
+std::string gridOfPermuteWeight(PermuteWeightOp op);
+void emitPermuteWeight(KernelEmitter &e, PermuteWeightOp op, ValueRange operands,
+                       ValueRange results);
+std::string gridOfTiledWeightGradient(TiledWeightGradientOp op, int64_t lanes);
+void emitTiledWeightGradient(KernelEmitter &e, TiledWeightGradientOp op, ValueRange operands,
+                             ValueRange results);
+std::string gridOfUnitGates(StringRef tokens);
+void emitUnitGates(KernelEmitter &e, UnitGatesOp op, ValueRange operands, ValueRange results);
+std::string gridOfGateGradient(StringRef tokens);
+void emitGateGradient(KernelEmitter &e, GateGradientOp op, ValueRange operands, ValueRange results);
+std::string gridOfScaleGradient(StringRef tokens);
+void emitScaleGradient(KernelEmitter &e, ScaleGradientOp op, ValueRange operands,
+                       ValueRange results);
+std::string gridOfRouteGradient(StringRef tokens);
+void emitRouteGradient(KernelEmitter &e, RouteGradientOp op, ValueRange operands,
+                       ValueRange results);
+std::string gridOfBalanceLossGradient();
+void emitBalanceLossGradient(KernelEmitter &e, BalanceLossGradientOp op, ValueRange operands,
+                             ValueRange results);
+std::string gridOfRmsNormGradient(StringRef tokens);
+void emitRmsNormGradient(KernelEmitter &e, RmsNormGradientOp op, ValueRange operands,
+                         ValueRange results);
+std::string gridOfColumnSums(ColumnSumsOp op);
+void emitColumnSums(KernelEmitter &e, ColumnSumsOp op, ValueRange operands, ValueRange results);
+std::string gridOfEmbedGradient(EmbedGradientOp op);
+void emitEmbedGradient(KernelEmitter &e, EmbedGradientOp op, ValueRange operands,
+                       ValueRange results);
+std::string gridOfSwigluGradient(StringRef tokens);
+void emitSwigluGradient(KernelEmitter &e, SwigluGradientOp op, ValueRange operands,
+                        ValueRange results);
+std::string gridOfFusionMixGradient(FusionMixGradientOp op, int64_t lanes);
+void emitFusionMixGradient(KernelEmitter &e, FusionMixGradientOp op, ValueRange operands,
+                           ValueRange results);
+/// The slope of silu at each lane of a vector.
+Value emitSiluSlope(KernelEmitter &e, Value x);
 
 } // namespace mlir::mohd
 

@@ -159,3 +159,13 @@ LogicalResult mlir::mohd::detail::verifyWholeGroups(Operation *op, RankedTensorT
   return op->emitOpError("expects the width of 'input' to be a multiple of ")
          << routing.getNumGroups() << " groups, got " << input.getDimSize(1);
 }
+
+LogicalResult mlir::mohd::detail::verifyPermutation(Operation *op, ArrayRef<int64_t> permutation,
+                                                    size_t rank) {
+  SmallVector<int64_t> sorted(permutation);
+  llvm::sort(sorted);
+  if (sorted.size() == rank && llvm::equal(sorted, llvm::seq<int64_t>(0, rank)))
+    return success();
+  return op->emitOpError("expects 'permutation' to hold each of 0..")
+         << int64_t(rank) - 1 << " once, got [" << permutation << "]";
+}

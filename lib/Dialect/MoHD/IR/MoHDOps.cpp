@@ -82,11 +82,8 @@ LogicalResult WeightOp::verify() {
   if (failed(verifyQuantized(*this, rank)))
     return failure();
   if (std::optional<ArrayRef<int64_t>> permutation = getPermutation()) {
-    SmallVector<int64_t> sorted(*permutation);
-    llvm::sort(sorted);
-    if (sorted.size() != rank || !llvm::equal(sorted, llvm::seq<int64_t>(0, rank)))
-      return emitOpError("expects 'permutation' to hold each of 0..")
-             << int64_t(rank) - 1 << " once, got [" << *permutation << "]"; // weight_c1
+    if (failed(detail::verifyPermutation(*this, *permutation, rank))) // weight_c1
+      return failure();
   }
   if (getPanels() && !getExpandedShape()) // weight_c3
     return emitOpError("expects 'panels' only with 'expanded_shape', got ") << *getPanels();

@@ -56,12 +56,8 @@ LogicalResult PackWeightOp::verify() {
   RankedTensorType weight = getWeight().getType(), result = getResult().getType();
   SmallVector<int64_t> shape(weight.getShape());
   if (std::optional<ArrayRef<int64_t>> permutation = getPermutation()) {
-    SmallVector<int64_t> sorted(*permutation);
-    llvm::sort(sorted);
-    if (shape.size() != 3 || !llvm::equal(sorted, llvm::seq<int64_t>(0, 3))) // pack_weight_c2
-      return emitOpError("expects 'permutation' to hold each of 0..2 once for a weight of rank 3, "
-                         "got [")
-             << *permutation << "] for rank " << int64_t(shape.size());
+    if (failed(detail::verifyPermutation(*this, *permutation, shape.size()))) // pack_weight_c2
+      return failure();
     for (auto [extent, axis] : llvm::zip_equal(shape, *permutation))
       extent = weight.getDimSize(axis);
   }
@@ -211,4 +207,18 @@ LogicalResult MixGroupsOp::verify() {
     return emitOpError("expects 'weight' to have a block for each of the ")
            << getRouting().getType().getNumGroups() << " groups of 'routing', got " << weight[0];
   return verifyEpilogue(*this, "residual", getResidual()); // mix_groups_c3
+}
+
+SmallVector<unsigned> TiledWeightGradientOp::getTokenOperands() {
+  return llvm::to_vector(llvm::seq<unsigned>(0, getNumOperands()));
+}
+
+LogicalResult TiledWeightGradientOp::verify() {
+  if (failed(detail::verifyWeightGradient(*this, getGrouped().getType(), getOther().getType(),
+                                          getResult().getType(), getPermutation(), getLocal())))
+    return failure();
+  int64_t numGroups = getGradientShape(getResult().getType(), getPermutation())[0];
+  if (failed(verifyTable(*this, numGroups))) // tiled_weight_gradient_c1
+    return failure();
+  return verifySizes(*this, {"block", "rows"}); // tiled_weight_gradient_c2
 }

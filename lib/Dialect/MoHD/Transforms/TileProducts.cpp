@@ -36,6 +36,8 @@ static constexpr int64_t kTileVectors = 2;
 static constexpr int64_t kMaxBlock = 256;
 /// Columns of a block's tokens that are to fit half the cache, at most: of longer ones the next columns come in while these are used.
 static constexpr int64_t kCachedColumns = 1024;
+/// Tokens in a block of the lists that gradients of weights are made from: a group's list is to be long.
+static constexpr int64_t kGradientBlock = 8192;
 /// Steps of the contraction of sddmm for 8- and 16-bit weights, which are widened into a buffer.
 static constexpr int64_t kNarrowDepth = 256;
 
@@ -65,7 +67,8 @@ struct TileProductsPass : mohd::impl::TileProductsPassBase<TileProductsPass> {
     SmallVector<Operation *> products;
     getOperation().walk([&](Operation *op) {
       auto fusion = dyn_cast<GroupFusionOp>(op);
-      if (isa<LinearOp, SpmmOp, SddmmOp>(op) || (fusion && fusion.getKind() == Fusion::Monarch))
+      bool isProduct = fusion && fusion.getKind() != Fusion::None && !fusion.getBias();
+      if (isProduct || isa<LinearOp, SpmmOp, SddmmOp, WeightGradientOp, FusionMixOp>(op))
         products.push_back(op);
     });
     for (Operation *op : products) {
@@ -74,7 +77,14 @@ struct TileProductsPass : mohd::impl::TileProductsPassBase<TileProductsPass> {
                         .Case([&](LinearOp linear) { return tileLinear(b, linear); })
                         .Case([&](SpmmOp spmm) { return tileSpmm(b, spmm); })
                         .Case([&](SddmmOp sddmm) { return tileSddmm(b, sddmm); })
-                        .Case([&](GroupFusionOp fusion) { return tileFusion(b, fusion); });
+                        .Case([&](GroupFusionOp fusion) { return tileFusion(b, fusion); })
+                        .Case([&](FusionMixOp mix) {
+                          return mixGroups(b, mix.getLoc(), mix.getType(), mix.getInput(),
+                                           mix.getLeft(), mix.getRouting());
+                        })
+                        .Case([&](WeightGradientOp gradient) {
+                          return tileWeightGradient(b, gradient);
+                        });
       if (remarks)
         explain(op, tiled.getDefiningOp());
       op->getResult(0).replaceAllUsesWith(tiled);
@@ -98,7 +108,11 @@ private:
   int64_t getDepth(SddmmOp op, Type weightElement, const Tiling &tiling) const;
   PanelWeight layOutProductWeight(OpBuilder &b, Value weight) const;
   Value layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_t> order = {}) const;
+  Value tileBlocks(OpBuilder &b, GroupFusionOp op, Type element) const;
+  Value mixGroups(OpBuilder &b, Location loc, Type type, Value input, Value left,
+                  Value routing) const;
   Value tileFusion(OpBuilder &b, GroupFusionOp op) const;
+  Value tileWeightGradient(OpBuilder &b, WeightGradientOp op) const;
   Value tileLinear(OpBuilder &b, LinearOp op) const;
   Value tileSpmm(OpBuilder &b, SpmmOp op) const;
   Value tileSddmm(OpBuilder &b, SddmmOp op) const;
@@ -141,6 +155,12 @@ int64_t TileProductsPass::getDepth(SddmmOp op, Type weightElement, const Tiling 
 
 /// The weight, whose dimensions are first permuted if that is given, in panels.
 Value TileProductsPass::layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_t> order) const {
+  if (auto permute = weight.getDefiningOp<PermuteWeightOp>()) {
+    SmallVector<int64_t> permutation(permute.getPermutation());
+    for (auto [position, axis] : llvm::enumerate(order))
+      permutation[position] = permute.getPermutation()[axis];
+    return layOutWeight(b, permute.getWeight(), permutation);
+  }
   auto type = cast<RankedTensorType>(weight.getType());
   SmallVector<int64_t> shape(type.getShape());
   for (auto [position, axis] : llvm::enumerate(order))
@@ -233,11 +253,10 @@ Value TileProductsPass::tileSddmm(OpBuilder &b, SddmmOp op) const {
                               /*local=*/false);
 }
 
-/// A Monarch fusion: the blocks of the first factor, then the second one.
-Value TileProductsPass::tileFusion(OpBuilder &b, GroupFusionOp op) const {
+/// The blocks of a fusion's right factor.
+Value TileProductsPass::tileBlocks(OpBuilder &b, GroupFusionOp op, Type element) const {
   RankedTensorType input = op.getInput().getType();
   Value right = layOutWeight(b, op.getRight(), {0, 2, 1});           // [k, p, q]
-  Value left = layOutWeight(b, op.getLeft(), {2, 1, 0});             // [r, s, l]
   ArrayRef<int64_t> rightShape = op.getRight().getType().getShape(); // [k, q, p]
   int64_t numBlocks = rightShape[0];
   Tiling tiling =
@@ -250,15 +269,45 @@ Value TileProductsPass::tileFusion(OpBuilder &b, GroupFusionOp op) const {
     numChosen = routing.getNumChosen();
     table = listTokens(b, op.getLoc(), op.getRouting(), input, tiling.block);
   }
-  RankedTensorType middle = getTokenType(input, numBlocks * rightShape[1], b.getF32Type());
-  Value u =
-      TiledSddmmOp::create(b, op.getLoc(), middle, op.getInput(), right, Value(), table, Value(),
-                           numCommon, numChosen, tiling.block, tiling.few, tiling.rows,
-                           tiling.panels, std::max<int64_t>(rightShape[2], 1), /*local=*/true);
+  RankedTensorType type = getTokenType(input, numBlocks * rightShape[1], element);
+  return TiledSddmmOp::create(b, op.getLoc(), type, op.getInput(), right, Value(), table, Value(),
+                              numCommon, numChosen, tiling.block, tiling.few, tiling.rows,
+                              tiling.panels, std::max<int64_t>(rightShape[2], 1), /*local=*/true);
+}
+
+/// The left factor of a fusion.
+Value TileProductsPass::mixGroups(OpBuilder &b, Location loc, Type type, Value input, Value left,
+                                  Value routing) const {
+  return MixGroupsOp::create(b, loc, type, input, layOutWeight(b, left, {2, 1, 0}), // [r, s, l]
+                             routing, Value());
+}
+
+/// A fusion: the blocks of the first factor, then the second one if there is one.
+Value TileProductsPass::tileFusion(OpBuilder &b, GroupFusionOp op) const {
+  if (op.getKind() == Fusion::BlockDiagonal)
+    return tileBlocks(b, op, op.getType().getElementType());
+  Value u = tileBlocks(b, op, b.getF32Type());
   // The middle's blocks are the token's groups if both factors cut it in the same way.
-  bool sameBlocks = op.getLeft().getType().getDimSize(2) == numBlocks;
-  return MixGroupsOp::create(b, op.getLoc(), op.getType(), u, left,
-                             sameBlocks ? op.getRouting() : Value(), Value());
+  bool sameBlocks = op.getLeft().getType().getDimSize(2) == op.getRight().getType().getDimSize(0);
+  return mixGroups(b, op.getLoc(), op.getType(), u, op.getLeft(),
+                   sameBlocks ? op.getRouting() : Value());
+}
+
+Value TileProductsPass::tileWeightGradient(OpBuilder &b, WeightGradientOp op) const {
+  int64_t numCommon = getGradientShape(op.getType(), op.getPermutation())[0], numChosen = 0;
+  Value table;
+  if (op.getRouting()) {
+    RoutingType routing = op.getRouting().getType();
+    numCommon = routing.getNumCommon();
+    numChosen = routing.getNumChosen();
+    table = listTokens(b, op.getLoc(), op.getRouting(), op.getGrouped().getType(), kGradientBlock);
+  }
+  // The sums, a vector of columns for each of them, and a factor are in registers.
+  int64_t rows =
+      std::clamp<int64_t>((registers - 1 - kTileVectors) / kTileVectors, 1, kMaxRows);
+  return TiledWeightGradientOp::create(b, op.getLoc(), op.getType(), op.getGrouped(),
+                                       op.getOther(), table, op.getPermutationAttr(),
+                                       op.getLocal(), numCommon, numChosen, kGradientBlock, rows);
 }
 
 /// Lets the product that makes the `up` of a SwiGLU compute that, where nothing else uses its result. In f32, as rounding in between would be left out.
@@ -275,6 +324,13 @@ void TileProductsPass::foldSwiglus() {
 
 /// Tells the sizes of a product's tiles.
 void TileProductsPass::explain(Operation *op, Operation *tiled) const {
+  if (isa<FusionMixOp>(op))
+    return; // not by tiles of tokens
+  if (auto gradient = dyn_cast<TiledWeightGradientOp>(tiled)) {
+    op->emitRemark() << "tiles: " << op->getName() << " by tiles of " << gradient.getRows()
+                     << " rows, in blocks of " << gradient.getBlock() << " tokens";
+    return;
+  }
   if (auto mix = dyn_cast<MixGroupsOp>(tiled))
     tiled = mix.getInput().getDefiningOp();
   auto get = [&](StringRef name) { return tiled->getAttrOfType<IntegerAttr>(name).getInt(); };

@@ -33,6 +33,7 @@ struct EqualDims {
 };
 
 class RoutingType;
+class GradientMap;
 
 namespace detail {
 /// Checks what every token op promises: its token operands and results have one token count, and tied types agree.
@@ -41,12 +42,24 @@ LogicalResult verifyTokenOp(Operation *op);
 /// Checks that the width of `input` [tokens, width] is a multiple of the routing's number of groups.
 LogicalResult verifyWholeGroups(Operation *op, RankedTensorType input, RoutingType routing);
 
+/// Checks that `permutation` holds each of 0..rank-1 once.
+LogicalResult verifyPermutation(Operation *op, llvm::ArrayRef<int64_t> permutation, size_t rank);
+
+/// Checks the shapes of a weight's gradient, [tokens, width] `grouped` and `other`.
+LogicalResult verifyWeightGradient(Operation *op, RankedTensorType grouped, RankedTensorType other,
+                                   RankedTensorType result,
+                                   std::optional<llvm::ArrayRef<int64_t>> permutation, bool local);
+
 /// True if `a` x `b` = `width`, for extents whose product may not fit 64 bits.
 bool covers(int64_t a, int64_t b, int64_t width);
 } // namespace detail
 
 /// The shape of a weight [G, R, C], or [R, C], in panels of `panel` columns: [G, ceildiv(C, panel), R, panel], with G = 1 for [R, C].
 llvm::SmallVector<int64_t> getPanelShape(llvm::ArrayRef<int64_t> shape, int64_t panel);
+
+/// The shape [G, P, C] of what a weight's gradient is before its dimensions are put in the order of `permutation`; `result` is [P, C] or of rank 3.
+llvm::SmallVector<int64_t> getGradientShape(RankedTensorType result,
+                                            std::optional<llvm::ArrayRef<int64_t>> permutation);
 
 /// An activation scaling as coefficient * mass^massPower, the mass being the sum of the token's gates.
 struct ScalingForm {

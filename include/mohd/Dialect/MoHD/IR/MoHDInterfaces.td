@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// The interface of ops on tokens.
+// The interfaces of ops on tokens, and of ops that have a gradient.
 #ifndef MOHD_DIALECT_MOHD_IR_MOHDINTERFACES_TD
 #define MOHD_DIALECT_MOHD_IR_MOHDINTERFACES_TD
 
@@ -26,6 +26,18 @@ def Mohd_TokenOpInterface : OpInterface<"TokenOpInterface"> {
         "bool", "readsGates", (ins), "", "return false;">
   ];
   let verify = "return ::mlir::mohd::detail::verifyTokenOp($_op);";
+}
+
+def Mohd_DifferentiableOpInterface : OpInterface<"DifferentiableOpInterface"> {
+  let cppNamespace = "::mlir::mohd";
+  let description = [{
+    An op whose operands have gradients if its results have. `mohd-differentiate` calls it in reverse order of the ops of a function; docs/differentiation.md has
+    each op's rule.
+  }];
+  let methods = [
+    InterfaceMethod<"Adds to `gradients` what each operand gets from those of the results, by ops that `b` makes. Called only if a result has one.",
+        "::llvm::LogicalResult", "buildGradient", (ins "::mlir::OpBuilder &":$b, "::mlir::mohd::GradientMap &":$gradients)>
+  ];
 }
 
 #endif // MOHD_DIALECT_MOHD_IR_MOHDINTERFACES_TD

@@ -12,6 +12,9 @@ include "mohd/Dialect/MoHD/IR/MoHDTypes.td"
 
 class Mohd_Op<string mnemonic, list<Trait> traits = []> : Op<Mohd_Dialect, mnemonic, traits>;
 
+// Declares the method of an op that has a gradient.
+def Mohd_Differentiable : DeclareOpInterfaceMethods<Mohd_DifferentiableOpInterface>;
+
 // An op on tokens; `tokenOperands` is a C++ list of operand numbers, for instance "0, 1". An op whose list depends on what is
 // given leaves it empty and declares getTokenOperands() itself.
 class Mohd_TokenOp<string mnemonic, string tokenOperands, list<Trait> traits = []>
@@ -92,7 +95,7 @@ def Mohd_DequantizeOp : Mohd_TokenOp<"dequantize", "0"> {
   }];
 }
 
-def Mohd_RouteOp : Mohd_TokenOp<"route", "0"> {
+def Mohd_RouteOp : Mohd_TokenOp<"route", "0", [Mohd_Differentiable]> {
   let summary = "choose each token's active groups and compute their gates";
   let description = [{
     For normalised token `n` and centroids `Phi`:
@@ -129,7 +132,7 @@ def Mohd_RouteOp : Mohd_TokenOp<"route", "0"> {
   let hasCanonicalizer = 1;
 }
 
-def Mohd_MakeRoutingOp : Mohd_TokenOp<"make_routing", "0, 1"> {
+def Mohd_MakeRoutingOp : Mohd_TokenOp<"make_routing", "0, 1", [Mohd_Differentiable]> {
   let summary = "build a routing from its indices and gates";
   let description = [{
     `indices[t]` are the active groups of token t in ascending order, starting with 0..K_s-1, and `gates[t]` their gates. An index
@@ -154,7 +157,7 @@ def Mohd_MakeRoutingOp : Mohd_TokenOp<"make_routing", "0, 1"> {
   }];
 }
 
-def Mohd_UnpackRoutingOp : Mohd_TokenOp<"unpack_routing", "0"> {
+def Mohd_UnpackRoutingOp : Mohd_TokenOp<"unpack_routing", "0", [Mohd_Differentiable]> {
   let summary = "the indices and gates of a routing";
   let description = [{
     The inverse of `mohd.make_routing`.
@@ -177,7 +180,7 @@ def Mohd_UnpackRoutingOp : Mohd_TokenOp<"unpack_routing", "0"> {
   let extraClassDeclaration = tokenOperandsDecl # readsGatesDecl;
 }
 
-def Mohd_GateOp : Mohd_TokenOp<"gate", "0, 1", [AllTypesMatch<["input", "result"]>]> {
+def Mohd_GateOp : Mohd_TokenOp<"gate", "0, 1", [Mohd_Differentiable, AllTypesMatch<["input", "result"]>]> {
   let summary = "multiply each active group by its gate and clear the others";
   let description = [{
     For group i of token t, with group width `d_e` = width / N:
@@ -199,7 +202,7 @@ def Mohd_GateOp : Mohd_TokenOp<"gate", "0, 1", [AllTypesMatch<["input", "result"
   let extraClassDeclaration = tokenOperandsDecl # readsGatesDecl;
 }
 
-def Mohd_ScaleOp : Mohd_TokenOp<"scale", "0, 1", [AllTypesMatch<["input", "result"]>]> {
+def Mohd_ScaleOp : Mohd_TokenOp<"scale", "0, 1", [Mohd_Differentiable, AllTypesMatch<["input", "result"]>]> {
   let summary = "multiply each token by its activation scaling";
   let description = [{
     result[t] = a_t * input[t], where `a_t` is computed from the gates g of token t (sum over its active set):
@@ -226,7 +229,7 @@ def Mohd_ScaleOp : Mohd_TokenOp<"scale", "0, 1", [AllTypesMatch<["input", "resul
   let extraClassDeclaration = tokenOperandsDecl # readsGatesDecl;
 }
 
-def Mohd_SpmmOp : Mohd_TokenOp<"spmm", "0, 1", [DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
+def Mohd_SpmmOp : Mohd_TokenOp<"spmm", "0, 1", [Mohd_Differentiable, DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
   let summary = "contraction-side projection over each token's active groups";
   let description = [{
     For token t, with group width `d_e`:
@@ -255,7 +258,7 @@ def Mohd_SpmmOp : Mohd_TokenOp<"spmm", "0, 1", [DeclareOpInterfaceMethods<InferT
   let extraClassDeclaration = tokenOperandsDecl # readsGatesDecl;
 }
 
-def Mohd_SddmmOp : Mohd_TokenOp<"sddmm", "0, 1", [DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
+def Mohd_SddmmOp : Mohd_TokenOp<"sddmm", "0, 1", [Mohd_Differentiable, DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
   let summary = "output-side projection that computes only each token's active groups";
   let description = [{
     For token t and group j of the output, with group width `d_e`:
@@ -283,7 +286,7 @@ def Mohd_SddmmOp : Mohd_TokenOp<"sddmm", "0, 1", [DeclareOpInterfaceMethods<Infe
   let hasVerifier = 1;
 }
 
-def Mohd_GroupFusionOp : Mohd_TokenOp<"group_fusion", "", [AttrSizedOperandSegments, DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
+def Mohd_GroupFusionOp : Mohd_TokenOp<"group_fusion", "", [Mohd_Differentiable, AttrSizedOperandSegments, DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
   let summary = "mix groups back over the full width (Monarch or block-diagonal)";
   let description = [{
     `block_diagonal`: `right` is [k, q, p]; output block k is `right[k] . input[k]` (+ `bias`).
@@ -326,7 +329,7 @@ def Mohd_GroupFusionOp : Mohd_TokenOp<"group_fusion", "", [AttrSizedOperandSegme
   }];
 }
 
-def Mohd_BalanceLossOp : Mohd_TokenOp<"balance_loss", "0, 1"> {
+def Mohd_BalanceLossOp : Mohd_TokenOp<"balance_loss", "0, 1", [Mohd_Differentiable]> {
   let summary = "router balance loss";
   let description = [{
     Over the routed groups i, with P_i the mean of `scores[:, i]` and count_i the number of tokens routed to i:

@@ -14,7 +14,7 @@ def Mohd_PackWeightOp : Mohd_TokenOp<"pack_weight", "0"> {
   let summary = "lay out a product's weight in panels of columns";
   let description = [{
     With panels of P columns, for weight [G, R, C] after `permutation`, whose dimension i is dimension permutation[i] of the operand (a weight [R, C]
-    counts as [1, R, C], and is not permuted):
+    counts as [1, R, C] when that is done):
 
         result[g, c / P, r, c % P] = weight[g, r, c],   0 where c >= C
 
@@ -23,7 +23,7 @@ def Mohd_PackWeightOp : Mohd_TokenOp<"pack_weight", "0"> {
 
     Constraints:
     - (C1) the result is [G, ceildiv(C, P), R, P] with the weight's element type.
-    - (C2) `permutation` holds each of 0..2 once and goes only with a weight of rank 3.
+    - (C2) `permutation` holds each dimension of the operand once.
 
     Example:
     ```mlir
@@ -204,6 +204,39 @@ def Mohd_MixGroupsOp : Mohd_TokenOp<"mix_groups", "", [AttrSizedOperandSegments]
   let extraClassDeclaration = [{
     /// All operands but the weight.
     ::llvm::SmallVector<unsigned> getTokenOperands();
+  }];
+}
+
+def Mohd_TiledWeightGradientOp : Mohd_TokenOp<"tiled_weight_gradient", ""> {
+  let summary = "a weight's gradient by tiles of the tokens that have a group";
+  let description = [{
+    What `mohd.weight_gradient` computes, the tokens of a group that not all tokens have taken from `table` (`mohd.group_tokens`). Tiles of `rows` rows stay
+    in registers while a piece of the list of tokens is added up.
+
+    Constraints:
+    - (C1) `table` is given exactly if `num_chosen` is not 0, and is [tokens, N - num_common + 1 + num_chosen].
+    - (C2) `block` is in 1..65536, `rows` in 1..64.
+
+    Example:
+    ```mlir
+    %dw = mohd.tiled_weight_gradient %h, %dy table(%t) permutation [2, 0, 1] common 6 chosen 2 block 4096 rows 12
+       : tensor<?x64xf32>, tensor<?x96xf32> table tensor<?x13xi32> -> tensor<96x16x4xf32>
+    ```
+  }];
+  let arguments = (ins Mohd_TokenTensor:$grouped, Mohd_TokenTensor:$other, Optional<Mohd_IndexTensor>:$table,
+                       OptionalAttr<DenseI64ArrayAttr>:$permutation, UnitAttr:$local, I64Attr:$num_common, I64Attr:$num_chosen, I64Attr:$block,
+                       I64Attr:$rows);
+  let results = (outs Mohd_PlainWeight:$result);
+  let assemblyFormat = [{
+    $grouped `,` $other (`table` `(` $table^ `)`)? (`permutation` $permutation^)? (`local` $local^)?
+    `common` $num_common `chosen` $num_chosen `block` $block `rows` $rows attr-dict
+    `:` type($grouped) `,` type($other) (`table` type($table)^)? `->` type($result)
+  }];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// All operands.
+    ::llvm::SmallVector<unsigned> getTokenOperands();
+    bool resultsHaveTokens() { return false; }
   }];
 }
 

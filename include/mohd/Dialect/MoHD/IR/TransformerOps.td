@@ -5,7 +5,7 @@
 
 include "mohd/Dialect/MoHD/IR/MoHDOps.td"
 
-def Mohd_EmbedOp : Mohd_TokenOp<"embed", "0"> {
+def Mohd_EmbedOp : Mohd_TokenOp<"embed", "0", [Mohd_Differentiable]> {
   let summary = "pick a row of a table for each id";
   let description = [{
     result[t] = table[ids[t]]. Serves the embedding and the choice of rows before the LM head. An id outside the table is refused when
@@ -28,7 +28,7 @@ def Mohd_EmbedOp : Mohd_TokenOp<"embed", "0"> {
   }];
 }
 
-def Mohd_RmsNormOp : Mohd_TokenOp<"rms_norm", "", [AllTypesMatch<["input", "result"]>]> {
+def Mohd_RmsNormOp : Mohd_TokenOp<"rms_norm", "", [Mohd_Differentiable, AllTypesMatch<["input", "result"]>]> {
   let summary = "root-mean-square normalisation with a weight";
   let description = [{
     For each token, in f32:
@@ -60,7 +60,7 @@ def Mohd_RmsNormOp : Mohd_TokenOp<"rms_norm", "", [AllTypesMatch<["input", "resu
   }];
 }
 
-def Mohd_LinearOp : Mohd_TokenOp<"linear", "0"> {
+def Mohd_LinearOp : Mohd_TokenOp<"linear", "0", [Mohd_Differentiable]> {
   let summary = "dense projection";
   let description = [{
     result[t, e] = sum_d input[t, d] * weight[d, e], accumulated in f32.
@@ -80,7 +80,7 @@ def Mohd_LinearOp : Mohd_TokenOp<"linear", "0"> {
   let hasVerifier = 1;
 }
 
-def Mohd_AddOp : Mohd_TokenOp<"add", "0, 1", [AllTypesMatch<["lhs", "rhs", "result"]>, Commutative]> {
+def Mohd_AddOp : Mohd_TokenOp<"add", "0, 1", [Mohd_Differentiable, AllTypesMatch<["lhs", "rhs", "result"]>, Commutative]> {
   let summary = "element-wise sum, as of a residual stream and a sub-layer's output";
   let description = [{
     result = lhs + rhs.
@@ -95,7 +95,7 @@ def Mohd_AddOp : Mohd_TokenOp<"add", "0, 1", [AllTypesMatch<["lhs", "rhs", "resu
   let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($lhs)";
 }
 
-def Mohd_SiluOp : Mohd_TokenOp<"silu", "0", [AllTypesMatch<["input", "result"]>]> {
+def Mohd_SiluOp : Mohd_TokenOp<"silu", "0", [Mohd_Differentiable, AllTypesMatch<["input", "result"]>]> {
   let summary = "sigmoid-weighted linear unit";
   let description = [{
     result = x / (1 + exp(-x)) in f32, with silu(-Inf) = 0.
@@ -110,7 +110,7 @@ def Mohd_SiluOp : Mohd_TokenOp<"silu", "0", [AllTypesMatch<["input", "result"]>]
   let assemblyFormat = "$input attr-dict `:` type($input)";
 }
 
-def Mohd_SwigluOp : Mohd_TokenOp<"swiglu", "0, 1", [AllTypesMatch<["gate", "up", "result"]>]> {
+def Mohd_SwigluOp : Mohd_TokenOp<"swiglu", "0, 1", [Mohd_Differentiable, AllTypesMatch<["gate", "up", "result"]>]> {
   let summary = "gated unit silu(gate) * up";
   let description = [{
     result = silu(gate) * up in f32 (`mohd.silu` defines silu).
@@ -125,7 +125,7 @@ def Mohd_SwigluOp : Mohd_TokenOp<"swiglu", "0, 1", [AllTypesMatch<["gate", "up",
   let assemblyFormat = "$gate `,` $up attr-dict `:` type($gate)";
 }
 
-def Mohd_RopeOp : Mohd_TokenOp<"rope", "0, 1", [AllTypesMatch<["input", "result"]>]> {
+def Mohd_RopeOp : Mohd_TokenOp<"rope", "0, 1", [Mohd_Differentiable, AllTypesMatch<["input", "result"]>]> {
   let summary = "rotary position embedding";
   let description = [{
     For every head of `head_dim` columns and j < head_dim/2, with the angle a = position[t] * theta^(-2j/head_dim):
@@ -133,7 +133,8 @@ def Mohd_RopeOp : Mohd_TokenOp<"rope", "0, 1", [AllTypesMatch<["input", "result"
         result[j]              = input[j] * cos(a) - input[j + head_dim/2] * sin(a)
         result[j + head_dim/2] = input[j + head_dim/2] * cos(a) + input[j] * sin(a)
 
-    (Hugging Face LLaMA's half rotation; the angle in f64, the rest in f32.)
+    (Hugging Face LLaMA's half rotation; the angle in f64, the rest in f32.) If it is `inverse`, the angle is negated: the rotation back, which is also the
+    gradient.
 
     Constraints:
     - (C1) `head_dim` is even, at least 2 and at most 4096.
@@ -144,10 +145,10 @@ def Mohd_RopeOp : Mohd_TokenOp<"rope", "0, 1", [AllTypesMatch<["input", "result"
     %r = mohd.rope %q, %position head_dim 32 theta 1.000000e+04 : tensor<?x64xf32>, tensor<?xi32>
     ```
   }];
-  let arguments = (ins Mohd_TokenTensor:$input, Mohd_IdTensor:$position, I64Attr:$head_dim, F64Attr:$theta);
+  let arguments = (ins Mohd_TokenTensor:$input, Mohd_IdTensor:$position, I64Attr:$head_dim, F64Attr:$theta, UnitAttr:$inverse);
   let results = (outs Mohd_TokenTensor:$result);
   let assemblyFormat = [{
-    $input `,` $position `head_dim` $head_dim `theta` $theta attr-dict `:` type($input) `,` type($position)
+    $input `,` $position `head_dim` $head_dim `theta` $theta (`inverse` $inverse^)? attr-dict `:` type($input) `,` type($position)
   }];
   let hasVerifier = 1;
 }
