@@ -21,8 +21,8 @@ from torch.nn import functional
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "python"))
 import corpus  # noqa: E402
-from mohd import torch_model  # noqa: E402
 from mohd.config import Config, Routing  # noqa: E402
+from mohd.nn import MoHDForCausalLM  # noqa: E402
 
 COMMON = dict(
     num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2, head_dim=32, vocab_size=256,
@@ -103,7 +103,7 @@ def train(model, data, held_out, args):
             log.append((step + 1, round(loss.item(), 4), round(validate(model, held_out, 32), 4)))
             seconds = time.monotonic() - started
             print("step %d  train %.4f  held out (part) %.4f" % log[-1], f"  {seconds:.0f} s", flush=True)
-            torch_model.save(model, args.out)
+            model.save_pretrained(args.out, torch.bfloat16)
     return log
 
 
@@ -129,11 +129,11 @@ def main():
     torch.manual_seed(args.seed)
     text = corpus.fetch()
     data, held_out = (to_tokens(part) for part in corpus.split(text))
-    model = torch_model.Model(MODELS[args.model])
+    model = MoHDForCausalLM(MODELS[args.model])
     total, active = model.config.parameters()
     print(f"{args.model}: {total} parameters, {active} activated; {len(data)} training bytes", flush=True)
     log = train(model, data, held_out, args)
-    torch_model.save(model, args.out)
+    model.save_pretrained(args.out, torch.bfloat16)
     record = {
         "command": f"python examples/train.py {args.model} --out {args.out} --steps {args.steps} --batch {args.batch} "
         f"--rate {args.rate} --warmup {args.warmup} --seed {args.seed}",
@@ -145,7 +145,7 @@ def main():
         "seed": args.seed,
         "torch": torch.__version__,
         # of the checkpoint as written, that is after rounding to bf16; nats per byte over the whole held-out part
-        "validation_loss": round(validate(torch_model.load(args.out), held_out), 4),
+        "validation_loss": round(validate(MoHDForCausalLM.from_pretrained(args.out), held_out), 4),
         "log": log,
     }
     (args.out / "training.json").write_text(json.dumps(record, indent=1) + "\n")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from mohd import compare, torch_model, weights
+from mohd import compare, weights
+from mohd.nn import MoHDForCausalLM
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
@@ -22,7 +23,7 @@ NAMES = ["mohd", "dense"]
 @pytest.mark.parametrize("name", NAMES)
 def test_committed_model_is_the_configuration(name):
     folder = EXAMPLES / f"pydoc-{name}"
-    record, model = json.loads((folder / "training.json").read_text()), torch_model.load(folder)
+    record, model = json.loads((folder / "training.json").read_text()), MoHDForCausalLM.from_pretrained(folder)
     assert model.config.to_dict() == train.MODELS[name].to_dict() | {"torch_dtype": "bfloat16"}
     assert [record["parameters"], record["activated_parameters"]] == list(model.config.parameters())
     assert {k: v.shape for k, v in weights.load(folder).items()} == model.config.tensor_shapes()
@@ -36,17 +37,17 @@ def test_models_activate_the_same_number_of_parameters():
 @pytest.mark.parametrize("name,loss", [("mohd", 1.5), ("dense", 1.5)])
 def test_models_know_their_language(name, loss):
     data = train.to_tokens((EXAMPLES / "sample.txt").read_bytes())
-    assert train.validate(torch_model.load(EXAMPLES / f"pydoc-{name}"), data) < loss
+    assert train.validate(MoHDForCausalLM.from_pretrained(EXAMPLES / f"pydoc-{name}"), data) < loss
 
 
 def test_sample_has_no_near_tie():
-    model = torch_model.load(EXAMPLES / "pydoc-mohd")
+    model = MoHDForCausalLM.from_pretrained(EXAMPLES / "pydoc-mohd")
     tokens = compare.tokens_of(model.config, EXAMPLES / "sample.txt", 1000, 0)
     assert compare.reference_logits(model, tokens)[1].all()
 
 
 def test_near_ties_are_seen_and_rows_after_them_left_out():
-    model = torch_model.load(EXAMPLES / "pydoc-mohd")
+    model = MoHDForCausalLM.from_pretrained(EXAMPLES / "pydoc-mohd")
     tokens = compare.tokens_of(model.config, EXAMPLES / "sample.txt", 1000, 0)
     router = model.model.layers[1].mlp.router.weight
     with torch.no_grad():
@@ -76,4 +77,4 @@ def test_training_lowers_the_loss_and_writes_the_model(monkeypatch, tmp_path):
     record = json.loads((tmp_path / "training.json").read_text())
     assert record["log"][0][0] == 3 and record["log"][-1][2] < record["log"][0][2] < np.log(256)
     assert record["validation_loss"] < np.log(256)
-    torch_model.load(tmp_path)
+    MoHDForCausalLM.from_pretrained(tmp_path)
