@@ -74,4 +74,5 @@ def split(text):
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(split(fetch())[1])  # for `python -m mohd.compare --text`
+    # the held-out part for `python -m mohd.compare --text`; with --whole all of it, for `python -m mohd.train`
+    sys.stdout.buffer.write(fetch() if sys.argv[1:] == ["--whole"] else split(fetch())[1])

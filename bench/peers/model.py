@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import mohd
-from mohd import torch_model
+from mohd.nn import MoHDForCausalLM
 from mohd.runtime import zeros
 from peers import pytorch
 
@@ -54,7 +54,7 @@ class Eager:
     """The torch model."""
 
     def __init__(self, folder, compiles=False):
-        self.model = torch_model.load(folder)
+        self.model = MoHDForCausalLM.from_pretrained(folder)
         self.run = torch.compile(self.model, dynamic=False) if compiles else self.model
 
     def prefill(self, tokens):

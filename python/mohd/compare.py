@@ -22,8 +22,9 @@ import numpy as np
 import torch
 
 import mohd
-from mohd import Generator, MohdError, torch_model
+from mohd import Generator, MohdError
 from mohd.config import Config
+from mohd.nn import MoHDForCausalLM, functional
 
 LENGTH = 512  # most tokens of one sequence
 STEPS = 32  # decode steps at the end of each sequence
@@ -59,23 +60,32 @@ def compiled_logits(generator, tokens):
     return np.concatenate(parts, 1)
 
 
-def near_ties(part):
-    """Where [sequences, length] the last chosen and the first refused group of a sub-layer are equal to rounding."""
+def near_ties(part, x, norm):
+    """Where [sequences, length] the last chosen and the first refused group of a sub-layer are equal to rounding.
+
+    x [sequences, length, D] is the sub-layer's input and `norm` its norm.
+    """
     routing = part.routing
-    if part.logits is None or routing.num_active == routing.num_groups or routing.num_routed == 0:
+    if routing is None or routing.num_active == routing.num_groups or routing.num_routed == 0:
         return False
-    order = part.logits[..., routing.num_shared :].sort(-1, descending=True).values
+    logits = functional.router_logits(norm(x), part.centroids)
+    order = logits[..., routing.num_shared :].sort(-1, descending=True).values
     margin = order[..., routing.num_routed - 1] - order[..., routing.num_routed]
-    return (margin <= NEAR_TIE * part.logits.abs().max()).numpy()
+    return (margin <= NEAR_TIE * logits.abs().max()).numpy()
 
 
 def reference_logits(model, tokens):
     """PyTorch's logits [sequences, length, V], and the rows [sequences, length] before the first near tie."""
+    ties = np.zeros(tokens.shape, bool)
+
+    def look(part, inputs):
+        ties[:] |= near_ties(part, *inputs[:2])
+
+    hooks = [part.register_forward_pre_hook(look) for part in model.sub_layers()]
     with torch.no_grad():
         logits = model(torch.from_numpy(tokens).long()).numpy()
-    ties = np.zeros(tokens.shape, bool)
-    for part in model.sub_layers():
-        ties |= near_ties(part)
+    for hook in hooks:
+        hook.remove()
     return logits, ~np.logical_or.accumulate(ties, 1)
 
 
@@ -108,7 +118,7 @@ def row_of(name, got, expected):
 
 def compare(bundle, folder, tokens, limit, greedy_required):
     """Prints the table; returns whether the compiled model agrees."""
-    model = torch_model.load(folder)
+    model = MoHDForCausalLM.from_pretrained(folder)
     config = model.config
     total, active = config.parameters()
     print(f"model    {folder} ({total / 1e6:.2f}M parameters, {active / 1e6:.2f}M activated)")

@@ -6,6 +6,9 @@ import pathlib
 
 import numpy as np
 
+INDEX = "model.safetensors.index.json"
+"""The file that lists shards."""
+
 
 def from_bf16(bits):
     """bfloat16 bit patterns (uint16) as float32."""
@@ -39,7 +42,7 @@ def read_safetensors(path):
 def files(folder):
     """The paths of the safetensors files of the model in `folder`: one, or the shards that the index names."""
     folder = pathlib.Path(folder)
-    index = folder / "model.safetensors.index.json"
+    index = folder / INDEX
     if not index.exists():
         return [folder / "model.safetensors"]
     return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]

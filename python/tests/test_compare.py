@@ -7,15 +7,16 @@ import torch
 
 import mohd
 from cases import config_of
-from mohd import compare, torch_model
-from mohd.config import Routing
+from mohd import compare
+from mohd.config import Config, Routing
+from mohd.nn import MoHDForCausalLM
 
 
 class Fake:
     """Stands for `mohd.runtime.Generator`, with PyTorch as the compiled model, and an error of relative size `error`."""
 
     def __init__(self, folder, error):
-        self.model, self.error = torch_model.load(folder), error
+        self.model, self.error = MoHDForCausalLM.from_pretrained(folder), error
 
     def prefill(self, tokens, all_rows=False):
         self.cache = self.model.new_cache()
@@ -33,7 +34,7 @@ class Fake:
 @pytest.fixture
 def folder(tmp_path):
     torch.manual_seed(0)
-    torch_model.save(torch_model.Model(config_of(Routing(16, 6, 2), max_position_embeddings=256)), tmp_path, torch.float32)
+    MoHDForCausalLM(config_of(Routing(16, 6, 2), max_position_embeddings=256)).save_pretrained(tmp_path)
     return tmp_path
 
 
@@ -41,7 +42,7 @@ def folder(tmp_path):
 def test_verdict(folder, monkeypatch, capsys, error, good):
     monkeypatch.setattr(mohd, "load", lambda bundle: None)
     monkeypatch.setattr(compare, "Generator", lambda module, sequences, positions: Fake(folder, error))
-    tokens = compare.tokens_of(torch_model.Config.load(folder), None, 100, 0)
+    tokens = compare.tokens_of(Config.load(folder), None, 100, 0)
     assert compare.compare("none.mohdb", folder, tokens, 1e-4, False) == good
     assert ("PASS" if good else "FAIL") in capsys.readouterr().out
 
@@ -51,7 +52,7 @@ def test_verdict_on_greedy_tokens(folder, monkeypatch, capsys, required):
     monkeypatch.setattr(mohd, "load", lambda bundle: None)
     monkeypatch.setattr(compare, "Generator", lambda *_: Fake(folder, 0.0))
     monkeypatch.setattr(compare, "compiled_greedy", lambda generator, prompt, count: [-1] * count)
-    tokens = compare.tokens_of(torch_model.Config.load(folder), None, 100, 0)
+    tokens = compare.tokens_of(Config.load(folder), None, 100, 0)
     assert compare.compare("none.mohdb", folder, tokens, 1e-4, required) != required
     assert "greedy   0 of 192 tokens identical" in capsys.readouterr().out
 
@@ -86,12 +87,12 @@ def test_rows_after_a_near_tie_are_shown_but_not_judged(folder, monkeypatch, cap
         return logits
 
     monkeypatch.setattr(compare, "compiled_logits", wrong_at_the_end)
-    tokens = compare.tokens_of(torch_model.Config.load(folder), None, 100, 0)
+    tokens = compare.tokens_of(Config.load(folder), None, 100, 0)
     assert not compare.compare("none.mohdb", folder, tokens, 1e-4, False)
     capsys.readouterr()
-    monkeypatch.setattr(compare, "near_ties", lambda part: np.arange(100)[None] == 60)
+    monkeypatch.setattr(compare, "near_ties", lambda *_: np.arange(100)[None] == 60)
     assert compare.compare("none.mohdb", folder, tokens, 1e-4, False)
     out = capsys.readouterr().out
     assert "100, of them 40 from a near tie" in out and "(not judged)" in out
-    monkeypatch.setattr(compare, "near_ties", lambda part: np.arange(100)[None] == 5)  # nearly nothing is left to judge
+    monkeypatch.setattr(compare, "near_ties", lambda *_: np.arange(100)[None] == 5)  # nearly nothing is left to judge
     assert not compare.compare("none.mohdb", folder, tokens, 1e-4, False)

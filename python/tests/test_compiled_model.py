@@ -10,8 +10,9 @@ import torch
 
 import mohd
 from cases import config_of, random_weights
-from mohd import compare, find, torch_model
+from mohd import compare, find
 from mohd.config import VALUES, Routing
+from mohd.nn import MoHDForCausalLM
 from mohd.reference_model import Model
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
@@ -37,9 +38,9 @@ ROUTINGS = [
 
 def folder_of(config, path, dtype=torch.float32):
     """Writes a model of random weights into the folder `path`; returns it."""
-    model = torch_model.Model(config)
+    model = MoHDForCausalLM(config)
     model.load_state_dict({name: torch.tensor(array) for name, array in random_weights(config).items()})
-    torch_model.save(model, path, dtype)
+    model.save_pretrained(path, dtype)
     return path
 
 

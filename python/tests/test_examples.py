@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from mohd import compare, torch_model, weights
+from mohd import compare, weights
+from mohd.nn import MoHDForCausalLM
+from mohd.train import __main__ as program, config, loop
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 import corpus  # noqa: E402
-import train  # noqa: E402
 
 NAMES = ["mohd", "dense"]
 
@@ -22,31 +23,36 @@ NAMES = ["mohd", "dense"]
 @pytest.mark.parametrize("name", NAMES)
 def test_committed_model_is_the_configuration(name):
     folder = EXAMPLES / f"pydoc-{name}"
-    record, model = json.loads((folder / "training.json").read_text()), torch_model.load(folder)
-    assert model.config.to_dict() == train.MODELS[name].to_dict() | {"torch_dtype": "bfloat16"}
-    assert [record["parameters"], record["activated_parameters"]] == list(model.config.parameters())
-    assert {k: v.shape for k, v in weights.load(folder).items()} == model.config.tensor_shapes()
+    record, settings = json.loads((folder / "training.json").read_text()), config.load(folder / "train.json")
+    assert [record["parameters"], record["activated_parameters"]] == list(settings.model.parameters())
+    assert {k: v.shape for k, v in weights.load(folder).items()} == settings.model.tensor_shapes()
+    assert record["steps"] == settings.steps and record["seed"] == settings.seed
+    assert record["tokens"] == settings.steps * settings.batch * settings.sequence_length
+    assert f"--rate {settings.optimizer.rate} --warmup {settings.schedule.warmup}" in record["command"]
 
 
 def test_models_activate_the_same_number_of_parameters():
-    mohd, dense = (train.MODELS[name].parameters()[1] for name in NAMES)
+    mohd, dense = (config.load(EXAMPLES / f"pydoc-{name}/train.json").model.parameters()[1] for name in NAMES)
     assert mohd == pytest.approx(dense, rel=0.005)
 
 
 @pytest.mark.parametrize("name,loss", [("mohd", 1.5), ("dense", 1.5)])
 def test_models_know_their_language(name, loss):
-    data = train.to_tokens((EXAMPLES / "sample.txt").read_bytes())
-    assert train.validate(torch_model.load(EXAMPLES / f"pydoc-{name}"), data) < loss
+    text = torch.frombuffer(bytearray((EXAMPLES / "sample.txt").read_bytes()), dtype=torch.uint8).long()
+    rows = text[: len(text) // 512 * 512].view(-1, 512)
+    with torch.no_grad():
+        logits = MoHDForCausalLM.from_pretrained(EXAMPLES / f"pydoc-{name}")(rows[:, :-1])
+    assert loop.cross_entropy(logits, rows[:, 1:]) < loss
 
 
 def test_sample_has_no_near_tie():
-    model = torch_model.load(EXAMPLES / "pydoc-mohd")
+    model = MoHDForCausalLM.from_pretrained(EXAMPLES / "pydoc-mohd")
     tokens = compare.tokens_of(model.config, EXAMPLES / "sample.txt", 1000, 0)
     assert compare.reference_logits(model, tokens)[1].all()
 
 
 def test_near_ties_are_seen_and_rows_after_them_left_out():
-    model = torch_model.load(EXAMPLES / "pydoc-mohd")
+    model = MoHDForCausalLM.from_pretrained(EXAMPLES / "pydoc-mohd")
     tokens = compare.tokens_of(model.config, EXAMPLES / "sample.txt", 1000, 0)
     router = model.model.layers[1].mlp.router.weight
     with torch.no_grad():
@@ -68,12 +74,14 @@ def test_split_holds_out_the_end():
     assert (len(kept), held_out) == (95, bytes(range(95, 100)))
 
 
-def test_training_lowers_the_loss_and_writes_the_model(monkeypatch, tmp_path):
-    monkeypatch.setattr(corpus, "fetch", lambda: b"the quick brown fox jumps over the lazy dog. " * 400)
-    command = ["train.py", "mohd", "--out", str(tmp_path), "--steps", "6", "--batch", "1", "--warmup", "1", "--every", "3"]
-    monkeypatch.setattr(sys, "argv", command)
-    train.main()
-    record = json.loads((tmp_path / "training.json").read_text())
-    assert record["log"][0][0] == 3 and record["log"][-1][2] < record["log"][0][2] < np.log(256)
-    assert record["validation_loss"] < np.log(256)
-    torch_model.load(tmp_path)
+def test_training_by_the_configuration(tmp_path):
+    """A few short steps of the example's own configuration, on a text of one sentence."""
+    values = json.loads((EXAMPLES / "pydoc-mohd/train.json").read_text())
+    (tmp_path / "text").write_bytes(b"the quick brown fox jumps over the lazy dog. " * 400)
+    values |= {"model": str(EXAMPLES / "pydoc-mohd"), "data": {"path": "text"}, "out": "out", "steps": 4, "batch": 2, "sequence_length": 64}
+    values["schedule"] = {"warmup": 1}
+    (tmp_path / "train.json").write_text(json.dumps(values | {"log": {"every": 1}}))
+    assert program.main(["--config", str(tmp_path / "train.json")]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "out/metrics.jsonl").read_text().splitlines()]
+    assert lines[3]["loss"] < lines[0]["loss"] and lines[-1]["held_out_loss"] < np.log(256)
+    assert MoHDForCausalLM.from_pretrained(tmp_path / "out").config == MoHDForCausalLM.from_pretrained(EXAMPLES / "pydoc-mohd").config

@@ -11,8 +11,9 @@ import torch
 
 import mohd
 from cases import config_of, random_weights
-from mohd import compare, find, torch_model, weights
+from mohd import compare, find, weights
 from mohd.config import Config, Routing
+from mohd.nn import MoHDForCausalLM
 from mohd.reference_model import Model
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
@@ -57,9 +58,9 @@ def logits_of(module, tokens):
 
 def folder_of(config, path):
     """Writes a model of random weights into the folder `path`; returns it."""
-    model = torch_model.Model(config)
+    model = MoHDForCausalLM(config)
     model.load_state_dict({name: torch.tensor(array) for name, array in random_weights(config).items()})
-    torch_model.save(model, path, torch.float32)
+    model.save_pretrained(path)
     return path
 
 
@@ -144,11 +145,11 @@ def test_bundles_are_the_same_each_time(tmp_path):
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_weights_that_are_not_finite_are_named(tmp_path, bad):
     config = config_of(None)
-    model = torch_model.Model(config)
+    model = MoHDForCausalLM(config)
     tensors = {name: torch.tensor(array) for name, array in random_weights(config).items()}
     tensors["model.layers.1.self_attn.k_proj.weight"][3, 4] = bad
     model.load_state_dict(tensors)
-    torch_model.save(model, tmp_path, torch.float32)
+    model.save_pretrained(tmp_path)
     with pytest.raises(mohd.MohdError, match="tensor 'model.layers.1.self_attn.k_proj.weight': expects finite weights"):
         compile_quantized(tmp_path)
     assert not (tmp_path / "model.mohdb").exists()

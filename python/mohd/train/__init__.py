@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Training of MoHD models: `python -m mohd.train --config FILE`, see docs/training.md."""
