@@ -10,7 +10,7 @@ import torch
 
 import mohd
 from mohd import torch_model
-from mohd.runtime import zeros
+from mohd.arrays import zeros
 from peers import pytorch
 
 TOLERANCE = 1e-3
