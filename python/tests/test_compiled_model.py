@@ -209,6 +209,11 @@ def test_what_generate_refuses(small, arguments, error, message):
         small[0].generate(*arguments)
 
 
+def test_generator_wants_a_prompt_for_each_sequence(small):
+    with pytest.raises(ValueError, match="^expects 2 prompts, got 3$"):
+        next(mohd.Generator(small[0], 2, 9).stream([[1], [2], [3]], 1))
+
+
 def test_generate_needs_finite_logits(tmp_path):
     config = config_of(None)
     folder = folder_of(config, tmp_path)

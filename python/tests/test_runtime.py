@@ -188,6 +188,15 @@ def test_wrong_arguments(module):
         context.run("thrice", {})
 
 
+def test_a_generator_needs_a_language_model(module):
+    message = "^UNSUPPORTED: expects a bundle of a language model, got entry points twice, pick$"
+    with pytest.raises(mohd.MohdError, match=message) as caught:
+        mohd.Generator(module, 1, 4)
+    assert caught.value.status == "UNSUPPORTED"
+    with pytest.raises(mohd.MohdError, match=message):
+        module.generate([1, 2], 3)
+
+
 def test_bad_bundles(tmp_path, path):
     with pytest.raises(mohd.MohdError) as caught:
         mohd.load(tmp_path / "none.mohdb")
