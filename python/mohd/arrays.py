@@ -85,7 +85,8 @@ class DeviceArray:
 
     def __init__(self, context: Context, shape: Sequence[int], dtype: str):
         self._describe(shape, dtype)
-        self._owner, self._memory = context, ctypes.c_void_p()
+        self._owner: Context | DeviceArray = context
+        self._memory = ctypes.c_void_p()
         check(library().mohd_context_allocate(context._handle, self.nbytes, self._memory))
 
     def _describe(self, shape: Sequence[int], dtype: str) -> None:
@@ -215,5 +216,5 @@ class Tensor:
             address, size = array.address, math.prod(shape) * self.type.itemsize
         else:
             size = array.nbytes
-            address = _address(array) if size else None
+            address = _address(array) if size else 0
         return TensorStruct(_STRUCT_SIZE, address or None, self._kind, len(shape), Shape(*shape), size)

@@ -135,5 +135,5 @@ def device_info(device: str) -> dict[str, Any]:
     """What the library knows of a device such as "cuda:0": name, units, compute_major, compute_minor, driver_version, memory_bytes."""
     info = new(DeviceInfo)
     check(library().mohd_device_describe(device.encode(), info))
-    found = {name: getattr(info, name) for name, _ in DeviceInfo._fields_[1:]}
+    found = {name: getattr(info, name) for name, *_ in DeviceInfo._fields_[1:]}
     return found | {"name": info.name.decode(errors="replace")}

@@ -36,10 +36,10 @@ _pointer.restype, _pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes
 
 def _tensor(capsule: Any) -> tuple[_DLTensor, bool]:
     """The struct in a capsule that nobody has used yet, and whether the capsule is of the kind that says what may be written."""
-    for name, kind in ((b"dltensor_versioned", _Versioned), (b"dltensor", _DLTensor)):
-        if _is_valid(capsule, name):
-            found = kind.from_address(_pointer(capsule, name))
-            return (found.tensor, True) if kind is _Versioned else (found, False)
+    if _is_valid(capsule, b"dltensor_versioned"):
+        return _Versioned.from_address(_pointer(capsule, b"dltensor_versioned")).tensor, True
+    if _is_valid(capsule, b"dltensor"):
+        return _DLTensor.from_address(_pointer(capsule, b"dltensor")), False
     raise TypeError(f"expects a capsule of DLPack, got {capsule!r}")
 
 

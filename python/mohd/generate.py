@@ -22,10 +22,10 @@ class Generator:
             raise MohdError("UNSUPPORTED", f"expects a bundle of a language model, got entry points {', '.join(module.entry_points)}")
         self.context = context or module.context(threads, device=device)
         cache = {tensor.name: tensor for tensor in module.entry_points["decode"].inputs}["k_cache"]
-        shape = (cache.shape[0], sequences, positions, cache.shape[3])
+        shape = (int(cache.shape[0]), sequences, positions, int(cache.shape[3]))
         self.caches = {name: self.context.empty(shape, cache.dtype).write(np.zeros(shape, cache.type)) for name in ("k_cache", "v_cache")}
         self.length = np.zeros(sequences, np.int32)  # tokens of each sequence so far
-        self._vocabulary = module.entry_points["decode"].outputs[0].shape[1]
+        self._vocabulary = int(module.entry_points["decode"].outputs[0].shape[1])
 
     def prefill(self, tokens: Any, all_rows: bool = False) -> np.ndarray:
         """Starts every sequence with tokens [sequences, S]; logits [sequences, V] after them, or [sequences, S, V] of all."""

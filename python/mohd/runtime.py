@@ -42,7 +42,7 @@ class EntryPoint:
         self.outputs: list[Tensor] = [self._tensor(lib.mohd_entry_output_info, handle, i) for i in range(info.output_count)]
         self._input_names = dict.fromkeys(tensor.name for tensor in self.inputs).keys()
         self._output_names = dict.fromkeys(tensor.name for tensor in self.outputs).keys()
-        self._results = collections.namedtuple("Outputs", self._output_names, rename=True)
+        self._results: Callable = collections.namedtuple("Outputs", list(self._output_names), rename=True)  # type: ignore[misc]
 
     def _tensor(self, function: Callable, handle: ctypes.c_void_p, i: int) -> Tensor:
         info = new(TensorInfo)
@@ -126,7 +126,7 @@ class Module:
         context = getattr(self._local, "context", None)
         if context is None:
             context = self._local.context = self.context()
-            context.module = None  # no cycle: the weights go with the module
+            del context.module  # no cycle: the weights go with the module
         return info._result(context._bind(info, inputs, {}, None)())
 
     def context(self, threads: int | None = None, pin_threads: bool | None = None, device: str | None = None) -> Context:
@@ -167,7 +167,10 @@ class _Staged:
 
     def __init__(self, context: Context, inputs: Iterable[tuple], outputs: Iterable[tuple]):
         """`inputs`, `outputs`: (tensor, array, struct) of each."""
-        self.context, self.inputs, self.written, self.memory = context, [], [], []
+        self.context = context
+        self.inputs: list[tuple] = []
+        self.written: list[tuple] = []
+        self.memory: list[ctypes.c_void_p] = []
         for tensor, array, struct in inputs:
             if isinstance(array, Placed):
                 continue
@@ -204,7 +207,8 @@ class Context:
     """A place to run a module: a device, threads and workspace. One thread at a time may use it: a call while another one is under way raises MohdError."""
 
     def __init__(self, module: Module, threads: int = 0, pin_threads: bool | None = None, device: str = "cpu"):
-        self.module, self._handle, self._reserved = module, None, 0
+        self.module: Module = module
+        self._handle, self._reserved = None, 0
         handle = ctypes.c_void_p()
         if pin_threads not in (None, True, False):
             raise ValueError(f"expects pin_threads None, True or False, got {pin_threads!r}")
@@ -274,7 +278,7 @@ class Context:
                 staged.download(stream)
             return named
 
-        call.arrays = self, used, results  # what the structs point at stays
+        call.arrays = self, used, results  # type: ignore[attr-defined] # what the structs point at stays
         return call
 
     def _expect_here(self, array: Any) -> Any:
