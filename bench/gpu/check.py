@@ -31,14 +31,14 @@ ITEM_SECONDS = {"correctness": 60, "performance": 120}
 
 def about(options, pack):
     """Machine, versions, commit and command."""
-    from mohd import runtime
+    import mohd
 
     found = {"commit": pack["commit"], "packed": pack["date"], "targets": pack["targets"], "device": options.device, "quick": options.quick,
              "command": ["check.py", *sys.argv[1:]], "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "host": platform.machine(),
-             "python": platform.python_version(), "runtime": runtime.version()}
+             "python": platform.python_version(), "runtime": mohd.version()}
     if options.device.startswith("cuda"):
         try:
-            found["gpu"] = runtime.device_info(options.device)
+            found["gpu"] = mohd.device_info(options.device)
         except Exception as problem:
             found["gpu_error"] = str(problem)
     return found

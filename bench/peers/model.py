@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 import mohd
+from mohd.arrays import zeros
 from mohd.nn import MoHDForCausalLM
-from mohd.runtime import zeros
 from peers import pytorch
 
 TOLERANCE = 1e-3

@@ -12,7 +12,7 @@ import numpy as np
 
 import mohd
 from mohd import find
-from mohd.runtime import empty
+from mohd.arrays import empty
 from mohd.testing.arrays import to_storage
 
 

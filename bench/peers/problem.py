@@ -9,7 +9,7 @@ import functools
 
 import numpy as np
 
-from mohd.runtime import empty
+from mohd.arrays import empty
 from mohd.testing.arrays import from_storage, to_storage
 
 CHECKED = 6

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """MoHD: compile and run Mixture-of-Hidden-Dimensions transformers. Importing this package imports no torch."""
 
+from mohd.arrays import DeviceArray, empty, zeros
+from mohd.binding import MohdError, device_info, version
 from mohd.compiler import compile
+from mohd.dlpack import BFloat16Array
 from mohd.generate import Generator
-from mohd.runtime import Context, MohdError, Module, empty, version, zeros
+from mohd.runtime import Context, Module, load
 
-load = Module
-
-__all__ = ["Context", "Generator", "MohdError", "Module", "compile", "empty", "load", "version", "zeros"]
+__all__ = ["BFloat16Array", "Context", "DeviceArray", "Generator", "MohdError", "Module", "compile", "device_info", "empty", "load", "version", "zeros"]

@@ -1,25 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """A compiled language model with its key-value caches: `prefill` a batch of sequences, then `decode` step by step; or `stream` new tokens."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Iterator
+
 import numpy as np
 
-from mohd.runtime import MohdError
+from mohd.binding import MohdError
+
+if TYPE_CHECKING:
+    from mohd.runtime import Context, Module
 
 
 class Generator:
-    """`sequences` sequences of at most `positions` tokens each, on a context of its own unless one is given. Caches are where the context's kernels are."""
+    """`sequences` sequences of at most `positions` tokens each, on a context of its own unless one is given (`threads`, `device`: see `Module.context`). Caches are where the context's kernels are."""
 
-    def __init__(self, module, sequences, positions, threads=0, device="cpu", context=None):
+    def __init__(self, module: Module, sequences: int, positions: int, threads: int | None = None, device: str | None = None,
+                 context: Context | None = None):
         if "decode" not in module.entry_points:
             raise MohdError("UNSUPPORTED", f"expects a bundle of a language model, got entry points {', '.join(module.entry_points)}")
         self.context = context or module.context(threads, device=device)
         cache = {tensor.name: tensor for tensor in module.entry_points["decode"].inputs}["k_cache"]
-        shape = (cache.shape[0], sequences, positions, cache.shape[3])
+        shape = (int(cache.shape[0]), sequences, positions, int(cache.shape[3]))
         self.caches = {name: self.context.empty(shape, cache.dtype).write(np.zeros(shape, cache.type)) for name in ("k_cache", "v_cache")}
         self.length = np.zeros(sequences, np.int32)  # tokens of each sequence so far
-        self._vocabulary = module.entry_points["decode"].outputs[0].shape[1]
+        self._vocabulary = int(module.entry_points["decode"].outputs[0].shape[1])
 
-    def prefill(self, tokens, all_rows=False):
+    def prefill(self, tokens: Any, all_rows: bool = False) -> np.ndarray:
         """Starts every sequence with tokens [sequences, S]; logits [sequences, V] after them, or [sequences, S, V] of all."""
         tokens = np.asarray(tokens, np.int32)
         count, length = tokens.shape
@@ -39,7 +47,7 @@ class Generator:
         self.length[:] = lengths
         return self._run("prefill", inputs, logits)
 
-    def decode(self, tokens, logits=None):
+    def decode(self, tokens: Any, logits: Any = None) -> Any:
         """Appends tokens [sequences], one to each sequence; logits [sequences, V] after them, into `logits` if that is given."""
         made = self._run("decode", {"tokens": np.asarray(tokens, np.int32), "position": self.length.copy()}, logits)
         self.length += 1
@@ -49,7 +57,7 @@ class Generator:
         outputs = None if logits is None else {"logits": logits}
         return self.context.run(entry, inputs | self.caches, outputs)["logits"]
 
-    def sample(self, logits, temperature=0.0, top_k=0, top_p=1.0, draw=0.0):
+    def sample(self, logits: Any, temperature: Any = 0.0, top_k: Any = 0, top_p: Any = 1.0, draw: Any = 0.0) -> np.ndarray:
         """Tokens [sequences] chosen from logits [sequences, V] (docs/semantics.md, sampling); each setting is a number or one for each sequence."""
         count = len(self.length)
         settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "draw": draw}
@@ -59,7 +67,7 @@ class Generator:
             raise MohdError("FAILURE", f"sequence {int(np.argmin(tokens))} has logits that are not finite")
         return tokens
 
-    def stream(self, prompts, max_new_tokens, temperature=0.0, top_k=0, top_p=1.0, seed=0):
+    def stream(self, prompts: list[Any], max_new_tokens: int, temperature: Any = 0.0, top_k: Any = 0, top_p: Any = 1.0, seed: int = 0) -> Iterator[np.ndarray]:
         """Starts the sequences with `prompts`, lists of ids, and yields `max_new_tokens` times the next token of each, [sequences].
 
         Temperature 0 takes the largest logit. The draws are NumPy's default generator's, from `seed`. Nothing but tokens leaves the context's device.

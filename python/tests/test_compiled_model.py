@@ -46,7 +46,7 @@ def folder_of(config, path, dtype=torch.float32):
 
 def load_both(folder, weights_dtype="f32"):
     """(compiled module, NumPy model) of a model folder."""
-    bundle = mohd.compile(folder, folder / "model.mohdb", weights_dtype=weights_dtype)
+    bundle = mohd.compile(folder, out=folder / "model.mohdb", weights_dtype=weights_dtype)
     return mohd.load(bundle), Model.load(folder)
 
 
@@ -210,10 +210,15 @@ def test_what_generate_refuses(small, arguments, error, message):
         small[0].generate(*arguments)
 
 
+def test_generator_wants_a_prompt_for_each_sequence(small):
+    with pytest.raises(ValueError, match="^expects 2 prompts, got 3$"):
+        next(mohd.Generator(small[0], 2, 9).stream([[1], [2], [3]], 1))
+
+
 def test_generate_needs_finite_logits(tmp_path):
     config = config_of(None)
     folder = folder_of(config, tmp_path)
-    bundle = mohd.compile(folder, folder / "model.mohdb")
+    bundle = mohd.compile(folder, out=folder / "model.mohdb")
     generator = mohd.Generator(mohd.load(bundle), 2, 4)
     logits = np.zeros((2, 29), np.float32)
     assert generator.sample(logits, temperature=[0.0, 1.0], draw=0.5).tolist() == [0, 14]

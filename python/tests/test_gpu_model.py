@@ -39,7 +39,7 @@ ROUTINGS = [
 def test_agrees_with_numpy(tmp_path, routing):
     """Three sequences of 7 tokens by prefill, then a step of decode, in f32."""
     folder = folder_of(config_of(routing), tmp_path)
-    module = mohd.load(mohd.compile(folder, folder / "model.mohdb", "emulate:sm_90a", weights_dtype="f32"))
+    module = mohd.load(mohd.compile(folder, "emulate:sm_90a", folder / "model.mohdb", weights_dtype="f32"))
     reference = Model.load(folder)
     tokens = np.random.default_rng(5).integers(0, 29, (3, 8))
     place = np.arange(24)
@@ -57,7 +57,7 @@ QUANTIZED = [
 
 def expect_quantized(folder, chip, weights_dtype, lengths, limit):
     """Prefills of the first `lengths` tokens of a sequence, and a step of decode, agree with the NumPy model of the quantised weights."""
-    module = mohd.load(mohd.compile(folder, folder / "model.mohdb", f"emulate:{chip}", weights_dtype=weights_dtype, quantize="int8"))
+    module = mohd.load(mohd.compile(folder, f"emulate:{chip}", folder / "model.mohdb", weights_dtype=weights_dtype, quantize="int8"))
     tokens = np.random.default_rng(5).integers(0, 29, max(lengths) + 1)
     place = np.arange(tokens.size)
     reference = quantized_model(folder)
@@ -99,14 +99,14 @@ def generate(module, device):
 @functools.cache
 def on_cpu(name, folder):
     """What the CPU's kernels make of an example model."""
-    return generate(mohd.load(mohd.compile(EXAMPLES / name, folder / "cpu.mohdb")), "cpu")
+    return generate(mohd.load(mohd.compile(EXAMPLES / name, out=folder / "cpu.mohdb")), "cpu")
 
 
 @pytest.mark.parametrize("chip", ["sm_80", "sm_90a"])
 @pytest.mark.parametrize("name", ["pydoc-mohd", "pydoc-dense"])
 def test_example_models_agree_with_the_cpu(tmp_path, tmp_path_factory, name, chip):
     expected, tokens = on_cpu(name, tmp_path_factory.getbasetemp())
-    module = mohd.load(mohd.compile(EXAMPLES / name, tmp_path / "gpu.mohdb", f"emulate:{chip}"))
+    module = mohd.load(mohd.compile(EXAMPLES / name, f"emulate:{chip}", tmp_path / "gpu.mohdb"))
     logits, found = generate(module, "emulate")
     assert np.linalg.norm(logits - expected) <= 2e-2 * np.linalg.norm(expected)
     assert found == tokens

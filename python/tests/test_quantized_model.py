@@ -78,7 +78,7 @@ ODD = dict(hidden_size=48, intermediate_size=80, num_attention_heads=3, num_key_
 
 
 def compile_quantized(folder, lowering="fast", weights_dtype="f32"):
-    bundle = mohd.compile(folder, folder / "model.mohdb", weights_dtype=weights_dtype, quantize="int8",
+    bundle = mohd.compile(folder, out=folder / "model.mohdb", weights_dtype=weights_dtype, quantize="int8",
                           options=[f"--lowering={lowering}"])
     return mohd.load(bundle)
 

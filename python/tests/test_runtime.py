@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""The binding of libmohd_rt, on a bundle written by hand, and the way to the compiler."""
+"""The binding of libmohd_rt, on a bundle written by hand."""
 
 import os
-import stat
 import subprocess
 import sys
 import threading
@@ -12,7 +11,7 @@ import pytest
 
 import bundle
 import mohd
-from mohd import find
+from mohd import dlpack, find
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +25,15 @@ def module(path):
 
 
 def test_import_is_light():
-    code = "import sys, mohd; assert not {'torch', 'safetensors'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(find.PACKAGE.parent)})
+    code = """if True:
+        import sys, mohd
+        maps = open("/proc/self/maps").read()
+        assert not {"torch", "safetensors", "triton", "cuda"} & set(sys.modules)
+        assert "cuda" not in maps and "nvidia" not in maps and "libmohd_rt" not in maps
+        mohd.version()
+        maps = open("/proc/self/maps").read()
+        assert "libmohd_rt" in maps and "libcuda" not in maps"""
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(find.PACKAGE.parent)})
 
 
 def test_version():
@@ -101,7 +107,7 @@ def test_arrays_on_a_gpu_are_used_in_place(monkeypatch, tmp_path, module):
     if not fake.exists():
         pytest.skip("the runtime's tests are not built")
     monkeypatch.setenv("MOHD_LIBCUDA", str(fake))
-    assert mohd.runtime.device_info("cuda:1")["compute_major"] == 8
+    assert mohd.device_info("cuda:1")["compute_major"] == 8
     context = mohd.load(bundle.write(tmp_path, bundle.GPU_SOURCE, bundle.on_cuda)).context(device="cuda:1")
     values = np.arange(40, dtype=np.float32).reshape(10, 4)
     x, total, y = (context.empty((10, 4), "f32").write(array) for array in (values, np.zeros_like(values), np.zeros_like(values)))
@@ -122,6 +128,14 @@ def test_arrays_on_a_gpu_are_used_in_place(monkeypatch, tmp_path, module):
         module.context(1).bind("twice", {"x": OfAnotherLibrary(x), "total": mohd.zeros((10, 4), np.float32)})
     with pytest.raises(ValueError, match="expects a part of 288 bytes, got 200 to 360"):
         whole.part(200, (10, 4), "f32")
+    array = context.empty((2, 3), "bf16")  # DLPack says where it is
+    assert array.__dlpack_device__() == (2, 1)
+    for request in ({}, {"max_version": (1, 0), "stream": -1, "dl_device": (2, 1), "copy": False}):
+        capsule = array.__dlpack__(**request)
+        tensor, _ = dlpack._tensor(capsule)
+        assert (tensor.data, tensor.device_type, tensor.device_id, tensor.code, tensor.bits, tensor.ndim) == (array.data_ptr(), 2, 1, 4, 16, 2)
+    with pytest.raises(BufferError, match=r"on device \(2, 1\) of DLPack, got a request for \(1, 0\)"):
+        array.__dlpack__(dl_device=(1, 0))
 
 
 def test_nothing_is_copied(module):
@@ -174,6 +188,15 @@ def test_wrong_arguments(module):
         context.run("thrice", {})
 
 
+def test_a_generator_needs_a_language_model(module):
+    message = "^UNSUPPORTED: expects a bundle of a language model, got entry points twice, pick$"
+    with pytest.raises(mohd.MohdError, match=message) as caught:
+        mohd.Generator(module, 1, 4)
+    assert caught.value.status == "UNSUPPORTED"
+    with pytest.raises(mohd.MohdError, match=message):
+        module.generate([1, 2], 3)
+
+
 def test_bad_bundles(tmp_path, path):
     with pytest.raises(mohd.MohdError) as caught:
         mohd.load(tmp_path / "none.mohdb")
@@ -204,48 +227,6 @@ def test_contexts_in_threads_agree(module):
 
 def test_library_not_found(monkeypatch, tmp_path):
     monkeypatch.setenv("MOHD_RUNTIME", str(tmp_path / "none.so"))
-    mohd.runtime.library.cache_clear()
+    mohd.binding.library.cache_clear()
     with pytest.raises(mohd.MohdError, match="set MOHD_RUNTIME"):
         mohd.version()
-
-
-def fake_compiler(tmp_path, body):
-    """A stand-in for mohd-compile: a shell script."""
-    program = tmp_path / "mohd-compile"
-    program.write_text(f"#!/bin/sh\n{body}\n")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    return program
-
-
-def test_compile_runs_the_compiler(monkeypatch, tmp_path):
-    monkeypatch.setenv("MOHD_COMPILE", str(fake_compiler(tmp_path, f'echo "$@" > {tmp_path}/arguments')))
-    assert mohd.compile("model", "out.mohdb", weights_dtype="bf16", options=["-q"]) == "out.mohdb"
-    arguments = (tmp_path / "arguments").read_text().split()
-    assert arguments == ["model", "--target=cpu:native", "-o", "out.mohdb", "-q", "--weights-dtype=bf16"]
-
-
-@pytest.mark.parametrize("code,status", [(1, "FAILURE"), (3, "MALFORMED"), (7, "IO"), (70, "INTERNAL")])
-def test_compile_failure_is_an_exception(monkeypatch, tmp_path, code, status):
-    monkeypatch.setenv("MOHD_COMPILE", str(fake_compiler(tmp_path, f"echo error: broken >&2; exit {code}")))
-    with pytest.raises(mohd.MohdError, match=f"{status}: broken"):
-        mohd.compile("model", "out.mohdb")
-
-
-def test_compiler_not_found(monkeypatch, tmp_path):
-    monkeypatch.setenv("MOHD_COMPILE", str(tmp_path / "none"))
-    with pytest.raises(mohd.MohdError, match="no mohd-compile"):
-        mohd.compile("model", "out.mohdb")
-
-
-def test_places_in_order(monkeypatch, tmp_path):
-    monkeypatch.delenv("MOHD_COMPILE", raising=False)
-    monkeypatch.delenv("MOHD_BUILD", raising=False)
-    (tmp_path / "bin").mkdir()
-    program = fake_compiler(tmp_path / "bin", "true")
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
-    assert find.compiler() == program
-    (tmp_path / "build/bin").mkdir(parents=True)
-    monkeypatch.setenv("MOHD_BUILD", str(tmp_path / "build"))
-    assert find.compiler() == program
-    other = fake_compiler(tmp_path / "build/bin", "true")
-    assert find.compiler() == other

@@ -11,8 +11,7 @@ import zlib
 
 import numpy as np
 
-from mohd import runtime
-from mohd.compiler import compile as compile_model
+import mohd
 from mohd.testing.arrays import ROUNDED, STORAGE, TOKENS, compare, compare_rounded, from_storage, to_storage
 
 POISON = 0xA5
@@ -93,13 +92,13 @@ def build(entries, folder, lowering="fast", target="cpu:native"):
     source = pathlib.Path(folder) / "entries.mlir"
     source.write_text(module_text(entries))
     options = ["--lowering=reference"] if lowering == "reference" else []
-    return runtime.Module(compile_model(source, source.with_suffix(".mohdb"), target, options=options))
+    return mohd.load(mohd.compile(source, target, options=options))
 
 
 def guarded(shape, dtype):
     """An array of poison for a result, and the bytes around it."""
     size = int(np.prod(shape)) * np.dtype(STORAGE[dtype]).itemsize
-    whole = runtime.empty(GUARD + size + GUARD, np.uint8)
+    whole = mohd.empty(GUARD + size + GUARD, np.uint8)
     whole.fill(POISON)
     return whole[GUARD : GUARD + size].view(STORAGE[dtype]).reshape(shape), whole
 
@@ -110,7 +109,7 @@ def run(context, entry, inputs, expected):
     given = {}
     for name, values in inputs.items():
         stored = to_storage(values, dtype_of(types[name]))
-        given[name] = runtime.empty(stored.shape, stored.dtype)
+        given[name] = mohd.empty(stored.shape, stored.dtype)
         given[name][...] = stored
     outputs, wholes = {}, {}
     for name in entry.results:
