@@ -107,7 +107,8 @@ void Differentiator::copyForward() {
 /// Adds the gradients of all values, from the last op to the first.
 LogicalResult Differentiator::addGradients() {
   for (BlockArgument argument : body->getArguments().take_front(function.getNumArguments()))
-    if (isDifferentiable(argument.getType()))
+    if (isDifferentiable(argument.getType()) &&
+        !function.getArgAttr(argument.getArgNumber(), kFrozenAttr))
       gradients.want(argument);
   auto isWanted = [&](Value value) { return gradients.isWanted(value); };
   for (Operation *op : forward)

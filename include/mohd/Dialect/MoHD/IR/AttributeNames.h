@@ -11,6 +11,8 @@ namespace mlir::mohd {
 inline constexpr llvm::StringLiteral kNameAttr = "mohd.name";
 /// Argument attribute of an entry point: an array with a name for each dynamic dimension. Equal names are equal dims.
 inline constexpr llvm::StringLiteral kDimsAttr = "mohd.dims";
+/// Argument attribute of a function that has a backward function: no gradient of the argument is asked for.
+inline constexpr llvm::StringLiteral kFrozenAttr = "mohd.frozen";
 /// Function attribute: the name of the backward function that `mohd-differentiate` makes.
 inline constexpr llvm::StringLiteral kBackwardAttr = "mohd.backward";
 /// Lists the weights of a scheduled module, in the order that bindings count them: an array of dictionaries
