@@ -61,9 +61,9 @@ def compiled_logits(generator, tokens):
 
 
 def near_ties(part, x, norm):
-    """Where [sequences, length] the last chosen and the first refused group of a sub-layer are equal to rounding.
+    """Where [T] the last chosen and the first refused group of a sub-layer are equal to rounding.
 
-    x [sequences, length, D] is the sub-layer's input and `norm` its norm.
+    x [T, D] is the sub-layer's input and `norm` its norm.
     """
     routing = part.routing
     if routing is None or routing.num_active == routing.num_groups or routing.num_routed == 0:
@@ -79,7 +79,7 @@ def reference_logits(model, tokens):
     ties = np.zeros(tokens.shape, bool)
 
     def look(part, inputs):
-        ties[:] |= near_ties(part, *inputs[:2])
+        ties.reshape(-1)[:] |= near_ties(part, *inputs[:2])
 
     hooks = [part.register_forward_pre_hook(look) for part in model.sub_layers()]
     with torch.no_grad():

@@ -44,8 +44,11 @@ def runtime() -> pathlib.Path | None:
 
 
 def _become(name: str) -> None:
-    """Becomes the program `name` of the installed package, with this process's arguments."""
-    os.execv(PACKAGE / "bin" / name, [name, *sys.argv[1:]])
+    """Becomes the program `name` of the package, or of its checkout's build, with this process's arguments."""
+    program = _first([PACKAGE / "bin" / name, PACKAGE.parent.parent / "build/bin" / name])  # not that of PATH: it may be this one
+    if program is None:
+        sys.exit(f"error: no {name} in {PACKAGE}: install the package anew")
+    os.execv(program, [name, *sys.argv[1:]])
 
 
 def run_compiler() -> None:

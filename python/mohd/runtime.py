@@ -250,7 +250,7 @@ class Context:
 
     def bind(self, entry: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any] | None = None, stream: Any = None) -> Callable[[], dict[str, Any]]:
         """A function that makes the call `run` would make, on the same arrays each time: all checks that are Python's are done
-        here, so that it costs little more than the call itself. Valid as long as the context. `stream`: a CUstream as a number, or what
+        here, so that it costs little more than the call itself. It keeps context and arrays. `stream`: a CUstream as a number, or what
         has it as `cuda_stream`; None is the legacy default stream.
         """
         return self._bind(self.module.entry_point(entry), inputs, outputs or {}, stream)

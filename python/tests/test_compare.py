@@ -90,9 +90,9 @@ def test_rows_after_a_near_tie_are_shown_but_not_judged(folder, monkeypatch, cap
     tokens = compare.tokens_of(Config.load(folder), None, 100, 0)
     assert not compare.compare("none.mohdb", folder, tokens, 1e-4, False)
     capsys.readouterr()
-    monkeypatch.setattr(compare, "near_ties", lambda *_: np.arange(100)[None] == 60)
+    monkeypatch.setattr(compare, "near_ties", lambda *_: np.arange(100) == 60)
     assert compare.compare("none.mohdb", folder, tokens, 1e-4, False)
     out = capsys.readouterr().out
     assert "100, of them 40 from a near tie" in out and "(not judged)" in out
-    monkeypatch.setattr(compare, "near_ties", lambda *_: np.arange(100)[None] == 5)  # nearly nothing is left to judge
+    monkeypatch.setattr(compare, "near_ties", lambda *_: np.arange(100) == 5)  # nearly nothing is left to judge
     assert not compare.compare("none.mohdb", folder, tokens, 1e-4, False)

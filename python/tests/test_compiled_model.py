@@ -34,6 +34,7 @@ ROUTINGS = [
     Routing(1, 0, 1), Routing(4, 4, 0), Routing(4, 2, 0, gate="binary"), Routing(32, 0, 1),
     Routing(4, 2, 2, gate="binary", scaling="none", fusion="none"),
 ]
+ROUTINGS = list(dict.fromkeys(ROUTINGS))  # softmax with sqrt_n_over_k is a gate's and a scaling's
 
 
 def folder_of(config, path, dtype=torch.float32):

@@ -138,3 +138,19 @@ def test_places_in_order(monkeypatch, tmp_path):
     monkeypatch.setenv("MOHD_BUILD", str(tmp_path / "other"))
     in_build = make(tmp_path / "other/bin")
     assert find.compiler() == in_build and find.runtime() == library
+
+
+def test_commands_become_the_programs(monkeypatch, tmp_path):
+    """Those of the package, else of the build in its checkout (an editable install), never what PATH has: that is the command."""
+    became = []
+    monkeypatch.setattr(find, "PACKAGE", tmp_path / "python/mohd")
+    monkeypatch.setattr(os, "execv", lambda *arguments: became.append(arguments))
+    monkeypatch.setattr(sys, "argv", ["/venv/bin/command", "--version"])
+    with pytest.raises(SystemExit, match="^error: no mohd-run in .*python/mohd: install the package anew$"):
+        find.run_runner()
+    for folder in ("build/bin", "python/mohd/bin"):
+        (tmp_path / folder).mkdir(parents=True)
+        for command, name in ((find.run_compiler, "mohd-compile"), (find.run_runner, "mohd-run")):
+            (tmp_path / folder / name).touch()
+            command()
+            assert became.pop() == (tmp_path / folder / name, [name, "--version"])

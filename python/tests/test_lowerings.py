@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Both lowerings, compiled and run, against the NumPy reference: the matrix of `mohd.testing`, and that it can fail."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -15,9 +17,23 @@ def lowering(request):
     return request.param
 
 
+CHECKED = set()
+"""The code of groups that agreed: where no kernel is made of products, that for two GPUs is the same."""
+
+
+def code_of(module):
+    """What a bundle of one target does: kernels, their launches, machine code."""
+    (target,) = module.manifest["targets"]
+    return json.dumps([target["kind"], target["kernels"], target["programs"], module.manifest["segments"][target["segment"]]["sha256"]])
+
+
 @pytest.mark.parametrize("group", GROUPS)
 def test_agrees_with_numpy(group, lowering, tmp_path):
-    contexts = testing.contexts(testing.build(GROUPS[group], tmp_path, lowering), lowering)
+    module = testing.build(GROUPS[group], tmp_path, lowering)
+    code = code_of(module)
+    if code in CHECKED:
+        return
+    contexts = testing.contexts(module, lowering)
     problems = []
     for case in GROUPS[group]:
         try:
@@ -25,6 +41,7 @@ def test_agrees_with_numpy(group, lowering, tmp_path):
         except AssertionError as problem:
             problems.append(str(problem))
     assert not problems, f"{len(problems)} of {len(GROUPS[group])} entry points:\n\n" + "\n".join(problems[:5])
+    CHECKED.add(code)
 
 
 def test_magnitude_table(lowering, tmp_path):

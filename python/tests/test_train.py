@@ -144,7 +144,7 @@ def killed_run(config_path, point):
 def test_killed_run_resumes_bit_for_bit(tmp_path, whole, point, last):
     path = write(tmp_path, checkpoints={"every": 2, "keep": 1})
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["mohd.train.loop"])
+    processes.set_forkserver_preload(["mohd.train.loop", "torch._dynamo"])
     process = processes.Process(target=killed_run, args=(str(path), point))
     process.start()
     process.join(120)

@@ -41,17 +41,18 @@ class MoHDForCausalLM(nn.Module):
 
     def forward(self, tokens, cache=None):
         """Logits [B, S, V] of tokens [B, S], which follow those already in `cache`."""
-        x = self.model.embed_tokens(tokens)
+        length = tokens.shape[1]
+        x = self.model.embed_tokens(tokens.flatten())  # [T, D]
         losses = []
         for i, layer in enumerate(self.model.layers):
             if self.checkpointing and torch.is_grad_enabled():
-                x, loss = checkpoint(layer, x, None, use_reentrant=False)
+                x, loss = checkpoint(layer, x, length, None, use_reentrant=False)
             else:
-                x, loss = layer(x, None if cache is None else cache[i])
+                x, loss = layer(x, length, None if cache is None else cache[i])
             losses.append(loss)
         self._balance = sum(losses)
         head = self.model.embed_tokens if self.config.tie_word_embeddings else self.lm_head
-        return functional.linear(self.model.norm(x), head.weight)
+        return functional.linear(self.model.norm(x).view(*tokens.shape, x.shape[1]), head.weight)
 
     def sub_layers(self):
         """Every attention and FFN."""

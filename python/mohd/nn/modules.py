@@ -99,19 +99,17 @@ class SubLayer(nn.Module):
         return self.ops.balance_loss(scores, indices, self.routing)
 
     def forward(self, x, norm, *state):
-        """(x plus the sub-layer's output [B, S, D], its balance loss); `state` is what `inner` takes beside its input."""
-        shape = x.shape
-        x = x.flatten(0, 1)  # [T, D]
+        """(x plus the sub-layer's output, both [T, D], its balance loss); `state` is what `inner` takes beside its input."""
         weights = [getattr(self, name).weight for name in self.inputs]
         output = getattr(self, self.output).weight
         if self.routing is None:
             normed = norm(x)
-            z = self.inner(tuple(functional.linear(normed, weight) for weight in weights), shape, *state)
-            return (x + functional.linear(z, output)).view(shape), x.new_zeros(())
+            z = self.inner(tuple(functional.linear(normed, weight) for weight in weights), *state)
+            return x + functional.linear(z, output), x.new_zeros(())
         y, indices, _, scores = self.ops.routed_projections(x, norm.weight, norm.eps, self.centroids, weights, self.routing)
-        z = self.inner(y, shape, *state)
+        z = self.inner(y, *state)
         x = self.ops.routed_output(x, z, indices, output, *self.fusion_weights(), self.routing)
-        return x.view(shape), self.noted(indices, scores)
+        return x, self.noted(indices, scores)
 
 
 @functools.lru_cache(maxsize=8)
@@ -144,9 +142,12 @@ class MoHDAttention(SubLayer):
         self.q_proj, self.k_proj = nn.Linear(d, heads, bias=False), nn.Linear(d, kv, bias=False)
         self.v_proj, self.o_proj = nn.Linear(d, kv, bias=False), nn.Linear(heads, d, bias=False)
 
-    def inner(self, projected, shape, cache):
-        """Attention of the projected q, k, v, each [T, E]; `cache`: a list of this layer's [k, v] so far, extended, or None."""
-        c, (batch, length) = self.config, shape[:2]
+    def inner(self, projected, length, cache):
+        """Attention of the projected q, k, v, each [T, E], of sequences of `length` tokens.
+
+        `cache` is a list of this layer's [k, v] so far, which is extended, or None.
+        """
+        c, batch = self.config, projected[0].shape[0] // max(1, length)
         heads = lambda t: t.view(batch, length, t.shape[1] // c.head_dim, c.head_dim).transpose(1, 2)  # [B, heads, S, head_dim]
         q, k, v = (heads(t) for t in projected)
         past = cache[0].shape[2] if cache else 0
@@ -178,17 +179,17 @@ class MoHDMLP(SubLayer):
             self.gate_proj = nn.Linear(d, ff, bias=False)
         self.up_proj, self.down_proj = nn.Linear(d, ff, bias=False), nn.Linear(ff, d, bias=False)
 
-    def inner(self, projected, shape):
+    def inner(self, projected):
         """SwiGLU of the two projections, each [T, d_ff]."""
         return self.ops.swiglu(*projected)
 
     def forward(self, x, norm):
-        """(x plus the FFN's output [B, S, D], its balance loss)."""
+        """(x plus the FFN's output, both [T, D], its balance loss)."""
         if not self.inner_axis:
             return super().forward(x, norm)
-        normed = norm(x.flatten(0, 1))
+        normed = norm(x)
         u, balance = self.routed_inner(normed) if self.routing else (functional.linear(normed, self.up_proj.weight), x.new_zeros(()))
-        return x + functional.linear(F.silu(u), self.down_proj.weight).view(x.shape), balance
+        return x + functional.linear(F.silu(u), self.down_proj.weight), balance
 
     def routed_inner(self, normed):
         """(the intermediate activation before SiLU, its groups routed [T, d_ff], the balance loss) of normed [T, D]."""
@@ -210,9 +211,9 @@ class DecoderLayer(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = MoHDMLP(config, backend)
 
-    def forward(self, x, cache):
-        """(x after both [B, S, D], the sum of their balance losses)."""
-        x, first = self.self_attn(x, self.input_layernorm, cache)
+    def forward(self, x, length, cache):
+        """(x after both [T, D], the sum of their balance losses), for sequences of `length` tokens."""
+        x, first = self.self_attn(x, self.input_layernorm, length, cache)
         x, second = self.mlp(x, self.post_attention_layernorm)
         return x, first + second
 

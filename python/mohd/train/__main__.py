@@ -68,7 +68,7 @@ def train(settings, resume):
             signal.signal(number, handler)
     if parallel.is_first():
         print(f"held-out loss {loss:.4f}; wrote {out}" if loss is not None else f"stopped at step {trainer.step}", flush=True)
-    return 0 if loss is not None else 128 + parallel.any_of(trainer.stop)
+    return 0 if loss is not None else 128 + parallel.largest(trainer.stop, trainer.device)
 
 
 def main(arguments=None):

@@ -44,7 +44,7 @@ class Data:
 
     path: str = _text()
     format: str = _choice("bytes", "bytes", "npy", "uint16", "int32")
-    held_out: float = _number(0.05, 0, 1)
+    held_out: float = _number(0.05, 0, 1, open_low=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -204,7 +204,7 @@ class Trainer:
         s, metrics = self.settings, Metrics(self.settings, self.step)
         started, begun, marked, marked_step = time.monotonic(), self.step, time.monotonic(), self.step
         held_out = self.evaluate() if self.step == s.steps else None
-        while self.step < s.steps and not parallel.any_of(self.stop):
+        while self.step < s.steps and not parallel.largest(self.stop, self.device):
             loss, balance, norm = self.train_step()
             now, last = time.monotonic(), self.step == s.steps
             if self.step % s.log.every == 0 or last:

@@ -1,27 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""What a training run needs to know of other processes. One process, without torchrun, is the simple case of it."""
+"""Runs of several processes, which torchrun starts. One process, without torchrun, is the simple case of it."""
 
 import contextlib
 import os
 
 import torch
 import torch.distributed as dist
-
-
-def world():
-    """(rank, number of processes)."""
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-
-
-def is_first():
-    """Whether this process writes what is written once."""
-    return world()[0] == 0
-
-
-def barrier():
-    """Waits for all processes."""
-    if dist.is_initialized():
-        dist.barrier()
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.nn.parallel import DistributedDataParallel
 
 
 class DeviceError(RuntimeError):
@@ -41,13 +29,53 @@ def device_of(name):
     return torch.device(name)
 
 
+@contextlib.contextmanager
+def processes(settings):
+    """The context in which torchrun's processes know each other. After an error torchrun ends the others."""
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        yield
+        return
+    dist.init_process_group("nccl" if device_of(settings.device).type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def world():
+    """(rank, number of processes)."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def is_first():
+    """Whether this process writes what is written once."""
+    return world()[0] == 0
+
+
+def barrier():
+    """Waits for all processes."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
 def wrap(model, settings, device):
     """What to call for a forward pass of `model` whose backward pass averages gradients over the processes."""
-    return model
+    if not dist.is_initialized():
+        return model
+    if settings.parallel == "ddp":
+        return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
+    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    for layer in model.model.layers:
+        fully_shard(layer, mesh=mesh)
+    return fully_shard(model, mesh=mesh)
 
 
 def synchronised(runner, last):
     """The context of a micro-batch; gradients are averaged after the `last` one of a step only."""
+    if isinstance(runner, DistributedDataParallel) and not last:
+        return runner.no_sync()
+    if isinstance(runner, FSDPModule):
+        runner.set_requires_gradient_sync(last)
     return contextlib.nullcontext()
 
 
@@ -58,11 +86,13 @@ def total(tensor):
     return tensor
 
 
-def any_of(number):
-    """The largest of all processes' numbers."""
+def largest(number, device):
+    """The largest of all processes' integers."""
     if not dist.is_initialized():
         return number
-    return max(gathered([number]))
+    tensor = torch.tensor(number, device=device)
+    dist.all_reduce(tensor, dist.ReduceOp.MAX)
+    return int(tensor)
 
 
 def gathered(items):
@@ -75,15 +105,10 @@ def gathered(items):
 
 
 def whole(tensor):
-    """A tensor that is perhaps distributed, as a plain one."""
+    """A tensor that is perhaps in parts, as a plain one."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 def gathered_weights(model):
-    """The weights of `model` by name, whole, on the CPU; only the first process has all of them."""
-    return {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-
-
-def processes(settings):
-    """The context in which torchrun's processes know each other."""
-    return contextlib.nullcontext()
+    """The weights of `model` by name, whole, on the CPU; only the first process has them."""
+    return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
