@@ -173,7 +173,7 @@ def main(arguments=None):
         tokens = tokens_of(Config.load(args.folder), args.text, args.tokens, args.seed)
         with tempfile.TemporaryDirectory() as work:
             bundle = pathlib.Path(work) / "model.mohdb"
-            mohd.compile(args.folder, bundle, target=args.target, weights_dtype=args.weights_dtype, quantize=args.quantize)
+            mohd.compile(args.folder, args.target, bundle, weights_dtype=args.weights_dtype, quantize=args.quantize)
             limit = QUANTIZED_LIMIT if args.quantize else LIMITS[args.weights_dtype]
             good = compare(bundle, args.folder, tokens, limit, args.weights_dtype == "f32" and not args.quantize)
     except (MohdError, OSError, ValueError) as error:

@@ -31,7 +31,7 @@ std::string mlir::mohd::getKernelGrid(Operation *op, int64_t lanes, StringRef to
       .Case([&](ScaleOp op) { return gridOfScale(op, tokens); })
       .Case([&](BalanceLossOp op) { return gridOfBalanceLoss(op, tokens); })
       .Case([&](GateOp op) { return gridOfGate(op, tokens); })
-      .Case([&](PackWeightOp op) { return gridOfPackWeight(op, tokens); })
+      .Case([&](PackWeightOp op) { return gridOfPackWeight(op, lanes); })
       .Case([&](DequantizeOp op) { return gridOfDequantize(op, tokens); })
       .Case([&](GroupTokensOp op) { return gridOfGroupTokens(op, tokens); })
       .Case([&](PackTokensOp op) { return gridOfPackTokens(op, tokens); })

@@ -113,8 +113,8 @@ void mlir::mohd::emitGroupFusion(KernelEmitter &e, GroupFusionOp op, ValueRange 
 // mohd.mix_groups
 //===----------------------------------------------------------------------===//
 
-/// Sums of a token that are in registers at once.
-static constexpr int64_t kMixSums = 16;
+/// Sums of a token that are in registers at once: half of these, of which targets have 32 with vectors of 16 lanes and 16 with narrower ones.
+static int64_t getMixSums(int64_t lanes) { return lanes >= 16 ? 16 : 8; }
 
 std::string mlir::mohd::gridOfMixGroups(MixGroupsOp op, StringRef tokens) {
   return KernelEmitter::gridOf(op.getWeight().getType().getDimSize(1), kFusionTokens, tokens);
@@ -140,9 +140,9 @@ public:
       e.columnTile(columns, panel, part, [&](Value column, ArrayRef<Segment> segments) {
         e.loop(lower, upper, 1, [&](Value token) {
           for (Segment segment : segments) {
-            int64_t whole = numResults / kMixSums * kMixSums;
-            e.loop(e.index(0), e.index(whole), kMixSums,
-                   [&](Value first) { mix(token, part, column, segment, first, kMixSums); });
+            int64_t most = getMixSums(e.lanes), whole = numResults / most * most;
+            e.loop(e.index(0), e.index(whole), most,
+                   [&](Value first) { mix(token, part, column, segment, first, most); });
             if (whole < numResults)
               mix(token, part, column, segment, e.index(whole), numResults - whole);
           }

@@ -14,8 +14,9 @@ static constexpr int64_t kGradientTokens = 8;
 static constexpr int64_t kSumColumns = 64;
 /// Tokens whose products a task of fusion_mix_gradient adds up in registers before the next rows.
 static constexpr int64_t kMixChunk = 128;
-/// Rows and columns of a left factor whose sums are in registers at once.
+/// Rows of a left factor whose sums are in registers at once, and columns: targets have 32 vectors of 16 lanes, 16 of narrower ones.
 static constexpr int64_t kMixRows = 4;
+static int64_t getMixColumns(int64_t lanes) { return lanes >= 16 ? 4 : 2; }
 
 static Value multiply(KernelEmitter &e, Value lhs, Value rhs) {
   return arith::MulFOp::create(e.b, lhs, rhs);
@@ -520,10 +521,10 @@ private:
   void emitSegment(Value first, int64_t width);
   void addTile(Value lower, Value upper, Value first, int64_t width, Value s, int64_t numRows,
                Value r, int64_t numColumns);
-  /// Calls body(first, count) for pieces of at most kMixRows of `extent`.
-  void forPieces(int64_t extent, llvm::function_ref<void(Value, int64_t)> body) {
-    int64_t whole = extent / kMixRows * kMixRows;
-    e.loop(e.index(0), e.index(whole), kMixRows, [&](Value first) { body(first, kMixRows); });
+  /// Calls body(first, count) for pieces of at most `most` of `extent`.
+  void forPieces(int64_t extent, int64_t most, llvm::function_ref<void(Value, int64_t)> body) {
+    int64_t whole = extent / most * most;
+    e.loop(e.index(0), e.index(whole), most, [&](Value first) { body(first, most); });
     if (whole < extent)
       body(e.index(whole), extent - whole);
   }
@@ -575,8 +576,8 @@ void MixGradientEmitter::emitSegment(Value first, int64_t width) {
   forBlocks([&](Value s, Value r) { e.store(e.splat(e.f32(0), width), sums, {s, r, zero}); });
   e.loop(zero, e.numTokens, kMixChunk, [&](Value lower) {
     Value upper = e.min(e.add(lower, e.index(kMixChunk)), e.numTokens);
-    forPieces(shape[1], [&](Value s, int64_t numRows) {
-      forPieces(shape[2], [&](Value r, int64_t numColumns) {
+    forPieces(shape[1], kMixRows, [&](Value s, int64_t numRows) {
+      forPieces(shape[2], getMixColumns(e.lanes), [&](Value r, int64_t numColumns) {
         addTile(lower, upper, first, width, s, numRows, r, numColumns);
       });
     });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Kernels that lay things out for products: mohd.pack_weight, mohd.dequantize, mohd.group_tokens and mohd.pack_tokens.
 //
-// A task of pack_weight is a row of all groups' panels, one of dequantize a row of the weight, one of group_tokens a block of tokens. A task of pack_tokens is some of the groups of a block,
+// A task of pack_weight is a row of all groups' panels, or a panel where that is transposed, one of dequantize a row of the weight, one of group_tokens a block of tokens. A task of pack_tokens is some of the groups of a block,
 // all of them while there are few tokens.
 #include "ProductTile.h"
 
@@ -14,38 +14,132 @@ using namespace mlir::mohd;
 // mohd.pack_weight
 //===----------------------------------------------------------------------===//
 
-std::string mlir::mohd::gridOfPackWeight(PackWeightOp op, StringRef tokens) {
+namespace {
+
+/// How a weight is laid out in panels.
+struct WeightLayout {
+  WeightLayout(PackWeightOp op, int64_t lanes);
+
+  SmallVector<int64_t> permutation;    // from dimensions of the panels' view to the operand's
+  int64_t rank, groups, panels, rows, panel, columns;
+  /// Rows of the panels lie side by side in the operand: squares of vectors are transposed.
+  bool isTransposed;
+};
+
+WeightLayout::WeightLayout(PackWeightOp op, int64_t lanes) {
+  ArrayRef<int64_t> plain = op.getWeight().getType().getShape();
   ArrayRef<int64_t> shape = op.getResult().getType().getShape(); // [G, panels, R, P]
-  return std::to_string(shape[0] * shape[2]);
+  rank = plain.size();
+  groups = shape[0], panels = shape[1], rows = shape[2], panel = shape[3];
+  permutation = llvm::to_vector(llvm::seq<int64_t>(0, rank));
+  if (op.getPermutation())
+    permutation = llvm::to_vector(*op.getPermutation());
+  columns = plain[permutation.back()];
+  isTransposed = permutation[rank - 2] == rank - 1 && panel % lanes == 0 && rows >= lanes;
+}
+
+/// Writes the kernel of mohd.pack_weight.
+class PackWeightEmitter {
+public:
+  PackWeightEmitter(KernelEmitter &e, const WeightLayout &layout, Value weight, Value result)
+      : e(e), layout(layout), weight(weight), result(result) {}
+
+  void emitRow(Value group, Value row);
+  void emitPanel(Value group, Value number);
+
+private:
+  /// Where the operand has the element at `row` and `column` of a group.
+  SmallVector<Value> from(Value group, Value row, Value column) {
+    Value place[] = {group, row, column};
+    SmallVector<Value> at(layout.rank);
+    for (auto [axis, index] : llvm::zip_equal(layout.permutation, ArrayRef(place).take_back(layout.rank)))
+      at[axis] = index;
+    return at;
+  }
+  SmallVector<Value> to(Value group, Value row, Value column) {
+    return {group, e.div(column, layout.panel), row, e.rem(column, layout.panel)};
+  }
+  void transposeRows(Value group, Value firstColumn, Value row);
+
+  KernelEmitter &e;
+  const WeightLayout &layout;
+  const Value weight, result;
+};
+
+} // namespace
+
+/// Copies a row of all of a group's panels.
+void PackWeightEmitter::emitRow(Value group, Value row) {
+  // Columns that do not lie side by side are copied one by one.
+  bool isContiguous = layout.permutation.back() == layout.rank - 1;
+  e.columns(layout.columns, isContiguous ? std::min(e.lanes, layout.panel) : 1,
+            [&](Value column, int64_t width) {
+              e.copy(weight, from(group, row, column), result, to(group, row, column), width);
+            });
+  e.loop(e.index(layout.columns), e.index(layout.panels * layout.panel), 1,
+         [&](Value column) { e.store(e.f32(0), result, to(group, row, column)); });
+}
+
+/// Copies `lanes` rows of a panel, all of whose columns there are.
+void PackWeightEmitter::transposeRows(Value group, Value firstColumn, Value row) {
+  for (int64_t first = 0; first < layout.panel; first += e.lanes) {
+    SmallVector<Value> vectors;
+    for (int64_t lane = 0; lane < e.lanes; ++lane) {
+      Value column = e.add(firstColumn, e.index(first + lane));
+      vectors.push_back(e.load(weight, from(group, row, column), e.lanes));
+    }
+    for (auto [lane, data] : llvm::enumerate(e.transpose(vectors)))
+      e.store(data, result,
+              to(group, e.add(row, e.index(lane)), e.add(firstColumn, e.index(first))));
+  }
+}
+
+/// Copies a panel whose rows lie side by side in the operand.
+void PackWeightEmitter::emitPanel(Value group, Value number) {
+  Value firstColumn = e.mul(number, e.index(layout.panel));
+  auto copyRows = [&](int64_t first) {
+    e.loop(e.index(0), e.index(layout.panel), 1, [&](Value offset) {
+      Value column = e.add(firstColumn, offset);
+      e.loop(e.index(first), e.index(layout.rows), 1, [&](Value row) {
+        auto copy = [&] {
+          e.copy(weight, from(group, row, column), result, to(group, row, column), 1);
+        };
+        if (layout.columns % layout.panel == 0)
+          return copy();
+        Value exists = arith::CmpIOp::create(e.b, arith::CmpIPredicate::ult, column,
+                                             e.index(layout.columns));
+        e.branch(exists, copy, [&] { e.store(e.f32(0), result, to(group, row, column)); });
+      });
+    });
+  };
+  auto transposePanel = [&] {
+    int64_t whole = layout.rows / e.lanes * e.lanes;
+    e.loop(e.index(0), e.index(whole), e.lanes,
+           [&](Value row) { transposeRows(group, firstColumn, row); });
+    if (whole < layout.rows)
+      copyRows(whole);
+  };
+  if (layout.columns % layout.panel == 0)
+    return transposePanel();
+  Value isWhole = arith::CmpIOp::create(e.b, arith::CmpIPredicate::ult, number,
+                                        e.index(layout.columns / layout.panel));
+  e.branch(isWhole, transposePanel, [&] { copyRows(0); });
+}
+
+std::string mlir::mohd::gridOfPackWeight(PackWeightOp op, int64_t lanes) {
+  WeightLayout layout(op, lanes);
+  return std::to_string(layout.groups * (layout.isTransposed ? layout.panels : layout.rows));
 }
 
 void mlir::mohd::emitPackWeight(KernelEmitter &e, PackWeightOp op, ValueRange operands,
                                 ValueRange results) {
-  ArrayRef<int64_t> plain = op.getWeight().getType().getShape();
-  ArrayRef<int64_t> shape = op.getResult().getType().getShape();
-  int64_t rank = plain.size(), rows = shape[2], panel = shape[3];
-  SmallVector<int64_t> permutation = llvm::to_vector(llvm::seq<int64_t>(0, rank));
-  if (op.getPermutation())
-    permutation = llvm::to_vector(*op.getPermutation());
-  // Columns that do not lie side by side are copied one by one.
-  bool isContiguous = permutation.back() == rank - 1;
-  int64_t columns = plain[permutation.back()];
-  int64_t vectorWidth = isContiguous ? std::min(e.lanes, panel) : 1;
+  WeightLayout layout(op, e.lanes);
+  PackWeightEmitter emitter(e, layout, operands[0], results[0]);
   e.loop(e.begin, e.end, 1, [&](Value task) {
-    Value group = e.div(task, rows), row = e.rem(task, rows);
-    auto copy = [&](Value column, int64_t width) {
-      Value place[] = {group, row, column};
-      SmallVector<Value> from(rank);
-      for (auto [axis, index] : llvm::zip_equal(permutation, ArrayRef(place).take_back(rank)))
-        from[axis] = index;
-      Value to[] = {group, e.div(column, panel), row, e.rem(column, panel)};
-      e.copy(operands[0], from, results[0], to, width);
-    };
-    e.columns(columns, vectorWidth, copy);
-    e.loop(e.index(columns), e.index(shape[1] * panel), 1, [&](Value column) {
-      Value to[] = {group, e.div(column, panel), row, e.rem(column, panel)};
-      e.store(e.f32(0), results[0], to);
-    });
+    if (layout.isTransposed)
+      emitter.emitPanel(e.div(task, layout.panels), e.rem(task, layout.panels));
+    else
+      emitter.emitRow(e.div(task, layout.rows), e.rem(task, layout.rows));
   });
 }
 

@@ -44,15 +44,27 @@ def _route_shapes(tensors, attributes):
     expected = (r.num_groups, x.shape[1])
     _expect(centroids is None or tuple(centroids.shape) == expected, "mohd::route", f"centroids {list(expected)}", centroids is not None and list(centroids.shape))
     _expect(centroids is not None or not r.needs_scores, "mohd::route", "centroids, as the routing depends on scores", "none")
-    return (x.shape[0], r.num_active), (x.shape[0], r.num_active), (x.shape[0], r.num_groups)
+    return (x.shape[0], r.num_active), (x.shape[0], r.num_groups), (x.shape[0], r.num_active)
+
+
+def _floats_first(indices, gates, scores):
+    """The order of an operator's outputs."""
+    return gates, scores, indices
+
+
+def _route_spec(element, tensors, attributes):
+    x, centroids = tensors
+    if centroids is None:
+        return None  # constants
+    return Spec("route", element, (x.shape[1],), _routing_alone(attributes))
 
 
 _ROUTE = Operator(
-    "route", ("x", "centroids?"), ROUTING, ("indices", "gates", "scores"),
-    spec=lambda element, tensors, attributes: Spec("route", element, (tensors[0].shape[1],), _routing_alone(attributes)),
+    "route", ("x", "centroids?"), ROUTING, ("gates", "scores", "indices"),
+    spec=_route_spec,
     shapes=_route_shapes,
-    reference=lambda tensors, attributes: functional.route(*tensors, routing_of(attributes)),
-    saved=("indices", "gates", "scores"),
+    reference=lambda tensors, attributes: _floats_first(*functional.route(*tensors, routing_of(attributes))),
+    saved=("gates", "scores", "indices"),
 )
 
 
@@ -162,13 +174,13 @@ def _projection_reference(tensors, attributes):
     x, norm_weight, centroids, *weights = tensors
     present = [weight for weight in weights if weight is not None]
     made, *routing = functional.routed_projections(x, norm_weight, attributes[0], centroids, present, routing_of(attributes[1:]))
-    return *made, *[None] * (len(weights) - len(present)), *routing
+    return *made, *[None] * (len(weights) - len(present)), *_floats_first(*routing)
 
 
 _PROJECTIONS = Operator(
     "routed_projections", ("x", "norm_weight", "centroids?", "weight0", "weight1?", "weight2?"), f"float eps, {ROUTING}",
-    ("y0", "y1", "y2", "indices", "gates", "scores"),
-    spec=_projection_spec, shapes=_projection_shapes, reference=_projection_reference, saved=("indices", "gates", "scores"),
+    ("y0", "y1", "y2", "gates", "scores", "indices"),
+    spec=_projection_spec, shapes=_projection_shapes, reference=_projection_reference, saved=("gates", "scores", "indices"),
 )
 
 
@@ -211,7 +223,8 @@ def route(normed, centroids, routing):
     """(indices int32 [T, K], gates float32 [T, K] with the scaling in them, scores float32 [T, N]) of normed [T, D]; centroids [N, D] or None."""
     if centroids is not None:
         normed = normed.to(centroids.dtype)
-    return _ROUTE.call(normed, centroids, *attributes_of(routing))
+    gates, scores, indices = _ROUTE.call(normed, centroids, *attributes_of(routing))
+    return indices, gates, scores
 
 
 def spmm(x, indices, gates, weight, num_groups):
@@ -245,7 +258,8 @@ def routed_projections(x, norm_weight, eps, centroids, weights, routing):
     _expect(1 <= len(weights) <= MOST_PROJECTIONS, "routed_projections", f"1 to {MOST_PROJECTIONS} weights", len(weights))
     absent = [None] * (MOST_PROJECTIONS - len(weights))
     made = _PROJECTIONS.call(x.to(norm_weight.dtype), norm_weight, centroids, *weights, *absent, eps, *attributes_of(routing))
-    return made[: len(weights)], *made[MOST_PROJECTIONS:]
+    gates, scores, indices = made[MOST_PROJECTIONS:]
+    return made[: len(weights)], indices, gates, scores
 
 
 def routed_output(residual, z, indices, weight, right, left, routing):

@@ -34,10 +34,10 @@ def routing_of(attributes: tuple) -> Routing:
     return Routing(*attributes)
 
 
-@functools.cache
 def attributes_of(routing: Routing) -> tuple:
     """The fields of a routing."""
-    return dataclasses.astuple(routing)
+    r = routing
+    return (r.num_groups, r.num_shared, r.num_routed, r.gate, r.scaling, r.score, r.fusion, r.balance, r.balance_coefficient, r.axis, r.norm_stat)
 
 
 class Form(typing.NamedTuple):
@@ -108,8 +108,11 @@ class Operator:
                 raise ValueError(f"mohd::{self.name} expects '{name}' to have {tokens} tokens, got {shape[0]}")
             else:
                 key.append((tensor.dtype, shape[1:]))
-        key = tuple(key)
-        found = self.forms.get(key)
+        try:
+            found = self.forms.get(key := tuple(key))
+        except TypeError:  # symbolic sizes while a graph is traced: it is made for these, but for the number of tokens
+            key = tuple((part[0], tuple(map(int, part[1]))) if torch.is_tensor(tensor) else part for part, tensor in zip(key, (None, *tensors)))
+            found = self.forms.get(key)
         if found is None or kernels.version() != found[0]:
             self.shapes(tensors, attributes)
             spec = self._spec(tensors, attributes)
@@ -198,7 +201,8 @@ class Operator:
 
     def gradient(self, ctx, *grads):
         """The gradients of the inputs."""
-        tensors, saved = ctx.saved_tensors[: len(self.names)], ctx.saved_tensors[len(self.names) :]
+        kept = ctx.saved_tensors  # once, for activation checkpointing
+        tensors, saved = kept[: len(self.names)], kept[len(self.names) :]
         form, _ = self.form(tensors, ctx.attributes)
         grads = [grads[i] for i in self.graded]
         found: list = [None] * len(self.names)

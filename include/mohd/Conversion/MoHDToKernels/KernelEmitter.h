@@ -168,7 +168,7 @@ void emitBalanceLoss(KernelEmitter &e, BalanceLossOp op, ValueRange operands, Va
 std::string gridOfGate(GateOp op, StringRef tokens);
 void emitGate(KernelEmitter &e, GateOp op, ValueRange operands, ValueRange results);
 
-std::string gridOfPackWeight(PackWeightOp op, StringRef tokens);
+std::string gridOfPackWeight(PackWeightOp op, int64_t lanes);
 void emitPackWeight(KernelEmitter &e, PackWeightOp op, ValueRange operands, ValueRange results);
 std::string gridOfDequantize(DequantizeOp op, StringRef tokens);
 void emitDequantize(KernelEmitter &e, DequantizeOp op, ValueRange operands, ValueRange results);

@@ -2,6 +2,8 @@
 // Verifiers and token interfaces of the unrouted ops of a LLaMA-style block.
 #include "mohd/Dialect/MoHD/IR/MoHD.h"
 
+#include "mlir/IR/PatternMatch.h"
+
 using namespace mlir;
 using namespace mlir::mohd;
 
@@ -157,4 +159,48 @@ LogicalResult SampleOp::verify() {
   if (getLogits().getType().getDimSize(1) == 0) // sample_c1
     return emitOpError("expects logits of at least one column, got none");
   return success();
+}
+
+//===----------------------------------------------------------------------===//
+// AddOp
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// `gate(a, r) + gate(b, r)` gates once.
+struct AddBeforeGate : OpRewritePattern<AddOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(AddOp op, PatternRewriter &rewriter) const override {
+    auto lhs = op.getLhs().getDefiningOp<GateOp>(), rhs = op.getRhs().getDefiningOp<GateOp>();
+    if (!lhs || !rhs || !lhs->hasOneUse() || !rhs->hasOneUse() ||
+        lhs.getRouting() != rhs.getRouting())
+      return rewriter.notifyMatchFailure(op, "adds no two values of one gating each");
+    Value sum = AddOp::create(rewriter, op.getLoc(), op.getType(), lhs.getInput(), rhs.getInput());
+    rewriter.replaceOpWithNewOp<GateOp>(op, op.getType(), sum, lhs.getRouting());
+    return success();
+  }
+};
+
+/// `gate_gradient(x, a, r) + gate_gradient(x, b, r)` is that of a + b.
+struct AddBeforeGateGradient : OpRewritePattern<AddOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(AddOp op, PatternRewriter &rewriter) const override {
+    auto lhs = op.getLhs().getDefiningOp<GateGradientOp>(),
+         rhs = op.getRhs().getDefiningOp<GateGradientOp>();
+    if (!lhs || !rhs || !lhs->hasOneUse() || !rhs->hasOneUse() ||
+        lhs.getRouting() != rhs.getRouting() || lhs.getInput() != rhs.getInput() ||
+        lhs.getGrad().getType() != rhs.getGrad().getType())
+      return rewriter.notifyMatchFailure(op, "adds no gradients of the same gates");
+    Value sum = AddOp::create(rewriter, op.getLoc(), lhs.getGrad().getType(), lhs.getGrad(),
+                              rhs.getGrad());
+    rewriter.replaceOpWithNewOp<GateGradientOp>(op, op.getType(), lhs.getInput(), sum,
+                                                lhs.getRouting());
+    return success();
+  }
+};
+
+} // namespace
+
+void AddOp::getCanonicalizationPatterns(RewritePatternSet &results, MLIRContext *context) {
+  results.add<AddBeforeGate, AddBeforeGateGradient>(context);
 }

@@ -93,6 +93,7 @@ def Mohd_AddOp : Mohd_TokenOp<"add", "0, 1", [Mohd_Differentiable, AllTypesMatch
   let arguments = (ins Mohd_TokenTensor:$lhs, Mohd_TokenTensor:$rhs);
   let results = (outs Mohd_TokenTensor:$result);
   let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($lhs)";
+  let hasCanonicalizer = 1;
 }
 
 def Mohd_SiluOp : Mohd_TokenOp<"silu", "0", [Mohd_Differentiable, AllTypesMatch<["input", "result"]>]> {
