@@ -3,7 +3,8 @@
 // second factor of the Monarch form (the first is a mohd.tiled_sddmm).
 //
 // A task of the block-diagonal form does some rows of one block for a block of tokens. A task of mix_groups is a panel of columns
-// for a block of tokens: the panel's weights, [r, s, P], stay in the cache, a token's sums for some s in registers.
+// for a block of tokens: the panel's weights, [r, s, P], stay in the cache, a token's sums for some s in registers. For more than a few tokens they are
+// copied to lie side by side: rows of a power of two bytes are in each other's way in a cache.
 #include "mohd/Conversion/MoHDToKernels/KernelEmitter.h"
 
 using namespace mlir;
@@ -115,9 +116,11 @@ void mlir::mohd::emitGroupFusion(KernelEmitter &e, GroupFusionOp op, ValueRange 
 
 /// Sums of a token that are in registers at once: half of these, of which targets have 32 with vectors of 16 lanes and 16 with narrower ones.
 static int64_t getMixSums(int64_t lanes) { return lanes >= 16 ? 16 : 8; }
+/// Tokens of a task of mix_groups, those from which on it copies its weights, and their number at most.
+static constexpr int64_t kMixTokens = 64, kMixCopyTokens = 16, kMixCopyWeights = 1 << 14;
 
 std::string mlir::mohd::gridOfMixGroups(MixGroupsOp op, StringRef tokens) {
-  return KernelEmitter::gridOf(op.getWeight().getType().getDimSize(1), kFusionTokens, tokens);
+  return KernelEmitter::gridOf(op.getWeight().getType().getDimSize(1), kMixTokens, tokens);
 }
 
 namespace {
@@ -136,23 +139,40 @@ public:
         residual(op.getResidual() ? operands.back() : Value()), result(result) {}
 
   void emit() {
-    e.tasks(kFusionTokens, [&](Value part, Value lower, Value upper) {
-      e.columnTile(columns, panel, part, [&](Value column, ArrayRef<Segment> segments) {
-        e.loop(lower, upper, 1, [&](Value token) {
-          for (Segment segment : segments) {
-            int64_t most = getMixSums(e.lanes), whole = numResults / most * most;
-            e.loop(e.index(0), e.index(whole), most,
-                   [&](Value first) { mix(token, part, column, segment, first, most); });
-            if (whole < numResults)
-              mix(token, part, column, segment, e.index(whole), numResults - whole);
-          }
+    bool mayCopy = numBlocks * numResults * panel <= kMixCopyWeights;
+    if (mayCopy)
+      copied = e.array({numBlocks, 1, numResults, panel});
+    e.tasks(kMixTokens, [&](Value part, Value lower, Value upper) {
+      auto mixAll = [&](Value from, Value fromPart) {
+        e.columnTile(columns, panel, part, [&](Value column, ArrayRef<Segment> segments) {
+          e.loop(lower, upper, 1, [&](Value token) {
+            for (Segment segment : segments)
+              mixToken(token, {from, fromPart}, column, segment);
+          });
         });
-      });
+      };
+      if (!mayCopy)
+        return mixAll(weight, part);
+      Value isMany = arith::CmpIOp::create(e.b, arith::CmpIPredicate::uge, e.sub(upper, lower),
+                                           e.index(kMixCopyTokens));
+      auto mixCopied = [&] {
+        copyWeights(part);
+        mixAll(copied, e.index(0));
+      };
+      e.branch(isMany, mixCopied, [&] { mixAll(weight, part); });
     });
   }
 
 private:
-  void mix(Value token, Value part, Value column, Segment segment, Value first, int64_t count);
+  /// A panel of the weights: number `part` of those in `buffer`.
+  struct Panel {
+    Value buffer, part;
+  };
+
+  void copyWeights(Value part);
+  void mixToken(Value token, const Panel &from, Value column, Segment segment);
+  void mix(Value token, const Panel &from, Value column, Segment segment, Value first,
+           int64_t count);
   Value place(Value block, Value column, Segment segment) {
     return e.add(e.mul(block, e.index(columns)), e.add(column, e.index(segment.offset)));
   }
@@ -160,12 +180,35 @@ private:
   KernelEmitter &e;
   const int64_t numBlocks, numResults, panel, columns, numActive; // r, s, P, L, active blocks
   const Value input, weight, indices, residual, result;
+  Value copied; // [r, 1, s, P] f32
 };
 
 } // namespace
 
+/// Copies the weights of a panel.
+void MixEmitter::copyWeights(Value part) {
+  int64_t width = std::min(e.lanes, panel);
+  e.loop(e.index(0), e.index(numBlocks), 1, [&](Value block) {
+    e.loop(e.index(0), e.index(numResults), 1, [&](Value number) {
+      e.loop(e.index(0), e.index(panel), width, [&](Value column) {
+        e.store(e.load(weight, {block, part, number, column}, width), copied,
+                {block, e.index(0), number, column});
+      });
+    });
+  });
+}
+
+/// All results of a token in the columns of `segment`.
+void MixEmitter::mixToken(Value token, const Panel &from, Value column, Segment segment) {
+  int64_t most = getMixSums(e.lanes), whole = numResults / most * most;
+  e.loop(e.index(0), e.index(whole), most,
+         [&](Value first) { mix(token, from, column, segment, first, most); });
+  if (whole < numResults)
+    mix(token, from, column, segment, e.index(whole), numResults - whole);
+}
+
 /// Results [first, +count) of a token in the columns of `segment`.
-void MixEmitter::mix(Value token, Value part, Value column, Segment segment, Value first,
+void MixEmitter::mix(Value token, const Panel &from, Value column, Segment segment, Value first,
                      int64_t count) {
   auto number = [&](int64_t i) { return e.add(first, e.index(i)); };
   SmallVector<Value> sums;
@@ -178,8 +221,8 @@ void MixEmitter::mix(Value token, Value part, Value column, Segment segment, Val
     Value factor = e.load(input, {token, place(block, column, segment)}, segment.width);
     SmallVector<Value> next;
     for (auto [i, sum] : llvm::enumerate(carried)) {
-      Value at[] = {block, part, number(i), e.index(segment.offset)};
-      next.push_back(e.fma(e.load(weight, at, segment.width), factor, sum));
+      Value at[] = {block, from.part, number(i), e.index(segment.offset)};
+      next.push_back(e.fma(e.load(from.buffer, at, segment.width), factor, sum));
     }
     return next;
   });

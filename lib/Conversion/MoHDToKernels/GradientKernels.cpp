@@ -12,8 +12,8 @@ using namespace mlir::mohd;
 static constexpr int64_t kGradientTokens = 8;
 /// Columns in a task that goes over all tokens: whole cache lines.
 static constexpr int64_t kSumColumns = 64;
-/// Tokens whose products a task of fusion_mix_gradient adds up in registers before the next rows.
-static constexpr int64_t kMixChunk = 128;
+/// Tokens of which a task of fusion_mix_gradient has a copy of its columns, side by side: rows of a power of two bytes are in each other's way in a cache.
+static constexpr int64_t kMixChunk = 32;
 /// Rows of a left factor whose sums are in registers at once, and columns: targets have 32 vectors of 16 lanes, 16 of narrower ones.
 static constexpr int64_t kMixRows = 4;
 static int64_t getMixColumns(int64_t lanes) { return lanes >= 16 ? 4 : 2; }
@@ -506,7 +506,9 @@ class MixGradientEmitter {
 public:
   MixGradientEmitter(KernelEmitter &e, FusionMixGradientOp op, ValueRange operands, Value result)
       : e(e), shape(op.getType().getShape()), input(operands[0]), grad(operands[1]),
-        result(result), sums(e.array({shape[1], shape[2], e.lanes})) {}
+        result(result), sums(e.array({shape[1], shape[2], e.lanes})),
+        inputs(e.array({kMixChunk, shape[2], e.lanes})),
+        grads(e.array({kMixChunk, shape[1], e.lanes})) {}
 
   void emit() {
     e.loop(e.begin, e.end, 1, [&](Value task) {
@@ -519,8 +521,7 @@ public:
 
 private:
   void emitSegment(Value first, int64_t width);
-  void addTile(Value lower, Value upper, Value first, int64_t width, Value s, int64_t numRows,
-               Value r, int64_t numColumns);
+  void addTile(Value count, int64_t width, Value s, int64_t numRows, Value r, int64_t numColumns);
   /// Calls body(first, count) for pieces of at most `most` of `extent`.
   void forPieces(int64_t extent, int64_t most, llvm::function_ref<void(Value, int64_t)> body) {
     int64_t whole = extent / most * most;
@@ -532,30 +533,29 @@ private:
   KernelEmitter &e;
   const ArrayRef<int64_t> shape; // [l, s, r]
   const Value input, grad, result;
-  const Value sums; // [s, r, vector of l]
+  const Value sums;          // [s, r, vector of l]
+  const Value inputs, grads; // of a chunk: [token, r or s, vector of l]
 };
 
 } // namespace
 
-/// Adds tokens [lower, upper) to the sums of `numRows` s and `numColumns` r.
-void MixGradientEmitter::addTile(Value lower, Value upper, Value first, int64_t width, Value s,
-                                 int64_t numRows, Value r, int64_t numColumns) {
+/// Adds the `count` tokens of a chunk to the sums of `numRows` s and `numColumns` r.
+void MixGradientEmitter::addTile(Value count, int64_t width, Value s, int64_t numRows, Value r,
+                                 int64_t numColumns) {
+  Value zero = e.index(0);
   auto forSums = [&](llvm::function_ref<void(ArrayRef<Value>)> body) {
     for (int64_t i = 0; i < numRows; ++i)
       for (int64_t j = 0; j < numColumns; ++j)
-        body({e.add(s, e.index(i)), e.add(r, e.index(j)), e.index(0)});
+        body({e.add(s, e.index(i)), e.add(r, e.index(j)), zero});
   };
   SmallVector<Value> acc;
   forSums([&](ArrayRef<Value> at) { acc.push_back(e.load(sums, at, width)); });
-  acc = e.loop(lower, upper, 1, acc, [&](Value token, ValueRange carried) {
-    auto load = [&](Value buffer, Value block) {
-      return e.load(buffer, {token, e.add(e.mul(block, e.index(shape[0])), first)}, width);
-    };
+  acc = e.loop(zero, count, 1, acc, [&](Value token, ValueRange carried) {
     SmallVector<Value> right, next;
     for (int64_t j = 0; j < numColumns; ++j)
-      right.push_back(load(input, e.add(r, e.index(j))));
+      right.push_back(e.load(inputs, {token, e.add(r, e.index(j)), zero}, width));
     for (int64_t i = 0; i < numRows; ++i) {
-      Value left = load(grad, e.add(s, e.index(i)));
+      Value left = e.load(grads, {token, e.add(s, e.index(i)), zero}, width);
       for (int64_t j = 0; j < numColumns; ++j)
         next.push_back(e.fma(left, right[j], carried[i * numColumns + j]));
     }
@@ -574,11 +574,21 @@ void MixGradientEmitter::emitSegment(Value first, int64_t width) {
     });
   };
   forBlocks([&](Value s, Value r) { e.store(e.splat(e.f32(0), width), sums, {s, r, zero}); });
+  auto copyChunk = [&](Value from, Value to, int64_t blocks, Value lower, Value count) {
+    e.loop(zero, count, 1, [&](Value i) {
+      e.loop(zero, e.index(blocks), 1, [&](Value block) {
+        Value column = e.add(e.mul(block, e.index(shape[0])), first);
+        e.store(e.load(from, {e.add(lower, i), column}, width), to, {i, block, zero});
+      });
+    });
+  };
   e.loop(zero, e.numTokens, kMixChunk, [&](Value lower) {
-    Value upper = e.min(e.add(lower, e.index(kMixChunk)), e.numTokens);
+    Value count = e.min(e.index(kMixChunk), e.sub(e.numTokens, lower));
+    copyChunk(grad, grads, shape[1], lower, count);
+    copyChunk(input, inputs, shape[2], lower, count);
     forPieces(shape[1], kMixRows, [&](Value s, int64_t numRows) {
       forPieces(shape[2], getMixColumns(e.lanes), [&](Value r, int64_t numColumns) {
-        addTile(lower, upper, first, width, s, numRows, r, numColumns);
+        addTile(count, width, s, numRows, r, numColumns);
       });
     });
   });
