@@ -72,6 +72,25 @@ def _no_regret(results):
     return [row["over_dense"] for row in results.op_rows() if "over_dense" in row and row["case"].startswith("op:")]
 
 
+def _training(rho, peer):
+    """Speed of a training step over a peer's."""
+
+    def values(results):
+        return [seconds(row, peer) / seconds(row, "mohd") for row in results.training if share(row["case"]["groups"]) == rho]
+
+    return values
+
+
+def _training_memory(results):
+    """Memory of a training step beyond weights, gradients and the optimizer's state, over that of the dense model at the active width."""
+    return [row["memory"]["mohd"]["step_bytes"] / row["memory"]["active"]["step_bytes"] for row in results.training]
+
+
+def _overhead(results):
+    samples = results.parts["train"].get("overhead")
+    return [1e3 * (statistics.median(samples["mohd"]) - statistics.median(samples["empty"]))] if samples else []
+
+
 def _median(key, scale=1.0):
     return lambda results: [statistics.median(results.build[key]) * scale] if key in results.build else []
 
@@ -129,6 +148,10 @@ GOALS = (
     Goal("T=128, rho=1/2", "the same", 1.5, 1.8, "x", _middle(128)),
     Goal("no regret, worst", "speed over own dense, any T, any routing", 0.97, 1.0, "x", _no_regret),
     Goal("no regret, geometric mean", "the same", 1.0, 1.0, "x", _no_regret, whole=geomean),
+    Goal("training step, rho=1/2", "speed over dense at the same width: forward, backward, optimizer", 1.3, 1.6, "x", _training(0.5, "dense")),
+    Goal("training step, rho=1/4", "the same", 2.2, 3.0, "x", _training(0.25, "dense")),
+    Goal("training step, memory", "beyond weights, gradients and optimizer, over dense at the active width", 1.0, 0.9, "x", _training_memory, most=True),
+    Goal("call of an operator of PyTorch", "over an empty one", 0.008, 0.005, "ms", _overhead, most=True),
     Goal("compile one op", "mohd-compile, whole process", 1.0, 0.3, "s", _median("compile_op_s"), most=True),
     Goal("compile a 1.13B x4 preset", "all kernels, CPU target only, weights aside", 30, 8, "s", _median("compile_preset_s"), most=True),
     Goal("load to first result", "path of a bundle to logits, file in memory", 10, 2, "ms", _median("load_s", 1e3), most=True),
@@ -142,7 +165,6 @@ GOALS = (
 )
 
 NOT_THERE = (
-    ("forward and backward, rho=1/4", "speed over dense", "there are no backward kernels yet"),
     ("GPU: decode, prefill, dense, router, Monarch", "see the design", "no run on a GPU yet (bench/gpu/check)"),
 )
 """Goals that nothing can be measured for."""

@@ -126,6 +126,21 @@ def model_table(results):
     return table(("model", "case", "tokens", "threads", "compiled, tokens/s", "torch eager", "torch.compile"), rows, 2)
 
 
+def training_table(results):
+    """Training steps: milliseconds of ours, how much longer the others take, and memory."""
+    rows = []
+    for row in results.training:
+        own, memory = row["variants"]["mohd"], row["memory"]
+        times = lambda peer: f"{row['variants'][peer]['median_s'] / own['median_s']:.2f}x"
+        dense = row["variants"]["dense"]
+        parts = [f"{dense[f'{part}_s'] / own[f'{part}_s']:.2f}x" for part in ("forward", "backward", "optimizer")]
+        step = [f"{memory[name]['step_bytes'] / 1e6:.0f}" for name in ("mohd", "masked", "dense", "active")]
+        rows.append((row["name"], ",".join(map(str, row["case"]["groups"])), row["tokens"], row["threads"], f"{1e3 * own['median_s']:.0f}", times("dense"),
+                     *parts, times("masked"), *step, len(own["samples_s"])))
+    return table(("model", "groups", "tokens", "threads", "ms", "dense", "its forward", "its backward", "its optimizer", "masked", "MB", "masked, MB", "dense, MB",
+                  "dense at the active width, MB", "n"), rows, 2)
+
+
 def build_table(results):
     """Compile and load times and sizes."""
     build = results.build
@@ -167,6 +182,8 @@ and gathered weights. `n` is the number of samples. The last column but one comp
         ("## Router, fusion, attention, layers", other_table(results)),
         ("## Whole models", """The example models with their trained weights; float32 arithmetic everywhere. Compiled kernels skip inactive groups, the torch model computes
 and masks them.\n\n""" + model_table(results)),
+        ("## Training", """Steps of AdamW in float32: compiled operations beside plain, masked PyTorch and beside the dense model of the same hidden width. Time of each
+over ours. MB: the most memory of a step beyond weights, gradients and the optimizer's state.\n\n""" + training_table(results)),
         ("## Compiling, loading, sizes", build_table(results)),
     ]
     return "\n".join(f"{title}\n\n{text}" for title, text in sections)

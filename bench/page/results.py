@@ -5,7 +5,7 @@ import functools
 import json
 import math
 
-PARTS = ("ops", "peers", "model", "build")
+PARTS = ("ops", "peers", "model", "train", "build")
 DENSE_PEERS = {"OpenBLAS": "openblas dense", "oneDNN": "onednn dense", "torch": "torch dense", "torch.compile": "torch.compile dense"}
 """Names of the page and beginnings of the variants' names. What computes in bf16 is no f32 peer."""
 
@@ -43,6 +43,11 @@ class Results:
     @property
     def models(self):
         return self.parts["model"].get("rows", [])
+
+    @property
+    def training(self):
+        """Training steps with their variants."""
+        return self.parts["train"].get("rows", [])
 
     @property
     def build(self):

@@ -98,7 +98,7 @@ def measure(folder, prefill_tokens, compiles, repetitions, threads):
     pytorch.set_threads(threads)
     rows = []
     with tempfile.TemporaryDirectory() as temporary, torch.inference_mode():
-        bundle = mohd.compile(folder, pathlib.Path(temporary, "model.mohdb"), options=["-q"])
+        bundle = mohd.compile(folder, out=pathlib.Path(temporary, "model.mohdb"), options=["-q"])
         models = {"mohd": Compiled(bundle, threads), "torch": Eager(folder)}
         if compiles:
             models["torch.compile"] = Eager(folder, compiles=True)
@@ -117,7 +117,7 @@ def load_times(folder, repetitions, threads):
     """Seconds from a bundle's path to the first logits of a decode step, in this process; the file is in the page cache."""
     samples = []
     with tempfile.TemporaryDirectory() as temporary:
-        bundle = mohd.compile(folder, pathlib.Path(temporary, "model.mohdb"), options=["-q"])
+        bundle = mohd.compile(folder, out=pathlib.Path(temporary, "model.mohdb"), options=["-q"])
         for _ in range(repetitions):
             start = time.perf_counter()
             model = Compiled(bundle, threads)

@@ -25,9 +25,10 @@ def test_quick_run_gives_a_page(tmp_path):
     done = run("--quick", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
-    parts = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in ("ops", "peers", "model", "build")}
+    parts = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in ("ops", "peers", "model", "train", "build")}
     assert all(part["about"]["quick"] and part["about"]["commit"] and part["about"]["machine"]["cpu"] for part in parts.values())
     assert {limit["threads"] for limit in parts["peers"]["limits"]} == {1}
+    assert {name for row in parts["train"]["rows"] for name in row["memory"]} == {"mohd", "masked", "dense", "active"}
     assert not any(str(BENCH.parent) in path.read_text() for path in tmp_path.glob("*.json"))  # results are published
     command = [sys.executable, BENCH / "report", "--results", tmp_path, "--out", tmp_path / "docs"]
     assert subprocess.run(command).returncode == 0
@@ -50,7 +51,7 @@ def test_points_come_from_their_calmest_pass():
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["--only", "everything"], "expected --only out of ops,peers,model,build, got everything"),
+    (["--only", "everything"], "expected --only out of ops,peers,model,train,build, got everything"),
     (["--build", "nowhere"], "make build"),
 ])
 def test_wrong_arguments(arguments, message):

@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 import types
+import warnings
 
 import numpy as np
 import pytest
@@ -95,6 +96,16 @@ def test_variants_train(tmp_path, whole, changes):
     if "micro_batch" in changes:  # the same gradient but for the balance loss, which is of a micro-batch
         assert first["loss"] == pytest.approx(expected["loss"], rel=1e-6)
         assert first["gradient_norm"] == pytest.approx(expected["gradient_norm"], rel=1e-2)
+
+
+def test_compiled_operations_train_as_plain_ones(tmp_path, whole):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # that no kernel was compiled
+        assert run(tmp_path, backend="compiled") == 0
+    assert (tmp_path / "out/ops.mohdb").exists()
+    for got, want in zip(outcome(tmp_path)[0], whole[0], strict=True):
+        for key in set(want) & {"loss", "balance", "held_out_loss", "gradient_norm"}:
+            assert got[key] == pytest.approx(want[key], rel=1e-4), key
 
 
 def test_training_starts_from_weights(tmp_path, whole, capsys):

@@ -10,8 +10,10 @@ import time
 import torch
 import torch.nn.functional as F
 
+from mohd import ops
 from mohd.config import Config
 from mohd.nn import MoHDForCausalLM
+from mohd.nn import compile as compile_model
 from mohd.nn.functional import active_mask
 from mohd.nn.model import save_weights
 from mohd.train import checkpoint, parallel
@@ -115,9 +117,21 @@ class Trainer:
         self.batches = Batches(settings)
         self.held_out = self.batches.held_out(settings.evaluation.sequences)
         self.model = model_of(settings).to(self.device)
+        if settings.backend == "compiled":
+            self.compile()
         self.runner = parallel.wrap(self.model, settings, self.device)
         self.optimizer = optimizer_of(self.model, settings)
         self.checkpoints = pathlib.Path(settings.out) / "checkpoints"
+
+    def compile(self):
+        """Compiles the model's operations into `out`/ops.mohdb, once for all processes. Nothing compiles later."""
+        bundle = pathlib.Path(self.settings.out) / "ops.mohdb"
+        if parallel.is_first():
+            bundle.parent.mkdir(parents=True, exist_ok=True)
+            compile_model(self.model, bundle)
+        parallel.barrier()
+        if not parallel.is_first():
+            ops.load(bundle)
 
     def record(self):
         """What a checkpoint says of its run."""

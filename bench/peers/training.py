@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Training steps: the compiled operations beside the same model in plain, masked PyTorch, and beside the dense model of the same hidden width.
+
+`python -m peers.training CASE VARIANT` prints the memory of a step in a process of its own.
+"""
+
+import ctypes
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+
+import torch
+from torch.nn import functional
+
+from mohd import ops
+from mohd.config import Config, Routing
+from mohd.nn import MoHDForCausalLM, compile
+from peers import pytorch
+
+VARIANTS = ("mohd", "masked", "dense", "active")
+"""Compiled; plain PyTorch; dense at the same hidden width; dense at the active width, for the memory."""
+
+PARTS = ("forward", "backward", "optimizer")
+
+
+def config_of(case, variant):
+    """The model's configuration."""
+    groups = case["groups"]
+    width = case["hidden_size"] * (sum(groups[1:]) if variant == "active" else groups[0]) // groups[0]
+    routing = Routing(*groups) if variant in ("mohd", "masked") else None
+    return Config(hidden_size=width, intermediate_size=case["intermediate_size"], num_hidden_layers=case["layers"], num_attention_heads=case["heads"],
+                  head_dim=case["head_dim"], vocab_size=case["vocabulary"], max_position_embeddings=case["length"], mohd=routing)
+
+
+class Training:
+    """A model with its optimizer."""
+
+    def __init__(self, case, variant, bundle):
+        torch.manual_seed(0)
+        config = config_of(case, variant)
+        self.model = MoHDForCausalLM(config)
+        if variant == "mohd":
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # that no kernel was compiled
+                self.load(bundle)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, foreach=True)
+        self.tokens = torch.randint(case["vocabulary"], (case["sequences"], case["length"]), generator=torch.Generator().manual_seed(1))
+
+    def load(self, bundle):
+        """Switches to the compiled operations of `bundle`, compiled if it is not there."""
+        if not bundle.exists():
+            compile(self.model, bundle)
+            return
+        ops.load(bundle)
+        for part in self.model.sub_layers():
+            part.backend = "compiled"
+
+    def step(self):
+        """Seconds of each of PARTS, and the loss."""
+        times = [time.perf_counter()]
+        loss = functional.cross_entropy(self.model(self.tokens).flatten(0, 1), self.tokens.flatten()) + self.model.balance_loss()
+        times.append(time.perf_counter())
+        loss.backward()
+        times.append(time.perf_counter())
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        times.append(time.perf_counter())
+        return [after - before for before, after in zip(times, times[1:])], loss.item()
+
+    def static_bytes(self):
+        """Bytes of weights, gradients and the optimizer's state."""
+        return 4 * 4 * sum(p.numel() for p in self.model.parameters())
+
+
+def _memory(name):
+    """A value of /proc/self/status in bytes."""
+    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise KeyError(name)
+
+
+def peak_bytes(case, variant, bundle):
+    """The most memory of a step beyond what there is before it: activations, gradients and temporaries."""
+    training = Training(case, variant, bundle)
+    for _ in range(2):
+        training.step()
+    ctypes.CDLL(None).malloc_trim(0)
+    before = _memory("VmRSS")
+    pathlib.Path("/proc/self/clear_refs").write_text("5")
+    training.step()
+    return {"step_bytes": _memory("VmHWM") - before, "static_bytes": training.static_bytes()}
+
+
+def _peak_in_process(case, variant, bundle):
+    command = [sys.executable, "-m", "peers.training", json.dumps(case), variant, str(bundle), str(torch.get_num_threads())]
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TOP_PAD_": "0"}  # what is freed goes back at once
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
+
+
+def measure(name, case, repetitions, threads, say):
+    """A row: medians and samples of each variant, in turn; losses that must agree; memory."""
+    pytorch.set_threads(threads)
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = pathlib.Path(folder, "ops.mohdb")
+        say(f"train {name}: compile")
+        models = {variant: Training(case, variant, bundle) for variant in VARIANTS[:3]}
+        samples, losses = {variant: [] for variant in models}, {}
+        for number in range(repetitions + 1):
+            say(f"train {name}: step {number}")
+            for variant, model in models.items():
+                times, loss = model.step()
+                if number:
+                    samples[variant].append(times)
+                else:
+                    losses[variant] = loss
+        error = abs(losses["mohd"] - losses["masked"]) / losses["masked"]
+        assert error <= 1e-5, f"{name}: the losses {losses} differ by {error:.3g}"
+        models.clear()
+        say(f"train {name}: memory")
+        memory = {variant: _peak_in_process(case, variant, bundle) for variant in VARIANTS}
+    rows = {variant: {"median_s": statistics.median(map(sum, times)), "samples_s": [sum(t) for t in times]}
+            | {f"{part}_s": statistics.median(t[i] for t in times) for i, part in enumerate(PARTS)} for variant, times in samples.items()}
+    tokens = case["sequences"] * case["length"]
+    return {"name": name, "case": case, "tokens": tokens, "threads": threads, "variants": rows, "loss_error": error, "memory": memory}
+
+
+def overhead(repetitions=2000):
+    """Seconds that a call of an operation on one token takes beyond an empty operator of PyTorch with the same arguments, forward only."""
+    routing = Routing(4, 1, 1)
+    x, weight = torch.randn(1, 8), torch.randn(8, 8)
+    indices, gates = torch.tensor([[0, 1]], dtype=torch.int32), torch.ones(1, 2)
+    library = torch.library.Library("mohd_bench", "FRAGMENT")
+    library.define("empty(Tensor x, Tensor indices, Tensor gates, Tensor weight, int num_groups) -> Tensor")
+    library.impl("empty", lambda x, indices, gates, weight, num_groups: torch.empty((1, 8)), "CPU")
+    with tempfile.TemporaryDirectory() as folder:
+        with ops.recording() as specs:
+            ops.spmm(x, indices, gates, weight, routing.num_groups)
+        ops.compile(specs, pathlib.Path(folder, "ops.mohdb"))
+    calls = {"mohd": lambda: torch.ops.mohd.spmm(x, indices, gates, weight, 4), "empty": lambda: torch.ops.mohd_bench.empty(x, indices, gates, weight, 4)}
+    samples = {name: [] for name in calls}
+    for _ in range(9):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            for _ in range(repetitions):
+                call()
+            samples[name].append((time.perf_counter() - start) / repetitions)
+    return samples
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(int(sys.argv[4]))
+    print(json.dumps(peak_bytes(json.loads(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3]))))
