@@ -143,7 +143,7 @@ def overhead(repetitions=2000):
         with ops.recording() as specs:
             ops.spmm(x, indices, gates, weight, routing.num_groups)
         ops.compile(specs, pathlib.Path(folder, "ops.mohdb"))
-    calls = {"mohd": lambda: torch.ops.mohd.spmm(x, indices, gates, weight, 4), "empty": lambda: torch.ops.mohd_bench.empty(x, indices, gates, weight, 4)}
+    calls = {"mohd": lambda: ops.spmm(x, indices, gates, weight, 4), "empty": lambda: torch.ops.mohd_bench.empty(x, indices, gates, weight, 4)}
     samples = {name: [] for name in calls}
     for _ in range(9):
         for name, call in calls.items():

@@ -223,18 +223,18 @@ def route(normed, centroids, routing):
     """(indices int32 [T, K], gates float32 [T, K] with the scaling in them, scores float32 [T, N]) of normed [T, D]; centroids [N, D] or None."""
     if centroids is not None:
         normed = normed.to(centroids.dtype)
-    gates, scores, indices = _ROUTE.call(normed, centroids, *attributes_of(routing))
+    gates, scores, indices = _ROUTE(normed, centroids, *attributes_of(routing))
     return indices, gates, scores
 
 
 def spmm(x, indices, gates, weight, num_groups):
     """The gated active groups of x [T, D] times weight [E, D]: [T, E]."""
-    return _SPMM.call(x.to(weight.dtype), indices, gates, weight, num_groups)
+    return _SPMM(x.to(weight.dtype), indices, gates, weight, num_groups)
 
 
 def sddmm(z, indices, weight, num_groups):
     """z [T, E] times weight [D, E] in active groups, 0 in the others: [T, D]."""
-    return _SDDMM.call(z.to(weight.dtype), indices, weight, num_groups)
+    return _SDDMM(z.to(weight.dtype), indices, weight, num_groups)
 
 
 def group_fusion(o, kind, right=None, left=None, bias=None, indices=None):
@@ -242,12 +242,12 @@ def group_fusion(o, kind, right=None, left=None, bias=None, indices=None):
 
     `kind` is `monarch` (right and left), `block_diagonal` (right) or `none`. With `indices` [T, K] groups that are not in it count as 0.
     """
-    return o if kind == "none" else _FUSION.call(o.to(right.dtype), right, left, bias, indices, kind)
+    return o if kind == "none" else _FUSION(o.to(right.dtype), right, left, bias, indices, kind)
 
 
 def balance_loss(scores, indices, routing):
     """The balance loss, a scalar, of one router's scores [T, N] and indices [T, K]; no gradient through the counts."""
-    return _BALANCE.call(scores, indices, *attributes_of(routing))
+    return _BALANCE(scores, indices, *attributes_of(routing))
 
 
 def routed_projections(x, norm_weight, eps, centroids, weights, routing):
@@ -257,16 +257,16 @@ def routed_projections(x, norm_weight, eps, centroids, weights, routing):
     """
     _expect(1 <= len(weights) <= MOST_PROJECTIONS, "routed_projections", f"1 to {MOST_PROJECTIONS} weights", len(weights))
     absent = [None] * (MOST_PROJECTIONS - len(weights))
-    made = _PROJECTIONS.call(x.to(norm_weight.dtype), norm_weight, centroids, *weights, *absent, eps, *attributes_of(routing))
+    made = _PROJECTIONS(x.to(norm_weight.dtype), norm_weight, centroids, *weights, *absent, eps, *attributes_of(routing))
     gates, scores, indices = made[MOST_PROJECTIONS:]
     return made[: len(weights)], indices, gates, scores
 
 
 def routed_output(residual, z, indices, weight, right, left, routing):
     """residual [T, D] plus the fused output-side projection of z [T, E] by weight [D, E]; [T, D]."""
-    return _OUTPUT.call(residual.to(weight.dtype), z.to(weight.dtype), indices, weight, right, left, *attributes_of(routing))[0]
+    return _OUTPUT(residual.to(weight.dtype), z.to(weight.dtype), indices, weight, right, left, *attributes_of(routing))[0]
 
 
 def swiglu(gate, up):
     """silu(gate) * up, both [T, E]."""
-    return _SWIGLU.call(gate, up)
+    return _SWIGLU(gate, up)

@@ -19,6 +19,9 @@ from mohd.ops.source import Spec, module_text
 ELEMENTS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 """Types of tokens and weights that there are kernels for."""
 
+MOST_PLANS = 4096
+"""Calls, by their number of tokens, that a thread remembers."""
+
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16, "i32": torch.int32}
 
 _version = 0  # counts what changes the answers of `find`
@@ -35,9 +38,12 @@ class Plan:
     def __init__(self, function: "Function", context: runtime.Context, tokens: int):
         self.inputs = _structs(function.entry.inputs, tokens)
         self.outputs = _structs(function.entry.outputs, tokens)
-        self.shapes = [tuple(struct.shape[: struct.rank]) for struct in self.outputs]
         context._reserve(function.entry, self.inputs)
+        self.context = context  # whose handle is among the arguments
+        self.run = binding.library().mohd_run
         self.arguments = context._handle, function.entry.index, self.inputs, len(self.inputs), self.outputs, len(self.outputs)
+        self.given = list(self.inputs)
+        self.taken = [(struct, tuple(struct.shape[: struct.rank]), dtype) for struct, dtype in zip(self.outputs, function.dtypes)]
 
 
 def _structs(tensors, tokens):
@@ -62,37 +68,48 @@ class Function:
         self.outputs = [tensor.name for tensor in self.entry.outputs]
         self.dtypes = [DTYPES[tensor.dtype] for tensor in self.entry.outputs]
 
-    def run(self, tokens: int, given: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The outputs by name, in the shapes of the entry point, for inputs by name of as many elements as it expects."""
-        inputs = [_ones(tokens, given["indices"]) if name == "ones" else given[name] for name in self.inputs]
+    def run(self, tokens: int, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The outputs, in the shapes of the entry point, for inputs of as many elements as it expects."""
         device = inputs[0].device
-        context, plans = _context(self.module, device)
-        plan = plans.get((self, tokens))
-        if plan is None:
-            plan = plans[self, tokens] = Plan(self, context, tokens)
+        plan = self._plan(tokens, device)
         kept = []  # copies, until the call has ended
-        for struct, tensor in zip(plan.inputs, inputs):
+        for struct, tensor in zip(plan.given, inputs):
             address = tensor.data_ptr()
             if address % binding.ALIGNMENT or not tensor.is_contiguous():
                 tensor = tensor.contiguous() if not tensor.is_contiguous() else tensor.clone()
                 kept.append(tensor)
                 address = tensor.data_ptr()
             struct.data = address or None
-        results = {}
-        for name, struct, shape, dtype in zip(self.outputs, plan.outputs, plan.shapes, self.dtypes):
-            results[name] = result = torch.empty(shape, dtype=dtype, device=device)
+        results = []
+        for struct, shape, dtype in plan.taken:
+            result = torch.empty(shape, dtype=dtype, device=device)
             struct.data = result.data_ptr() or None
+            results.append(result)
         options = None
         if device.type == "cuda":
             options = binding.new(binding.RunOptions, stream=torch.cuda.current_stream(device).cuda_stream)
-        status = binding.library().mohd_run(*plan.arguments, options)
+        status = plan.run(*plan.arguments, options)
         if status:
             binding.check(status)
         return results
 
+    def _plan(self, tokens, device):
+        """The calling thread's plan."""
+        threads = torch.get_num_threads() if device.type == "cpu" else 0
+        plans = getattr(_local, "plans", None)
+        if plans is None:
+            plans = _local.plans = {}
+        key = self, tokens, device, threads
+        plan = plans.get(key)
+        if plan is None:
+            if len(plans) >= MOST_PLANS:  # prompts of ever new lengths
+                plans.clear()
+            plan = plans[key] = Plan(self, _context(self.module, device, threads), tokens)
+        return plan
 
-def _ones(tokens, indices):
-    """Gates of 1 for the tokens of `indices`: what a function that reads none is given."""
+
+def ones(tokens: int, indices: torch.Tensor) -> torch.Tensor:
+    """Gates of 1 for the tokens of `indices` [T, K]: what a function that reads none is given."""
     key = indices.device, indices.shape[1]
     known = _local.__dict__.setdefault("ones", {})
     if key not in known or len(known[key]) < tokens:
@@ -105,14 +122,12 @@ def version() -> int:
     return _version
 
 
-def _context(module, device):
-    """The calling thread's context of a module on a device, with the plans made in it."""
-    threads = torch.get_num_threads() if device.type == "cpu" else 0
-    key = module, device, threads
+def _context(module, device, threads):
+    """The calling thread's context of a module on a device."""
     known = _local.__dict__.setdefault("contexts", {})
+    key = module, device, threads
     if key not in known:
-        name = "cpu" if device.type == "cpu" else f"cuda:{device.index or 0}"
-        known[key] = module.context(threads, device=name), {}
+        known[key] = module.context(threads, device="cpu" if device.type == "cpu" else f"cuda:{device.index or 0}")
     return known[key]
 
 

@@ -22,6 +22,9 @@ WEIGHTS = {"norm_weight", "centroids", "weight", "weight0", "weight1", "weight2"
 FIXED = {"indices": torch.int32, "gates": torch.float32, "scores": torch.float32}
 """Types of tensors that do not have that of tokens and weights."""
 
+PLAIN = (torch.Tensor, torch.nn.Parameter)
+"""Tensors that are what they seem."""
+
 ROUTING = "int num_groups, int num_shared, int num_routed, str gate, str scaling, str score, str fusion, str balance, float balance_coefficient, str axis, str norm_stat"
 """The schema of a routing: the fields of `Routing` in order."""
 
@@ -41,11 +44,24 @@ def attributes_of(routing: Routing) -> tuple:
 
 
 class Form(typing.NamedTuple):
-    """What an operator does for one class of shapes; None stands for a function that there is not."""
+    """What an operator does for one class of shapes; None stands for a function that there is not.
+
+    `*_inputs`: for each input of the function which of the operator's tensors it is, -1 for gates of 1. `*_outputs`: for each output of the operator which of
+    the function's it is, -1 for one that there is not.
+    """
 
     spec: Spec | None
     forward: kernels.Function | None
+    forward_inputs: list[int]
+    forward_outputs: list[int]
     backward: kernels.Function | None
+    backward_inputs: list[int]
+    backward_outputs: list[int]
+
+
+def _places(wanted, names):
+    """Where each of the wanted names is, -1 for one that is not there."""
+    return [names.index(name) if name in names else -1 for name in wanted]
 
 
 @dataclasses.dataclass
@@ -116,10 +132,37 @@ class Operator:
         if found is None or kernels.version() != found[0]:
             self.shapes(tensors, attributes)
             spec = self._spec(tensors, attributes)
-            find = lambda backward: spec and kernels.find(spec, backward)
-            found = kernels.version(), Form(spec, find(False), find(True))
-            self.forms[key] = found
+            found = self.forms[key] = kernels.version(), self._form(spec)
         return found[1], tokens
+
+    def _form(self, spec):
+        """The Form of a spec."""
+        forward, backward = (spec and kernels.find(spec, back) for back in (False, True))
+        given = [f"grad_{self.outputs[i]}" for i in self.graded] + self.names + list(self.saved)  # what the gradient is given
+        return Form(
+            spec, forward, _places(forward.inputs, self.names) if forward else [], _places(self.outputs, forward.outputs) if forward else [],
+            backward, _places(backward.inputs, given) if backward else [],
+            _places([f"grad_{self.names[i]}" for i in self.wanted], backward.outputs) if backward else [],
+        )
+
+    def _run(self, function, tokens, places, tensors):
+        """Runs a function on the tensors at `places`."""
+        inputs = [tensors[i] if i >= 0 else kernels.ones(tokens, self._indices(tensors)) for i in places]
+        return function.run(tokens, inputs)
+
+    def _indices(self, tensors):
+        """The indices among an operator's tensors, or those of its gradient."""
+        return next(tensor for tensor in tensors if tensor is not None and tensor.dtype == torch.int32)
+
+    def __call__(self, *arguments):
+        """The operator; without PyTorch's dispatcher where that would only bring us back here."""
+        if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or torch._C._functorch.peek_interpreter_stack() is not None:
+            return self.call(*arguments)
+        needs_grad = torch.is_grad_enabled()
+        for value in arguments[: len(self.names)]:
+            if value is not None and (type(value) not in PLAIN or (needs_grad and value.requires_grad) or not (value.is_cpu or value.is_cuda)):
+                return self.call(*arguments)
+        return self.forward(*arguments)
 
     def _spec(self, tensors, attributes):
         """The Spec of a call, None for types that there are no kernels for."""
@@ -139,8 +182,8 @@ class Operator:
             made = self.reference(tensors, attributes)
             made = [self._absent(tensors) if value is None else value.contiguous() for value in made]
         else:
-            made = form.forward.run(tokens, dict(zip(self.names, tensors)))
-            made = [made[name] if name in made else self._absent(tensors) for name in self.outputs]
+            results = self._run(form.forward, tokens, form.forward_inputs, tensors)
+            made = [results[i] if i >= 0 else self._absent(tensors) for i in form.forward_outputs]
         return tuple(made) if len(made) > 1 else made[0]
 
     def backward(self, *arguments):
@@ -151,14 +194,11 @@ class Operator:
         form, tokens = self.form(tensors, attributes)
         if form.backward is None:
             raise RuntimeError(f"mohd::{self.name}_backward expects shapes that were compiled, got {form.spec}")
-        given = dict(zip(self.names, tensors)) | dict(zip(self.saved, saved))
-        given |= {f"grad_{self.outputs[i]}": grad for i, grad in zip(self.graded, grads)}
-        made = form.backward.run(tokens, given)
+        made = self._run(form.backward, tokens, form.backward_inputs, (*grads, *tensors, *saved))
         results = []
-        for i in self.wanted:
-            grad = made.get(f"grad_{self.names[i]}")
-            if grad is not None:
-                results.append(grad.view(tensors[i].shape))
+        for i, place in zip(self.wanted, form.backward_outputs):
+            if place >= 0:
+                results.append(made[place].view(tensors[i].shape))
             else:
                 results.append(self._absent(tensors) if tensors[i] is None else torch.zeros_like(tensors[i]))
         return tuple(results) if len(results) > 1 else results[0]
