@@ -23,9 +23,9 @@ func.func @project(%x: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>) -> tensor<
 // CHECK-LABEL: func.func @mix(
 // CHECK-SAME:    %[[O:.*]]: tensor<?x64xf32>, %[[X:.*]]: tensor<?x64xf32>, %[[R:.*]]: !mohd.routing<16, 6, 2>)
 // CHECK-DAG:     %[[RIGHT:.*]] = mohd.weight "right" expanded_shape [16, 4, 4] permutation [0, 2, 1] panels 4 : tensor<16x1x4x4xf32>
-// CHECK-DAG:     %[[LEFT:.*]] = mohd.weight "left" expanded_shape [4, 16, 16] permutation [2, 1, 0] panels 4 : tensor<16x1x16x4xf32>
 // CHECK-DAG:     %[[T:.*]] = mohd.group_tokens %[[R]] block 266 :
 // CHECK:         %[[U:.*]] = mohd.tiled_sddmm %[[O]], %[[RIGHT]] table(%[[T]]) common 6 chosen 2 block 266 few 0 rows 14 panels 1 depth 4 local
+// CHECK:         %[[LEFT:.*]] = mohd.weight "left" expanded_shape [4, 16, 16] permutation [2, 1, 0] panels 4 : tensor<16x1x16x4xf32>
 // CHECK-NEXT:    %[[Y:.*]] = mohd.mix_groups %[[U]], %[[LEFT]] routing(%[[R]]) residual(%[[X]])
 // CHECK-NEXT:    return %[[Y]]
 func.func @mix(%o: tensor<?x64xf32>, %x: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>) -> tensor<?x64xf32> {

@@ -12,6 +12,8 @@ using namespace mlir::mohd;
 static constexpr int64_t kGradientTokens = 8;
 /// Columns in a task that goes over all tokens: whole cache lines.
 static constexpr int64_t kSumColumns = 64;
+/// Rows of a table in a task, whose sums are on the stack.
+static constexpr int64_t kTableRows = 256;
 /// Tokens whose products a task of fusion_mix_gradient adds up in registers before the next rows.
 static constexpr int64_t kMixChunk = 128;
 /// Rows and columns of a left factor whose sums are in registers at once.
@@ -131,10 +133,10 @@ void mlir::mohd::emitScaleGradient(KernelEmitter &e, ScaleGradientOp op, ValueRa
     if (form.massPower != 0) {
       Value mass = sumOf(e, 0, numActive,
                          [&](Value slot) { return e.loadScalar(operands[3], {token, slot}); });
-      Value slope = multiply(e, e.f32(form.coefficient * form.massPower),
-                             raise(e, mass, form.massPower - 1));
-      grad = multiply(e, slope,
-                      e.dot(operands[0], {token, zero}, operands[1], {token, zero}, width));
+      Value slope =
+          multiply(e, e.f32(form.coefficient * form.massPower), raise(e, mass, form.massPower - 1));
+      grad =
+          multiply(e, slope, e.dot(operands[0], {token, zero}, operands[1], {token, zero}, width));
     }
     e.loop(zero, e.index(numActive), 1,
            [&](Value slot) { e.store(grad, results[0], {token, slot}); });
@@ -180,9 +182,7 @@ public:
 
 private:
   Value group(Value token, Value slot) { return e.loadIndex(indices, {token, slot}); }
-  Value score(Value token, Value slot) {
-    return e.loadScalar(scores, {token, group(token, slot)});
-  }
+  Value score(Value token, Value slot) { return e.loadScalar(scores, {token, group(token, slot)}); }
   void addGates(Value token);
   void addScore(Value token, Value slot, Value grad) {
     Value at = group(token, slot);
@@ -207,8 +207,7 @@ private:
 void RouteGradientEmitter::addGates(Value token) {
   Value routedMass; // of the scores
   if (gate == Gate::Renormalized)
-    routedMass =
-        sumOf(e, numShared, numActive, [&](Value slot) { return score(token, slot); });
+    routedMass = sumOf(e, numShared, numActive, [&](Value slot) { return score(token, slot); });
   auto given = [&](Value slot) { return e.loadScalar(gatesGrad, {token, slot}); };
   // The gate before scaling.
   auto gateOf = [&](Value slot) -> Value {
@@ -225,12 +224,12 @@ void RouteGradientEmitter::addGates(Value token) {
   if (form.massPower != 0) {
     Value mass = sumOf(e, 0, numActive, gateOf);
     scaling = multiply(e, scaling, raise(e, mass, form.massPower));
-    Value dot = sumOf(e, 0, numActive,
-                      [&](Value slot) { return multiply(e, given(slot), gateOf(slot)); });
-    slope = multiply(e,
-                     multiply(e, e.f32(form.coefficient * form.massPower),
-                              raise(e, mass, form.massPower - 1)),
-                     dot);
+    Value dot =
+        sumOf(e, 0, numActive, [&](Value slot) { return multiply(e, given(slot), gateOf(slot)); });
+    slope = multiply(
+        e,
+        multiply(e, e.f32(form.coefficient * form.massPower), raise(e, mass, form.massPower - 1)),
+        dot);
   }
   e.loop(e.index(0), e.index(numActive), 1, [&](Value slot) {
     Value grad = multiply(e, scaling, given(slot));
@@ -239,12 +238,11 @@ void RouteGradientEmitter::addGates(Value token) {
   auto gateGrad = [&](Value slot) { return e.loadScalar(gateGrads, slot); };
   Value mean, factor;
   if (gate == Gate::Renormalized) {
-    mean = divide(e,
-                  sumOf(e, numShared, numActive,
-                        [&](Value slot) {
-                          return multiply(e, gateGrad(slot), score(token, slot));
-                        }),
-                  routedMass);
+    mean =
+        divide(e,
+               sumOf(e, numShared, numActive,
+                     [&](Value slot) { return multiply(e, gateGrad(slot), score(token, slot)); }),
+               routedMass);
     factor = divide(e, e.f32(routing.getNumRouted()), routedMass);
   }
   int64_t first = gate == Gate::Softmax ? 0 : numShared;
@@ -261,12 +259,11 @@ void RouteGradientEmitter::storeLogits(Value token) {
   auto scoreOf = [&](Value at) { return e.loadScalar(scores, {token, at}); };
   auto gradOf = [&](Value at) { return e.loadScalar(scoreGrads, at); };
   int64_t first = op.getScore() == Score::SoftmaxRouted ? numShared : 0;
-  e.loop(e.index(0), e.index(first), 1,
-         [&](Value at) { e.store(e.f32(0), result, {token, at}); });
+  e.loop(e.index(0), e.index(first), 1, [&](Value at) { e.store(e.f32(0), result, {token, at}); });
   Value mean;
   if (op.getScore() != Score::Sigmoid)
-    mean = sumOf(e, first, numGroups,
-                 [&](Value at) { return multiply(e, gradOf(at), scoreOf(at)); });
+    mean =
+        sumOf(e, first, numGroups, [&](Value at) { return multiply(e, gradOf(at), scoreOf(at)); });
   e.loop(e.index(first), e.index(numGroups), 1, [&](Value at) {
     Value s = scoreOf(at), grad = gradOf(at);
     grad = mean ? subtract(e, grad, mean) : multiply(e, grad, subtract(e, e.f32(1), s));
@@ -317,8 +314,8 @@ void mlir::mohd::emitBalanceLossGradient(KernelEmitter &e, BalanceLossGradientOp
       Value factor = multiply(e, e.loadScalar(operands[0], {}),
                               e.f32(op.getCoefficient().convertToDouble() * share));
       e.loop(zero, groups, 1, [&](Value group) {
-        Value each = divide(e, divide(e, multiply(e, factor, e.loadScalar(grads, group)), tokens),
-                            tokens);
+        Value each =
+            divide(e, divide(e, multiply(e, factor, e.loadScalar(grads, group)), tokens), tokens);
         Value isShared =
             arith::CmpIOp::create(e.b, arith::CmpIPredicate::ult, group, e.index(numShared));
         e.store(arith::SelectOp::create(e.b, isShared, e.f32(0), each), grads, group);
@@ -377,9 +374,8 @@ void mlir::mohd::emitRmsNormGradient(KernelEmitter &e, RmsNormGradientOp op, Val
         Value column = e.add(first, offset);
         Value data = multiply(e, e.splat(factor, lanes), weighted(column, lanes));
         if (isCounted)
-          data = subtract(
-              e, data,
-              multiply(e, e.load(input, {token, column}, lanes), e.splat(mean, lanes)));
+          data = subtract(e, data,
+                          multiply(e, e.load(input, {token, column}, lanes), e.splat(mean, lanes)));
         e.store(data, results[0], {token, column});
       });
     };
@@ -426,32 +422,48 @@ void mlir::mohd::emitColumnSums(KernelEmitter &e, ColumnSumsOp op, ValueRange op
 }
 
 std::string mlir::mohd::gridOfEmbedGradient(EmbedGradientOp op) {
-  return std::to_string(llvm::divideCeil(op.getType().getDimSize(1), kSumColumns));
+  ArrayRef<int64_t> shape = op.getType().getShape();
+  return std::to_string(llvm::divideCeil(shape[0], kTableRows) *
+                        llvm::divideCeil(shape[1], kSumColumns));
 }
 
 void mlir::mohd::emitEmbedGradient(KernelEmitter &e, EmbedGradientOp op, ValueRange operands,
                                    ValueRange results) {
-  auto addColumns = [&](Value column, ArrayRef<Segment> segments) {
-    auto forSegments = [&](llvm::function_ref<void(Value, int64_t)> body) {
-      for (Segment segment : segments)
-        body(e.add(column, e.index(segment.offset)), segment.width);
-    };
-    e.loop(e.index(0), e.index(op.getType().getDimSize(0)), 1, [&](Value row) {
-      forSegments([&](Value at, int64_t width) {
-        e.store(e.splat(e.f32(0), width), results[0], {row, at});
-      });
-    });
-    e.loop(e.index(0), e.numTokens, 1, [&](Value token) {
-      Value row = e.loadIndex(operands[0], token);
-      forSegments([&](Value at, int64_t width) {
-        Value sum = addUp(e, e.load(results[0], {row, at}, width),
-                          e.load(operands[1], {token, at}, width));
-        e.store(sum, results[0], {row, at});
-      });
-    });
-  };
+  int64_t numRows = op.getType().getDimSize(0), width = op.getType().getDimSize(1);
+  int64_t numTiles = llvm::divideCeil(width, kSumColumns);
+  Value zero = e.index(0);
+  Value sums = e.array({std::min(numRows, kTableRows), std::min(width, kSumColumns)});
   e.loop(e.begin, e.end, 1, [&](Value task) {
-    e.columnTile(op.getType().getDimSize(1), kSumColumns, task, addColumns);
+    Value firstRow = e.mul(e.div(task, numTiles), e.index(kTableRows));
+    Value count = e.min(e.index(kTableRows), e.sub(e.index(numRows), firstRow));
+    e.columnTile(
+        width, kSumColumns, e.rem(task, numTiles), [&](Value column, ArrayRef<Segment> segments) {
+          auto store = [&](llvm::function_ref<Value(Segment)> data, Value to, Value row,
+                           Value first) {
+            for (Segment segment : segments)
+              e.store(data(segment), to, {row, e.add(first, e.index(segment.offset))});
+          };
+          e.loop(zero, count, 1, [&](Value row) {
+            store([&](Segment s) { return e.splat(e.f32(0), s.width); }, sums, row, zero);
+          });
+          e.loop(zero, e.numTokens, 1, [&](Value token) {
+            Value row = e.sub(e.loadIndex(operands[0], token), firstRow);
+            Value isHere = arith::CmpIOp::create(e.b, arith::CmpIPredicate::ult, row, count);
+            e.branch(isHere, [&] {
+              store(
+                  [&](Segment s) {
+                    Value offset = e.index(s.offset);
+                    return addUp(e, e.load(sums, {row, offset}, s.width),
+                                 e.load(operands[1], {token, e.add(column, offset)}, s.width));
+                  },
+                  sums, row, zero);
+            });
+          });
+          e.loop(zero, count, 1, [&](Value row) {
+            store([&](Segment s) { return e.load(sums, {row, e.index(s.offset)}, s.width); },
+                  results[0], e.add(firstRow, row), column);
+          });
+        });
   });
 }
 
@@ -468,7 +480,11 @@ static Value sigmoid(KernelEmitter &e, Value x) {
 Value mlir::mohd::emitSiluSlope(KernelEmitter &e, Value x) {
   Value one = e.splat(e.f32(1), cast<VectorType>(x.getType()).getNumElements());
   Value s = sigmoid(e, x);
-  return multiply(e, s, addUp(e, one, multiply(e, x, subtract(e, one, s))));
+  Value slope = multiply(e, s, addUp(e, one, multiply(e, x, subtract(e, one, s))));
+  int64_t width = cast<VectorType>(x.getType()).getNumElements();
+  Value lowest = e.splat(e.f32(-std::numeric_limits<double>::infinity()), width);
+  Value isLowest = arith::CmpFOp::create(e.b, arith::CmpFPredicate::OEQ, x, lowest);
+  return arith::SelectOp::create(e.b, isLowest, e.splat(e.f32(0), width), slope);
 }
 
 std::string mlir::mohd::gridOfSwigluGradient(StringRef tokens) {
@@ -504,8 +520,8 @@ namespace {
 class MixGradientEmitter {
 public:
   MixGradientEmitter(KernelEmitter &e, FusionMixGradientOp op, ValueRange operands, Value result)
-      : e(e), shape(op.getType().getShape()), input(operands[0]), grad(operands[1]),
-        result(result), sums(e.array({shape[1], shape[2], e.lanes})) {}
+      : e(e), shape(op.getType().getShape()), input(operands[0]), grad(operands[1]), result(result),
+        sums(e.array({shape[1], shape[2], e.lanes})) {}
 
   void emit() {
     e.loop(e.begin, e.end, 1, [&](Value task) {
@@ -568,9 +584,8 @@ void MixGradientEmitter::addTile(Value lower, Value upper, Value first, int64_t 
 void MixGradientEmitter::emitSegment(Value first, int64_t width) {
   Value zero = e.index(0);
   auto forBlocks = [&](llvm::function_ref<void(Value, Value)> body) {
-    e.loop(zero, e.index(shape[1]), 1, [&](Value s) {
-      e.loop(zero, e.index(shape[2]), 1, [&](Value r) { body(s, r); });
-    });
+    e.loop(zero, e.index(shape[1]), 1,
+           [&](Value s) { e.loop(zero, e.index(shape[2]), 1, [&](Value r) { body(s, r); }); });
   };
   forBlocks([&](Value s, Value r) { e.store(e.splat(e.f32(0), width), sums, {s, r, zero}); });
   e.loop(zero, e.numTokens, kMixChunk, [&](Value lower) {

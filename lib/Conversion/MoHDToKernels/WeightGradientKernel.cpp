@@ -18,10 +18,10 @@ namespace {
 
 /// One side of the product: columns of a [tokens, width] tensor.
 struct Side {
-  unsigned operand; // of the op
-  int64_t extent;   // of the gradient along this side
-  bool isGrouped;   // group i has columns i * extent on; else all groups have the same ones
-  int64_t tile = 0; // extent of a task's tile, whole pieces of registers
+  unsigned operand;    // of the op
+  int64_t extent;      // of the gradient along this side
+  bool isGrouped;      // group i has columns i * extent on; else all groups have the same ones
+  int64_t tile = 0;    // extent of a task's tile, whole pieces of registers
   Value buffer, chunk; // the tensor; [kChunk, tile] f32
 
   int64_t numTiles() const { return llvm::divideCeil(extent, tile); }
@@ -148,14 +148,15 @@ void WeightGradientEmitter::addGroup(Value group, Value firstRow, Value firstCol
   Value zero = e.index(0), one = e.index(1), chosen = e.sub(group, e.index(numCommon));
   EvenCut blocks = cutBlocks(e, block);
   e.loop(zero, blocks.count, 1, [&](Value number) {
-    Value first = blocks.start(e, number),
-          size = e.sub(blocks.start(e, e.add(number, one)), first);
+    Value first = blocks.start(e, number), size = e.sub(blocks.start(e, e.add(number, one)), first);
     std::optional<TableView> view;
     if (table)
       view.emplace(e, table, product.numGroups - numCommon + 1, numChosen, first);
     Value start = pick(isCommon, [&] { return zero; }, [&] { return view->offset(chosen); });
     Value end =
         pick(isCommon, [&] { return size; }, [&] { return view->offset(e.add(chosen, one)); });
+    if (numChosen == 0 && numCommon < product.numGroups) // no token has another group
+      end = arith::SelectOp::create(e.b, isCommon, end, zero);
     e.loop(start, end, kChunk, [&](Value lower) {
       Value count = e.min(e.index(kChunk), e.sub(end, lower));
       auto token = [&](Value i) {
@@ -210,8 +211,7 @@ void WeightGradientEmitter::multiply(Value count, Value numRows, Value numColumn
       acc = e.loop(e.index(0), count, 1, acc, [&](Value token, ValueRange carried) {
         SmallVector<Value> right, next;
         for (int64_t j = 0; j < kRowVectors; ++j)
-          right.push_back(
-              e.load(columns.chunk, {token, e.add(column, e.index(j * width))}, width));
+          right.push_back(e.load(columns.chunk, {token, e.add(column, e.index(j * width))}, width));
         for (int64_t i = 0; i < product.rowStep; ++i) {
           Value left = e.loadScalar(rows.chunk, {token, e.add(row, e.index(i))});
           Value factor = e.splat(left, width);

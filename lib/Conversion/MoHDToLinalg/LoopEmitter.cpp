@@ -20,6 +20,10 @@ OpFoldResult LoopEmitter::dim(Value tensor, int64_t dimension) {
   return tensor::getMixedSize(b, b.getLoc(), tensor, dimension);
 }
 
+Value LoopEmitter::numTokens(Value tensor) {
+  return getValueOrCreateConstantIndexOp(b, b.getLoc(), dim(tensor, 0));
+}
+
 Value LoopEmitter::tensor(ArrayRef<OpFoldResult> sizes, Type element,
                           function_ref<Value(ValueRange)> body) {
   Value empty = tensor::EmptyOp::create(b, sizes, element);

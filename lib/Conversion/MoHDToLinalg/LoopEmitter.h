@@ -34,11 +34,17 @@ public:
 
   /// The size of a dimension: an attribute if it is static.
   OpFoldResult dim(Value tensor, int64_t dimension);
+  /// The number of tokens of `tensor` [tokens, ...], as an index.
+  Value numTokens(Value tensor);
 
   /// A new tensor of shape `sizes`: the element at `indices` is body(indices), rounded to `element`
   /// if that is a narrower float.
   Value tensor(ArrayRef<OpFoldResult> sizes, Type element,
                llvm::function_ref<Value(ValueRange)> body);
+  /// A tensor like `input` [tokens, width] whose elements are body(indices).
+  Value tensorLike(Value input, llvm::function_ref<Value(ValueRange)> body) {
+    return tensor({dim(input, 0), dim(input, 1)}, elementOf(input), body);
+  }
 
   /// acc = init; for i in [first, count): acc = body(i, acc).
   Value loop(Value first, Value count, Value init, llvm::function_ref<Value(Value, Value)> body);
@@ -66,6 +72,10 @@ public:
   Value mul(Value lhs, Value rhs) { return arith::MulFOp::create(b, lhs, rhs); }
   Value div(Value lhs, Value rhs) { return arith::DivFOp::create(b, lhs, rhs); }
   Value exp(Value data);
+  /// 1 / (1 + exp(-x)).
+  Value sigmoid(Value data) {
+    return div(f32(1), add(f32(1), exp(arith::NegFOp::create(b, data))));
+  }
   /// x / (1 + exp(-x)), with silu(-Inf) = 0.
   Value silu(Value data);
 
@@ -111,6 +121,11 @@ struct RoutingTensors {
   Value gates;   // [tokens, K] f32
   RoutingType type;
 };
+
+/// Gates of the active groups before scaling, [tokens, K] f32, from scores [tokens, N].
+Value emitGates(LoopEmitter &e, RoutingType type, Gate gate, Value indices, Value scores);
+/// The activation scaling of each token, [tokens] f32, from gates [tokens, K].
+Value emitScaling(LoopEmitter &e, Value gates, RoutingType type, Scaling scaling);
 
 /// The operands of an op after conversion: two values for a routing, one for anything else.
 template <typename OpTy>

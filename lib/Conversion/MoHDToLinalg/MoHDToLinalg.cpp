@@ -2,7 +2,7 @@
 // The pass convert-mohd-to-linalg: the executable form of docs/semantics.md, against which fast
 // lowerings are checked.
 //
-// Before and after: see Routing.cpp, Sparse.cpp and Transformer.cpp beside this file.
+// Before and after: see Routing.cpp, Sparse.cpp, Transformer.cpp and Gradients.cpp beside this file.
 // Test: test/Conversion/MoHDToLinalg/
 #include "mohd/Conversion/MoHDToLinalg/MoHDToLinalg.h"
 
@@ -45,6 +45,7 @@ struct ConvertMohdToLinalgPass : impl::ConvertMohdToLinalgPassBase<ConvertMohdTo
     populateRoutingToLinalgPatterns(converter, patterns);
     populateSparseToLinalgPatterns(converter, patterns);
     populateTransformerToLinalgPatterns(converter, patterns);
+    populateGradientsToLinalgPatterns(converter, patterns);
 
     ConversionTarget target(getContext());
     target.addIllegalDialect<MohdDialect>();

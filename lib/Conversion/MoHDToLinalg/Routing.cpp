@@ -29,13 +29,12 @@ struct RouteEmitter {
   RouteEmitter(LoopEmitter &e, RouteOp op, Value input)
       : e(e), b(e.b), op(op), type(op.getRouting().getType()), input(input),
         tokens(e.dim(input, 0)), f32(e.b.getF32Type()), numShared(e.index(type.getNumShared())),
-        numActive(e.index(type.getNumActive())), numGroups(e.index(type.getNumGroups())) {}
+        numGroups(e.index(type.getNumGroups())) {}
 
   Value emitLogits(Value centroids);
   Value emitActive(Value logits);
   Value emitIndices(Value active);
   Value emitScores(Value logits);
-  Value emitGates(Value indices, Value scores);
 
   LoopEmitter &e;
   ImplicitLocOpBuilder &b;
@@ -44,7 +43,7 @@ struct RouteEmitter {
   Value input;
   OpFoldResult tokens;
   Type f32;
-  Value numShared, numActive, numGroups; // K_s, K, N
+  Value numShared, numGroups; // K_s, N
 
   SmallVector<OpFoldResult> perGroup() { return {tokens, b.getIndexAttr(type.getNumGroups())}; }
   SmallVector<OpFoldResult> perSlot() { return {tokens, b.getIndexAttr(type.getNumActive())}; }
@@ -111,10 +110,7 @@ Value RouteEmitter::emitScores(Value logits) {
   if (!logits)
     return e.tensor(perGroup(), f32, [&](ValueRange) { return e.f32(1); });
   if (op.getScore() == Score::Sigmoid)
-    return e.tensor(perGroup(), f32, [&](ValueRange at) {
-      Value power = e.exp(arith::NegFOp::create(b, e.read(logits, at)));
-      return e.div(e.f32(1), e.add(e.f32(1), power));
-    });
+    return e.tensor(perGroup(), f32, [&](ValueRange at) { return e.sigmoid(e.read(logits, at)); });
   // a softmax over groups first..N-1
   bool routedOnly = op.getScore() == Score::SoftmaxRouted;
   int64_t first = routedOnly ? type.getNumShared() : 0;
@@ -136,42 +132,44 @@ Value RouteEmitter::emitScores(Value logits) {
   });
 }
 
-/// Gates of the active groups before scaling, [tokens, K].
-Value RouteEmitter::emitGates(Value indices, Value scores) {
+} // namespace
+
+Value mlir::mohd::emitGates(LoopEmitter &e, RoutingType type, Gate gate, Value indices,
+                            Value scores) {
+  OpFoldResult tokens = e.dim(scores, 0);
+  Type f32 = e.b.getF32Type();
+  Value numShared = e.index(type.getNumShared());
   auto score = [&](Value token, Value slot) {
     return e.read(scores, {token, e.readIndex(indices, {token, slot})});
   };
-  Gate gate = op.getGate();
   if (gate == Gate::Renormalized && type.getNumRouted() == 0)
     gate = Gate::Binary;
   Value routedMass;
   if (gate == Gate::Renormalized)
     routedMass = e.tensor({tokens}, f32, [&](ValueRange at) {
-      return e.loop(numShared, numActive, e.f32(0),
+      return e.loop(numShared, e.index(type.getNumActive()), e.f32(0),
                     [&](Value k, Value acc) { return e.add(acc, score(at[0], k)); });
     });
-  return e.tensor(perSlot(), f32, [&](ValueRange at) -> Value {
-    switch (gate) {
-    case Gate::Softmax:
-      return score(at[0], at[1]);
-    case Gate::SharedOne:
-      return e.select(e.less(at[1], numShared), e.f32(1), score(at[0], at[1]));
-    case Gate::Renormalized: {
-      Value share = e.mul(e.f32(type.getNumRouted()), score(at[0], at[1]));
-      return e.select(e.less(at[1], numShared), e.f32(1),
-                      e.div(share, e.read(routedMass, {at[0]})));
-    }
-    case Gate::Binary:
-      return e.f32(1);
-    }
-    llvm_unreachable("every gate is handled");
-  });
+  return e.tensor({tokens, e.b.getIndexAttr(type.getNumActive())}, f32,
+                  [&](ValueRange at) -> Value {
+                    switch (gate) {
+                    case Gate::Softmax:
+                      return score(at[0], at[1]);
+                    case Gate::SharedOne:
+                      return e.select(e.less(at[1], numShared), e.f32(1), score(at[0], at[1]));
+                    case Gate::Renormalized: {
+                      Value share = e.mul(e.f32(type.getNumRouted()), score(at[0], at[1]));
+                      return e.select(e.less(at[1], numShared), e.f32(1),
+                                      e.div(share, e.read(routedMass, {at[0]})));
+                    }
+                    case Gate::Binary:
+                      return e.f32(1);
+                    }
+                    llvm_unreachable("every gate is handled");
+                  });
 }
 
-} // namespace
-
-/// The activation scaling of each token, [tokens] f32, from gates [tokens, K].
-static Value emitScaling(LoopEmitter &e, Value gates, RoutingType type, Scaling scaling) {
+Value mlir::mohd::emitScaling(LoopEmitter &e, Value gates, RoutingType type, Scaling scaling) {
   double numGroups = type.getNumGroups(), numActive = type.getNumActive();
   return e.tensor({e.dim(gates, 0)}, e.b.getF32Type(), [&](ValueRange at) -> Value {
     auto mass = [&] {
@@ -198,9 +196,8 @@ static Value emitScaling(LoopEmitter &e, Value gates, RoutingType type, Scaling 
 
 /// Elements of `input` [tokens, columns] times the token's `factors`.
 static Value emitScaled(LoopEmitter &e, Value input, Value factors) {
-  return e.tensor({e.dim(input, 0), e.dim(input, 1)}, elementOf(input), [&](ValueRange at) {
-    return e.mul(e.read(factors, {at[0]}), e.read(input, at));
-  });
+  return e.tensorLike(
+      input, [&](ValueRange at) { return e.mul(e.read(factors, {at[0]}), e.read(input, at)); });
 }
 
 static Value emitScale(LoopEmitter &e, ScaleOp op, ConvertedOperands<ScaleOp> operands) {
@@ -219,7 +216,7 @@ static Value emitBalanceLoss(LoopEmitter &e, BalanceLossOp op,
   if (op.getKind() == Balance::None || type.getNumRouted() == 0)
     return e.tensor({}, f32, [&](ValueRange) { return e.f32(0); });
   Value scores = operands.getScores().front(), active = routing.emitActive(e);
-  Value numTokens = getValueOrCreateConstantIndexOp(e.b, e.b.getLoc(), e.dim(scores, 0));
+  Value numTokens = e.numTokens(scores);
   Value tokens = arith::UIToFPOp::create(
       e.b, f32, arith::IndexCastOp::create(e.b, e.b.getI64Type(), numTokens));
   double routed = type.getNumGroups() - type.getNumShared();
@@ -258,7 +255,7 @@ struct LowerRoute : OpConversionPattern<RouteOp> {
       });
     }
     Value scores = route.emitScores(logits);
-    Value gates = route.emitGates(indices, scores);
+    Value gates = emitGates(e, route.type, op.getGate(), indices, scores);
     if (op.getScaling() != Scaling::None)
       gates = emitScaled(e, gates, emitScaling(e, gates, route.type, op.getScaling()));
     SmallVector<Value> parts = {e.castTo(indices, route.type.getIndicesType(ShapedType::kDynamic)),

@@ -19,7 +19,7 @@ static Value emitGate(LoopEmitter &e, GateOp op, ConvertedOperands<GateOp> opera
   Value input = operands.getInput().front();
   Value active = routing.emitActive(e), gates = routing.emitDenseGates(e);
   int64_t groupWidth = op.getInput().getType().getDimSize(1) / routing.type.getNumGroups();
-  return e.tensor({e.dim(input, 0), e.dim(input, 1)}, elementOf(input), [&](ValueRange at) {
+  return e.tensorLike(input, [&](ValueRange at) {
     Value group = e.divIndex(at[1], groupWidth);
     Value gated = e.mul(e.read(gates, {at[0], group}), e.read(input, at));
     return e.masked(e.read(active, {at[0], group}), gated);

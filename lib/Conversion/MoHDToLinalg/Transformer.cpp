@@ -16,11 +16,6 @@
 using namespace mlir;
 using namespace mlir::mohd;
 
-/// A tensor like `input` [tokens, width] whose elements are body(indices).
-static Value emitLike(LoopEmitter &e, Value input, function_ref<Value(ValueRange)> body) {
-  return e.tensor({e.dim(input, 0), e.dim(input, 1)}, elementOf(input), body);
-}
-
 static Value emitEmbed(LoopEmitter &e, EmbedOp op, ConvertedOperands<EmbedOp> operands) {
   Value ids = operands.getIds().front(), table = operands.getTable().front();
   return e.tensor({e.dim(ids, 0), e.dim(table, 1)}, op.getResult().getType().getElementType(),
@@ -44,7 +39,7 @@ static Value emitRmsNorm(LoopEmitter &e, RmsNormOp op, ConvertedOperands<RmsNorm
       return active ? e.masked(e.read(active, {at[0], e.divIndex(d, groupWidth)}), square) : square;
     });
   });
-  return emitLike(e, input, [&](ValueRange at) {
+  return e.tensorLike(input, [&](ValueRange at) {
     Value mean = e.div(e.read(squares, {at[0]}), e.f32(counted));
     Value root = math::SqrtOp::create(e.b, e.add(mean, e.f32(op.getEpsilon().convertToDouble())));
     return e.mul(e.div(e.read(input, at), root), e.read(weight, {at[1]}));
@@ -78,18 +73,18 @@ static Value emitDequantize(LoopEmitter &e, DequantizeOp op,
 
 static Value emitAdd(LoopEmitter &e, AddOp, ConvertedOperands<AddOp> operands) {
   Value lhs = operands.getLhs().front(), rhs = operands.getRhs().front();
-  return emitLike(e, lhs, [&](ValueRange at) { return e.add(e.read(lhs, at), e.read(rhs, at)); });
+  return e.tensorLike(lhs, [&](ValueRange at) { return e.add(e.read(lhs, at), e.read(rhs, at)); });
 }
 
 static Value emitSilu(LoopEmitter &e, SiluOp, ConvertedOperands<SiluOp> operands) {
   Value input = operands.getInput().front();
-  return emitLike(e, input, [&](ValueRange at) { return e.silu(e.read(input, at)); });
+  return e.tensorLike(input, [&](ValueRange at) { return e.silu(e.read(input, at)); });
 }
 
 static Value emitSwiglu(LoopEmitter &e, SwigluOp, ConvertedOperands<SwigluOp> operands) {
   Value gate = operands.getGate().front(), up = operands.getUp().front();
-  return emitLike(e, gate,
-                  [&](ValueRange at) { return e.mul(e.silu(e.read(gate, at)), e.read(up, at)); });
+  return e.tensorLike(
+      gate, [&](ValueRange at) { return e.mul(e.silu(e.read(gate, at)), e.read(up, at)); });
 }
 
 /// position * theta^(-2j/head_dim) for each token and pair, negated for an inverse, [tokens, half] f64.
@@ -113,7 +108,7 @@ static Value emitRope(LoopEmitter &e, RopeOp op, ConvertedOperands<RopeOp> opera
   Value angles = emitAngles(e, op, operands.getPosition().front());
   Type f32 = e.b.getF32Type();
   int64_t headDim = op.getHeadDim(), half = headDim / 2;
-  return emitLike(e, input, [&](ValueRange at) {
+  return e.tensorLike(input, [&](ValueRange at) {
     Value isLow = e.less(e.remIndex(at[1], headDim), e.index(half));
     Value offset = e.select(isLow, e.index(half), e.index(-half));
     Value sign = e.select(isLow, e.f32(-1), e.f32(1));
@@ -135,7 +130,7 @@ static Value emitKvCacheAppend(LoopEmitter &e, KvCacheAppendOp op,
                                ConvertedOperands<KvCacheAppendOp> operands) {
   Value cache = operands.getCache().front(), rows = operands.getRows().front();
   Value position = operands.getPosition().front(), layer = e.index(op.getLayer());
-  Value numTokens = getValueOrCreateConstantIndexOp(e.b, e.b.getLoc(), e.dim(rows, 0));
+  Value numTokens = e.numTokens(rows);
   Value width = e.index(op.getRows().getType().getDimSize(1));
   return e.loop(e.index(0), numTokens, cache, [&](Value t, Value before) {
     Value sequence = emitSequence(e, op, operands, t), row = e.readIndex(position, {t});
@@ -176,7 +171,7 @@ static Value emitAttention(LoopEmitter &e, AttentionOp op,
   Value mass = e.tensor({tokens, heads}, f32, [&](ValueRange at) {
     return e.sum(numRows(at[0]), [&](Value s) { return power(at[0], at[1], s); });
   });
-  return emitLike(e, query, [&](ValueRange at) {
+  return e.tensorLike(query, [&](ValueRange at) {
     Value sequence = emitSequence(e, op, operands, at[0]), head = e.divIndex(at[1], headDim);
     return e.sum(numRows(at[0]), [&](Value s) {
       Value weight = e.div(power(at[0], head, s), e.read(mass, {at[0], head}));
@@ -203,7 +198,7 @@ static Value emitSample(LoopEmitter &e, SampleOp op, ConvertedOperands<SampleOp>
   Value largest = e.tensor({rows}, f32, [&](ValueRange at) {
     return e.max(count, [&](Value i) { return e.read(logits, {at[0], i}); });
   });
-  Value weights = emitLike(e, logits, [&](ValueRange at) {
+  Value weights = e.tensorLike(logits, [&](ValueRange at) {
     Value logit = e.read(logits, at), below = e.sub(logit, e.read(largest, {at[0]}));
     Value weight = e.exp(e.div(below, e.read(temperature, {at[0]})));
     return e.masked(compare(Predicate::OGT, logit, e.f32(-INFINITY)), weight);
@@ -217,15 +212,15 @@ static Value emitSample(LoopEmitter &e, SampleOp op, ConvertedOperands<SampleOp>
       return e.masked(e.either(compare(Predicate::OGT, other, mine), isEqual), element(j));
     });
   };
-  Value ranks = emitLike(
-      e, logits, [&](ValueRange at) { return sumBefore(at, [&](Value) { return e.f32(1); }); });
-  Value ofTopK = emitLike(e, logits, [&](ValueRange at) {
+  Value ranks = e.tensorLike(
+      logits, [&](ValueRange at) { return sumBefore(at, [&](Value) { return e.f32(1); }); });
+  Value ofTopK = e.tensorLike(logits, [&](ValueRange at) {
     Value limit = e.readIndex(topK, {at[0]});
     Value rank = arith::FPToSIOp::create(e.b, e.b.getI64Type(), e.read(ranks, at));
     Value isIn = e.less(arith::IndexCastOp::create(e.b, e.b.getIndexType(), rank), limit);
     return e.masked(e.either(e.less(limit, e.index(1)), isIn), e.read(weights, at));
   });
-  Value kept = emitLike(e, logits, [&](ValueRange at) {
+  Value kept = e.tensorLike(logits, [&](ValueRange at) {
     auto weight = [&](Value j) { return e.read(ofTopK, {at[0], j}); };
     Value share = e.mul(e.read(topP, {at[0]}), e.sum(count, weight));
     Value isFirst = compare(Predicate::OEQ, e.read(ranks, at), e.f32(0));
@@ -233,7 +228,7 @@ static Value emitSample(LoopEmitter &e, SampleOp op, ConvertedOperands<SampleOp>
     Value isDue = compare(Predicate::OGT, share, sumBefore(at, weight));
     return e.masked(e.either(e.either(isFirst, all), isDue), weight(at[1]));
   });
-  Value sums = emitLike(e, logits, [&](ValueRange at) {
+  Value sums = e.tensorLike(logits, [&](ValueRange at) {
     return e.sum(e.addIndex(at[1], e.index(1)), [&](Value j) { return e.read(kept, {at[0], j}); });
   });
   return e.tensor({rows}, e.b.getI32Type(), [&](ValueRange at) -> Value {

@@ -192,6 +192,9 @@ def fusions():
         yield fusion("block_diagonal", right, bias=True, routed_groups=(shared, num_routed))
     for n, width in sorted({(n, width) for n, _, _, width in SHAPES}):
         yield fusion("block_diagonal", (n, width, width))
+    for right, routed_groups, element, weight in (((16, 4, 4), (6, 2), "f32", "f32"), ((7, 5, 3), (2, 3), "bf16", "bf16"),
+                                                  ((5, 33, 40), (0, 2), "f32", "bf16"), ((4, 3, 3), (4, 0), "bf16", "f16")):
+        yield fusion("block_diagonal", right, routed_groups=routed_groups, element=element, weight=weight)
     yield fusion("monarch", (16, 4, 4), (4, 16, 16))
     for element, weight in itertools.product(("f32", "bf16", "f16"), repeat=2):
         if (element, weight) != ("f32", "f32"):

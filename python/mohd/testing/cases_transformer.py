@@ -49,6 +49,13 @@ def elementwise(op, operands, width, element):
         special={"ends": lambda rng: {k: rounded(v, element) for k, v in ends(rng).items()}})
 
 
+def add_to_itself(width, element):
+    """mohd.add of a value and itself; its kernel is none for a sum of two values."""
+    type = f"tensor<?x{width}x{element}>"
+    return Entry(f"add_to_itself_{width}_{element}", {"x": type}, f"%y = mohd.add %x, %x : {type}", {"y": type},
+                 lambda tokens, rng: {"x": normal(rng, (tokens, width), element)}, lambda x: reference.add(x, x), length=1)
+
+
 def embed(rows, width, element, table):
     """mohd.embed; the first and the last row are always asked for."""
 
@@ -140,8 +147,8 @@ def linear(rows, columns, element, weight, result):
         {"y": f"tensor<?x{columns}x{result}>"}, inputs, lambda x, w: reference.linear(x, w), length=rows, special=with_bad_token(inputs))
 
 
-def rope(heads, head_dim, element, theta, largest=2047):
-    """mohd.rope."""
+def rope(heads, head_dim, element, theta, largest=2047, inverse=False):
+    """mohd.rope, or the rotation back."""
     width = heads * head_dim
     type = f"tensor<?x{width}x{element}>"
 
@@ -150,10 +157,10 @@ def rope(heads, head_dim, element, theta, largest=2047):
         position[:1], position[-1:] = 0, largest
         return {"x": normal(rng, (tokens, width), element), "position": position}
 
-    body = f"%y = mohd.rope %x, %position head_dim {head_dim} theta {theta:e} : {type}, tensor<?xi32>"
+    body = f"%y = mohd.rope %x, %position head_dim {head_dim} theta {theta:e}{' inverse' if inverse else ''} : {type}, tensor<?xi32>"
     return Entry(
-        f"rope_{heads}_{head_dim}_{element}_{int(theta)}_{largest}", {"x": type, "position": "tensor<?xi32>"}, body, {"y": type},
-        inputs, lambda x, position: reference.rope(x, position, head_dim, theta), length=4, special=with_bad_token(inputs))
+        f"rope_{heads}_{head_dim}_{element}_{int(theta)}_{largest}{'_inverse' if inverse else ''}", {"x": type, "position": "tensor<?xi32>"}, body, {"y": type},
+        inputs, lambda x, position: reference.rope(x, -position if inverse else position, head_dim, theta), length=4, special=with_bad_token(inputs))
 
 
 def places(rng, tokens, sequences, length, with_sequence):
@@ -289,6 +296,7 @@ def norms():
 
 def dense():
     """The element-wise ops, embed and linear."""
+    yield add_to_itself(64, "f32")
     for op, operands in (("add", ("x", "z")), ("silu", ("x",)), ("swiglu", ("x", "z"))):
         for width, element in ((64, "f32"), (64, "bf16"), (64, "f16"), (1, "f32"), (37, "f32"), (7, "bf16")):
             yield elementwise(op, operands, width, element)
@@ -309,6 +317,8 @@ def sequences():
                                             (4, 8, "bf16", 1e4), (4, 8, "f16", 1e4)):
         yield rope(heads, head_dim, element, theta)
     yield rope(2, 16, "f32", 1e4, largest=131071)
+    yield rope(3, 6, "f32", 5e5, inverse=True)
+    yield rope(4, 8, "bf16", 1e4, inverse=True)
     for layer, with_sequence in itertools.product((0, 1), (True, False)):
         yield kv_cache_append(7, layer, with_sequence, "f32", "f32")
         yield attention(4, 2, 8, layer, with_sequence)

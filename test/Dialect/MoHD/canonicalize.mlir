@@ -123,3 +123,47 @@ func.func @unused(%x: tensor<?x64xf32>, %w: tensor<64xf32>) {
   %v = mohd.weight "w" : tensor<64xf32>
   return
 }
+
+// A weight whose dimensions keep their order is itself; two permutations are one.
+// CHECK-LABEL: @permute_weights(
+// CHECK-SAME: %[[W:.*]]: tensor<16x4x96xf32>
+// CHECK-NOT: mohd.permute_weight
+// CHECK: %[[ONCE:.*]] = mohd.permute_weight %[[W]] [2, 1, 0] : tensor<16x4x96xf32> -> tensor<96x4x16xf32>
+// CHECK-NOT: mohd.permute_weight
+// CHECK: return %[[W]], %[[ONCE]], %[[W]]
+func.func @permute_weights(%w: tensor<16x4x96xf32>) -> (tensor<16x4x96xf32>, tensor<96x4x16xf32>, tensor<16x4x96xf32>) {
+  %same = mohd.permute_weight %w [0, 1, 2] : tensor<16x4x96xf32> -> tensor<16x4x96xf32>
+  %first = mohd.permute_weight %w [1, 2, 0] : tensor<16x4x96xf32> -> tensor<4x96x16xf32>
+  %second = mohd.permute_weight %first [1, 0, 2] : tensor<4x96x16xf32> -> tensor<96x4x16xf32>
+  %back = mohd.permute_weight %first [2, 0, 1] : tensor<4x96x16xf32> -> tensor<16x4x96xf32>
+  return %same, %second, %back : tensor<16x4x96xf32>, tensor<96x4x16xf32>, tensor<16x4x96xf32>
+}
+
+// A gradient is made in the order that is wanted: dimension 0 is that of w at place 2, then at place 0.
+// CHECK-LABEL: @permute_gradients(
+// CHECK: mohd.weight_gradient %{{.*}}, %{{.*}} permutation [2, 0, 1] local : {{.*}} -> tensor<96x16x4xf32>
+// CHECK: mohd.weight_gradient %{{.*}}, %{{.*}} routing(%{{.*}}) permutation [1, 0, 2] : {{.*}} -> tensor<4x16x96xf32>
+// CHECK-NOT: mohd.permute_weight
+func.func @permute_gradients(%x: tensor<?x64xf32>, %y: tensor<?x1536xf32>, %z: tensor<?x96xf32>, %r: !mohd.routing<16, 6, 2>)
+    -> (tensor<96x16x4xf32>, tensor<4x16x96xf32>) {
+  %w = mohd.weight_gradient %x, %y local : tensor<?x64xf32>, tensor<?x1536xf32> -> tensor<16x4x96xf32>
+  %v = mohd.weight_gradient %x, %z routing(%r) permutation [2, 0, 1]
+    : tensor<?x64xf32>, tensor<?x96xf32> routing !mohd.routing<16, 6, 2> -> tensor<96x16x4xf32>
+  %wp = mohd.permute_weight %w [2, 0, 1] : tensor<16x4x96xf32> -> tensor<96x16x4xf32>
+  %vp = mohd.permute_weight %v [2, 1, 0] : tensor<96x16x4xf32> -> tensor<4x16x96xf32>
+  return %wp, %vp : tensor<96x16x4xf32>, tensor<4x16x96xf32>
+}
+
+// One that is wanted in its own order too stays, and so does one of rank 2.
+// CHECK-LABEL: @keep_permutations_of_gradients(
+// CHECK: %[[W:.*]] = mohd.weight_gradient %{{.*}}, %{{[a-z0-9]*}} :
+// CHECK: mohd.permute_weight %[[W]]
+// CHECK: %[[V:.*]] = mohd.weight_gradient %{{.*}}, %{{[a-z0-9]*}} :
+// CHECK: mohd.permute_weight %[[V]]
+func.func @keep_permutations_of_gradients(%x: tensor<?x64xf32>, %z: tensor<?x96xf32>) -> (tensor<16x4x96xf32>, tensor<96x16x4xf32>, tensor<96x64xf32>) {
+  %w = mohd.weight_gradient %x, %z : tensor<?x64xf32>, tensor<?x96xf32> -> tensor<16x4x96xf32>
+  %wp = mohd.permute_weight %w [2, 0, 1] : tensor<16x4x96xf32> -> tensor<96x16x4xf32>
+  %v = mohd.weight_gradient %x, %z : tensor<?x64xf32>, tensor<?x96xf32> -> tensor<64x96xf32>
+  %vp = mohd.permute_weight %v [1, 0] : tensor<64x96xf32> -> tensor<96x64xf32>
+  return %w, %wp, %vp : tensor<16x4x96xf32>, tensor<96x16x4xf32>, tensor<96x64xf32>
+}

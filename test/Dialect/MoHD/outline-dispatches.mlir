@@ -113,3 +113,14 @@ func.func @swiglu_0(%x: tensor<?x8xf32>, %y: tensor<?x8xf32>) -> tensor<?x8xf32>
   %z = mohd.swiglu %x, %y : tensor<?x8xf32>
   return %z : tensor<?x8xf32>
 }
+
+// A sum of a value and itself has a kernel of its own: it reads one buffer twice.
+// CHECK-LABEL: mohd.program @sums
+// CHECK:         mohd.dispatch @[[TWICE:.*]] grid {{.*}} [#mohd.binding<input 0, {{.*}}>, #mohd.binding<input 0,
+// CHECK-NOT:     mohd.dispatch @[[TWICE]] grid
+// CHECK:         mohd.dispatch @{{.*}} grid {{.*}} [#mohd.binding<input 0, {{.*}}>, #mohd.binding<input 1,
+func.func @sums(%x: tensor<?x24xf32>, %z: tensor<?x24xf32>) -> (tensor<?x24xf32>, tensor<?x24xf32>) {
+  %0 = mohd.add %x, %x : tensor<?x24xf32>
+  %1 = mohd.add %x, %z : tensor<?x24xf32>
+  return %0, %1 : tensor<?x24xf32>, tensor<?x24xf32>
+}

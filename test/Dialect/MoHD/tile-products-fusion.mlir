@@ -8,9 +8,9 @@
 // CHECK-SAME:    %[[X:[^:]*]]: tensor<?x80xf32>, %[[R:[^:]*]]: !mohd.routing<16, 6, 2>
 // CHECK-NOT:     mohd.pack_weight
 // CHECK-DAG:     %[[RIGHT:.*]] = mohd.weight "right" expanded_shape [16, 4, 5] permutation [0, 2, 1] panels 4 : tensor<16x1x5x4xbf16>
-// CHECK-DAG:     %[[LEFT:.*]] = mohd.weight "left" expanded_shape [16, 4, 20] permutation [0, 2, 1] panels 4 : tensor<16x1x20x4xf32>
 // CHECK-DAG:     %[[T:.*]] = mohd.group_tokens %[[R]] block [[B:[0-9]+]] :
 // CHECK:         %[[U:.*]] = mohd.tiled_sddmm %[[X]], %[[RIGHT]] table(%[[T]]) common 6 chosen 2 block [[B]] few 0 rows {{[0-9]+}} panels 1 depth 5 local : {{.*}} -> tensor<?x64xf32>
+// CHECK:         %[[LEFT:.*]] = mohd.weight "left" expanded_shape [16, 4, 20] permutation [0, 2, 1] panels 4 : tensor<16x1x20x4xf32>
 // CHECK:         %[[Y:.*]] = mohd.mix_groups %[[U]], %[[LEFT]] routing(%[[R]]) :
 // CHECK:         return %[[Y]]
 func.func @factors_of_a_file(%x: tensor<?x80xf32>, %r: !mohd.routing<16, 6, 2>) -> tensor<?x80xf32> {
@@ -25,8 +25,8 @@ func.func @factors_of_a_file(%x: tensor<?x80xf32>, %r: !mohd.routing<16, 6, 2>) 
 // CHECK-LABEL: func.func @factors_of_a_call(
 // CHECK-SAME:    %[[R:[^:]*]]: tensor<2x20x3xf32>, %[[L:[^:]*]]: tensor<20x3x2xf32>
 // CHECK-DAG:     %[[RIGHT:.*]] = mohd.pack_weight %[[R]] permutation [0, 2, 1] : tensor<2x20x3xf32> -> tensor<2x2x3x16xf32>
-// CHECK-DAG:     %[[LEFT:.*]] = mohd.pack_weight %[[L]] permutation [2, 1, 0] : tensor<20x3x2xf32> -> tensor<2x2x3x16xf32>
 // CHECK:         %[[U:.*]] = mohd.tiled_sddmm %{{.*}}, %[[RIGHT]] common 2 chosen 0 {{.*}} local : {{.*}} -> tensor<?x40xf32>
+// CHECK:         %[[LEFT:.*]] = mohd.pack_weight %[[L]] permutation [2, 1, 0] : tensor<20x3x2xf32> -> tensor<2x2x3x16xf32>
 // CHECK:         mohd.mix_groups %[[U]], %[[LEFT]] : {{.*}} -> tensor<?x60xf32>
 func.func @factors_of_a_call(%right: tensor<2x20x3xf32>, %left: tensor<20x3x2xf32>, %x: tensor<?x6xf32>) -> tensor<?x60xf32> {
   %y = mohd.group_fusion %x kind monarch right(%right) left(%left) : tensor<?x6xf32> right tensor<2x20x3xf32> left tensor<20x3x2xf32>
@@ -99,7 +99,7 @@ func.func @two_uses(%x: tensor<?x8xf32>, %right: tensor<2x4x4xf32>, %left: tenso
   return %f, %a, %b : tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>
 }
 
-// The other kinds are no products of two factors: they stay, and their sum too.
+// Blocks with a bias are no product of these kinds: they stay, and their sum too.
 // CHECK-LABEL: func.func @other_kinds(
 // CHECK-NOT:     mohd.pack_weight
 // CHECK:         mohd.group_fusion %{{.*}} kind block_diagonal

@@ -24,6 +24,9 @@ void populateSparseToLinalgPatterns(TypeConverter &converter, RewritePatternSet 
 /// Adds the patterns of the unrouted rest of a LLaMA block: from embed to attention.
 void populateTransformerToLinalgPatterns(TypeConverter &converter, RewritePatternSet &patterns);
 
+/// Adds the patterns of the ops of backward functions (GradientOps.td).
+void populateGradientsToLinalgPatterns(TypeConverter &converter, RewritePatternSet &patterns);
+
 } // namespace mlir::mohd
 
 #endif // MOHD_CONVERSION_MOHDTOLINALG_MOHDTOLINALG_H

@@ -41,7 +41,8 @@ LogicalResult PermuteWeightOp::verify() {
     shape.push_back(weight.getDimSize(axis));
   auto expected = RankedTensorType::get(shape, weight.getElementType());
   if (getResult().getType() != expected) // permute_weight_c1
-    return emitOpError("expects a result of type ") << expected << ", got " << getResult().getType();
+    return emitOpError("expects a result of type ")
+           << expected << ", got " << getResult().getType();
   return success();
 }
 
@@ -96,9 +97,8 @@ void PermuteWeightOp::getCanonicalizationPatterns(RewritePatternSet &results,
 // WeightGradientOp
 //===----------------------------------------------------------------------===//
 
-SmallVector<int64_t>
-mlir::mohd::getGradientShape(RankedTensorType result,
-                             std::optional<ArrayRef<int64_t>> permutation) {
+SmallVector<int64_t> mlir::mohd::getGradientShape(RankedTensorType result,
+                                                  std::optional<ArrayRef<int64_t>> permutation) {
   SmallVector<int64_t> shape(result.getShape());
   if (shape.size() == 2)
     shape.insert(shape.begin(), 1);
@@ -108,10 +108,11 @@ mlir::mohd::getGradientShape(RankedTensorType result,
   return shape;
 }
 
-LogicalResult
-mlir::mohd::detail::verifyWeightGradient(Operation *op, RankedTensorType grouped,
-                                         RankedTensorType other, RankedTensorType result,
-                                         std::optional<ArrayRef<int64_t>> permutation, bool local) {
+LogicalResult mlir::mohd::detail::verifyWeightGradient(Operation *op, RankedTensorType grouped,
+                                                       RankedTensorType other,
+                                                       RankedTensorType result,
+                                                       std::optional<ArrayRef<int64_t>> permutation,
+                                                       bool local) {
   if (permutation && result.getRank() != 3) // weight_gradient_c2
     return op->emitOpError("expects 'permutation' only with a result of rank 3, got rank ")
            << result.getRank();
@@ -122,8 +123,8 @@ mlir::mohd::detail::verifyWeightGradient(Operation *op, RankedTensorType grouped
     if (covers(groups, columns, type.getDimSize(1)))
       return success();
     return LogicalResult(op->emitOpError("expects '")
-                         << name << "' to have " << groups << " x " << columns
-                         << " columns, got " << type.getDimSize(1));
+                         << name << "' to have " << groups << " x " << columns << " columns, got "
+                         << type.getDimSize(1));
   };
   if (failed(check("grouped", shape[0], shape[1], grouped))) // weight_gradient_c3
     return failure();
@@ -227,7 +228,7 @@ LogicalResult FusionMixOp::inferReturnTypes(MLIRContext *, std::optional<Locatio
 }
 
 LogicalResult FusionMixOp::verify() {
-  ArrayRef<int64_t> left = getLeft().getType().getShape(); // [l, s, r]
+  ArrayRef<int64_t> left = getLeft().getType().getShape();           // [l, s, r]
   if (!covers(left[0], left[2], getInput().getType().getDimSize(1))) // fusion_mix_c1
     return emitOpError("expects the blocks of 'left' to cover the width ")
            << getInput().getType().getDimSize(1) << " of 'input', got " << left[0] << " x "

@@ -50,9 +50,9 @@ LogicalResult RouteOp::buildGradient(OpBuilder &b, GradientMap &gradients) {
   Value gates = gradients.get(getRouting()), scores = gradients.get(getScores());
   if (!getCentroids())
     return success();
-  Value logits = RouteGradientOp::create(b, getLoc(), getScores().getType(), getScores(),
-                                         getRouting(), gates, scores, getGate(), getScore(),
-                                         getScaling());
+  Value logits =
+      RouteGradientOp::create(b, getLoc(), getScores().getType(), getScores(), getRouting(), gates,
+                              scores, getGate(), getScore(), getScaling());
   Adder add(b, gradients);
   add(getInput(), [&] {
     return LinearOp::create(b, getLoc(), getInput().getType(), logits, getCentroids(), PlanAttr());
@@ -94,8 +94,7 @@ LogicalResult BalanceLossOp::buildGradient(OpBuilder &b, GradientMap &gradients)
 LogicalResult GateOp::buildGradient(OpBuilder &b, GradientMap &gradients) {
   Value grad = gradients.get(getResult());
   Adder add(b, gradients);
-  add(getInput(),
-      [&] { return GateOp::create(b, getLoc(), grad.getType(), grad, getRouting()); });
+  add(getInput(), [&] { return GateOp::create(b, getLoc(), grad.getType(), grad, getRouting()); });
   add(getRouting(), [&] {
     return GateGradientOp::create(b, getLoc(), getGatesType(getRouting(), grad), getInput(), grad,
                                   getRouting());
@@ -128,7 +127,8 @@ LogicalResult SpmmOp::buildGradient(OpBuilder &b, GradientMap &gradients) {
   Value grad = gradients.get(getResult());
   Adder add(b, gradients);
   if (gradients.isWanted(getInput()) || gradients.isWanted(getRouting())) {
-    Value hidden = SddmmOp::create(b, getLoc(), grad, getRouting(), transpose(b, getWeight()), PlanAttr());
+    Value hidden =
+        SddmmOp::create(b, getLoc(), grad, getRouting(), transpose(b, getWeight()), PlanAttr());
     add(getInput(),
         [&] { return GateOp::create(b, getLoc(), hidden.getType(), hidden, getRouting()); });
     add(getRouting(), [&] {
@@ -137,8 +137,7 @@ LogicalResult SpmmOp::buildGradient(OpBuilder &b, GradientMap &gradients) {
     });
   }
   add(getWeight(), [&] {
-    Value gated =
-        GateOp::create(b, getLoc(), getInput().getType(), getInput(), getRouting());
+    Value gated = GateOp::create(b, getLoc(), getInput().getType(), getInput(), getRouting());
     return WeightGradientOp::create(b, getLoc(), getWeight().getType(), gated, grad, getRouting(),
                                     DenseI64ArrayAttr(), false);
   });
@@ -236,8 +235,7 @@ LogicalResult GroupFusionOp::buildGradient(OpBuilder &b, GradientMap &gradients)
 // d(x), r = rms_norm_gradient;   d(w)_d = sum_t d(y) * x * r
 LogicalResult RmsNormOp::buildGradient(OpBuilder &b, GradientMap &gradients) {
   Value grad = gradients.get(getResult());
-  auto factors =
-      RankedTensorType::get({getInput().getType().getDimSize(0)}, b.getF32Type());
+  auto factors = RankedTensorType::get({getInput().getType().getDimSize(0)}, b.getF32Type());
   auto gradient = RmsNormGradientOp::create(b, getLoc(), getInput().getType(), factors, getInput(),
                                             getWeight(), grad, getRouting(), getEpsilonAttr());
   Adder add(b, gradients);

@@ -16,8 +16,11 @@
 #include "mohd/Dialect/MoHD/IR/GradientMap.h"
 #include "mohd/Dialect/MoHD/Transforms/Passes.h"
 
+#include "mlir/IR/Dominance.h"
 #include "mlir/IR/IRMapping.h"
+#include "mlir/IR/PatternMatch.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "mlir/Transforms/CSE.h"
 
 namespace mlir::mohd {
 #define GEN_PASS_DEF_DIFFERENTIATEPASS
@@ -51,6 +54,7 @@ private:
   LogicalResult addGradients();
   LogicalResult buildReturn();
   void takeSaved();
+  LogicalResult copyShared();
   void eraseUnused();
   std::string nameArgument(unsigned number);
   std::string nameResult(unsigned number);
@@ -61,7 +65,8 @@ private:
   func::FuncOp backward;
   Block *body = nullptr;
   SmallVector<Operation *> forward; // copies of the function's ops
-  SmallVector<Value> copies, saved; // of each result of the function, and the argument that brings it
+  SmallVector<Value> copies,
+      saved; // of each result of the function, and the argument that brings it
   SmallVector<DictionaryAttr> argumentAttrs, resultAttrs;
   GradientMap gradients;
 };
@@ -138,24 +143,16 @@ LogicalResult Differentiator::addGradients() {
   return success();
 }
 
-/// Returns the gradient of each argument that has one, as a value of its own.
+/// Returns the gradient of each argument that has one.
 LogicalResult Differentiator::buildReturn() {
   SmallVector<Value> results;
-  for (unsigned number = 0; number < function.getNumArguments(); ++number) {
-    Value argument = body->getArgument(number), grad = gradients.get(argument);
+  for (BlockArgument argument : body->getArguments().take_front(function.getNumArguments())) {
+    Value grad = gradients.get(argument);
     if (!grad || !gradients.isWanted(argument))
       continue;
-    if (isa<BlockArgument>(grad) || llvm::is_contained(results, grad)) {
-      auto type = cast<RankedTensorType>(grad.getType());
-      if (type.getRank() != 2)
-        return function.emitError("expects the gradient of argument #")
-               << number << " to be computed by an op, or to be a tensor of rank 2, got " << type
-               << " that is another value's";
-      grad = CopyOp::create(b, function.getLoc(), type, grad);
-    }
     results.push_back(grad);
     NamedAttribute attribute = {b.getStringAttr(kNameAttr),
-                                b.getStringAttr("grad_" + nameArgument(number))};
+                                b.getStringAttr("grad_" + nameArgument(argument.getArgNumber()))};
     resultAttrs.push_back(b.getDictionaryAttr(attribute));
   }
   if (results.empty())
@@ -175,9 +172,9 @@ void Differentiator::takeSaved() {
     auto *gates = unpack ? llvm::find(copies, unpack.getGates()) : copies.end();
     if (indices == copies.end() || gates == copies.end())
       continue;
-    auto routing = MakeRoutingOp::create(b, op->getLoc(), unpack.getRouting().getType(),
-                                         saved[indices - copies.begin()],
-                                         saved[gates - copies.begin()]);
+    auto routing =
+        MakeRoutingOp::create(b, op->getLoc(), unpack.getRouting().getType(),
+                              saved[indices - copies.begin()], saved[gates - copies.begin()]);
     unpack.getRouting().replaceAllUsesExcept(routing, unpack);
   }
   for (auto [copy, argument] : llvm::zip_equal(copies, saved))
@@ -197,6 +194,30 @@ void Differentiator::eraseUnused() {
     }
 }
 
+/// Makes each result a value of its own: not an argument's, and no other one's, also after the same op has been found twice.
+LogicalResult Differentiator::copyShared() {
+  IRRewriter rewriter(b);
+  DominanceInfo dominance(backward);
+  eliminateCommonSubExpressions(rewriter, dominance, backward);
+  Operation *end = body->getTerminator();
+  b.setInsertionPoint(end);
+  DenseMap<Value, Value> last; // copy of a value; a copy of that one is another op
+  for (OpOperand &result : end->getOpOperands()) {
+    Value value = result.get();
+    auto [place, isNew] = last.try_emplace(value, value);
+    if (isNew && !isa<BlockArgument>(value))
+      continue;
+    auto type = cast<RankedTensorType>(value.getType());
+    if (type.getRank() != 2)
+      return function.emitError("expects '")
+             << cast<StringAttr>(resultAttrs[result.getOperandNumber()].get(kNameAttr)).getValue()
+             << "' to be computed by an op of its own, or to be a tensor of rank 2, got " << type;
+    place->second = CopyOp::create(b, function.getLoc(), type, place->second);
+    result.set(place->second);
+  }
+  return success();
+}
+
 LogicalResult Differentiator::run() {
   b.setInsertionPointAfter(function);
   backward = func::FuncOp::create(b, function.getLoc(), name, b.getFunctionType({}, {}));
@@ -206,9 +227,11 @@ LogicalResult Differentiator::run() {
   if (failed(addGradients()) || failed(buildReturn()))
     return failure();
   takeSaved();
+  if (failed(copyShared()))
+    return failure();
   eraseUnused();
-  backward.setFunctionType(b.getFunctionType(
-      body->getArgumentTypes(), body->getTerminator()->getOperandTypes()));
+  backward.setFunctionType(
+      b.getFunctionType(body->getArgumentTypes(), body->getTerminator()->getOperandTypes()));
   backward.setAllArgAttrs(argumentAttrs);
   backward.setAllResultAttrs(resultAttrs);
   return success();

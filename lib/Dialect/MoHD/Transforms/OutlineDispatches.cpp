@@ -355,6 +355,9 @@ static std::string getKernelKey(Operation *op, ArrayRef<Operand> operands,
   for (Type type : op->getOperandTypes())
     if (!isa<RankedTensorType>(type))
       os << type;
+  // A kernel finds its buffers by the op's operands: those of x + x do not serve x + y.
+  for (Value operand : op->getOperands())
+    os << '=' << llvm::find(op->getOperands(), operand).getIndex();
   for (const Operand &operand : llvm::concat<const Operand>(operands, results)) {
     os << '|' << operand.type;
     for (const Extent &extent : operand.extents)

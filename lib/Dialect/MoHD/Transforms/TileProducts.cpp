@@ -73,18 +73,17 @@ struct TileProductsPass : mohd::impl::TileProductsPassBase<TileProductsPass> {
     });
     for (Operation *op : products) {
       OpBuilder b(op);
-      Value tiled = llvm::TypeSwitch<Operation *, Value>(op)
-                        .Case([&](LinearOp linear) { return tileLinear(b, linear); })
-                        .Case([&](SpmmOp spmm) { return tileSpmm(b, spmm); })
-                        .Case([&](SddmmOp sddmm) { return tileSddmm(b, sddmm); })
-                        .Case([&](GroupFusionOp fusion) { return tileFusion(b, fusion); })
-                        .Case([&](FusionMixOp mix) {
-                          return mixGroups(b, mix.getLoc(), mix.getType(), mix.getInput(),
-                                           mix.getLeft(), mix.getRouting());
-                        })
-                        .Case([&](WeightGradientOp gradient) {
-                          return tileWeightGradient(b, gradient);
-                        });
+      Value tiled =
+          llvm::TypeSwitch<Operation *, Value>(op)
+              .Case([&](LinearOp linear) { return tileLinear(b, linear); })
+              .Case([&](SpmmOp spmm) { return tileSpmm(b, spmm); })
+              .Case([&](SddmmOp sddmm) { return tileSddmm(b, sddmm); })
+              .Case([&](GroupFusionOp fusion) { return tileFusion(b, fusion); })
+              .Case([&](FusionMixOp mix) {
+                return mixGroups(b, mix.getLoc(), mix.getType(), mix.getInput(), mix.getLeft(),
+                                 mix.getRouting());
+              })
+              .Case([&](WeightGradientOp gradient) { return tileWeightGradient(b, gradient); });
       if (remarks)
         explain(op, tiled.getDefiningOp());
       op->getResult(0).replaceAllUsesWith(tiled);
@@ -303,11 +302,10 @@ Value TileProductsPass::tileWeightGradient(OpBuilder &b, WeightGradientOp op) co
     table = listTokens(b, op.getLoc(), op.getRouting(), op.getGrouped().getType(), kGradientBlock);
   }
   // The sums, a vector of columns for each of them, and a factor are in registers.
-  int64_t rows =
-      std::clamp<int64_t>((registers - 1 - kTileVectors) / kTileVectors, 1, kMaxRows);
-  return TiledWeightGradientOp::create(b, op.getLoc(), op.getType(), op.getGrouped(),
-                                       op.getOther(), table, op.getPermutationAttr(),
-                                       op.getLocal(), numCommon, numChosen, kGradientBlock, rows);
+  int64_t rows = std::clamp<int64_t>((registers - 1 - kTileVectors) / kTileVectors, 1, kMaxRows);
+  return TiledWeightGradientOp::create(b, op.getLoc(), op.getType(), op.getGrouped(), op.getOther(),
+                                       table, op.getPermutationAttr(), op.getLocal(), numCommon,
+                                       numChosen, kGradientBlock, rows);
 }
 
 /// Lets the product that makes the `up` of a SwiGLU compute that, where nothing else uses its result. In f32, as rounding in between would be left out.
