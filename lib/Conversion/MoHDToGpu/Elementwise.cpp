@@ -65,8 +65,8 @@ LogicalResult mlir::mohd::emitGpuElementwise(GpuKernelSet &kernels, Operation *o
       operands.push_back(e.loadF32s(at(operand), getElementTypeOrSelf(operand), vector));
     for (int64_t i = 0; i < vector; ++i) {
       auto element = [&](ArrayRef<Term> values) { return values[i]; };
-      for (auto [values, value] : llvm::zip_equal(
-               results, computeElement(e, op, llvm::map_to_vector(operands, element))))
+      for (auto [values, value] :
+           llvm::zip_equal(results, computeElement(e, op, llvm::map_to_vector(operands, element))))
         values.push_back(value);
     }
     for (auto [result, values] : llvm::zip_equal(op->getResults(), results))

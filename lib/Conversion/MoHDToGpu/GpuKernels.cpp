@@ -73,6 +73,8 @@ void GpuKernelSet::add(StringRef suffix, const GpuLaunch &launch, llvm::function
   std::string full = suffix.empty() ? name : (name + "_" + suffix).str();
   LLVM::LLVMFuncOp function =
       createGpuKernel(outer, op->getLoc(), full, types, launch.threads, launch.minBlocks);
+  if (isa<BucketWeightGradientOp>(op))
+    function->setAttr(kManyTokensAttr, outer.getUnitAttr());
   for (size_t i = 0; i < launch.maps.size(); ++i)
     function.setArgAttr(bindings.size() + i, tile::kTensorMapAttr, outer.getUnitAttr());
 

@@ -15,10 +15,10 @@ Term mlir::mohd::loadGroup(GpuKernelSet &kernels, TypedValue<RoutingType> routin
 
 Term mlir::mohd::sumOverLanes(GpuEmitter &e, const Term &lower, const Term &upper,
                               llvm::function_ref<Term(Term)> element) {
-  Term sum = e.loop(lower + e.lane(), upper, e.i32(32), {e.f32(0.0)},
-                    [&](Term i, ArrayRef<Term> carried) {
-                      return SmallVector<Term>{carried[0] + element(i)};
-                    })[0];
+  Term sum =
+      e.loop(lower + e.lane(), upper, e.i32(32), {e.f32(0.0)}, [&](Term i, ArrayRef<Term> carried) {
+        return SmallVector<Term>{carried[0] + element(i)};
+      })[0];
   return e.warpSum(sum);
 }
 
@@ -82,9 +82,8 @@ LogicalResult mlir::mohd::emitGpuScaleGradient(GpuKernelSet &kernels, ScaleGradi
       Term slope = raise(e, mass, form.massPower - 1) * (form.coefficient * form.massPower);
       grad = slope * multiplyRows(kernels, op, token, zero, e.i32(width));
     }
-    e.loop(e.lane(), numActive, 32, [&](Term slot) {
-      e.storeF32(grad, kernels.buffer(op.getResult()), {token, slot});
-    });
+    e.loop(e.lane(), numActive, 32,
+           [&](Term slot) { e.storeF32(grad, kernels.buffer(op.getResult()), {token, slot}); });
   });
   return success();
 }
@@ -170,8 +169,7 @@ LogicalResult mlir::mohd::emitGpuRmsNormGradient(GpuKernelSet &kernels, RmsNormG
                                })};
     })[0];
     Term factor = e.rsqrt(squares / counted + op.getEpsilon().convertToDouble());
-    e.when(e.lane() == 0,
-           [&] { e.storeF32(factor, kernels.buffer(op.getFactors()), {token}); });
+    e.when(e.lane() == 0, [&] { e.storeF32(factor, kernels.buffer(op.getFactors()), {token}); });
     Term dot = sumOverLanes(e, e.i32(0), e.i32(width),
                             [&](Term column) { return weightedOf(column) * inputOf(column); });
     Term mean = factor * factor * factor * dot / counted;
@@ -208,18 +206,18 @@ LogicalResult mlir::mohd::emitGpuFusionMix(GpuKernelSet &kernels, FusionMixOp op
     Term firstToken = toI32(place / width) * kTokens, column = toI32(place % width);
     Term numTokens = kernels.numTokens(), l = column % shape[0], s = column / shape[0];
     e.when(firstToken < numTokens, [&] {
-      SmallVector<Term> sums = e.loop(
-          e.i32(0), e.i32(shape[2]), e.i32(1), SmallVector<Term>(kTokens, e.f32(0.0)),
-          [&](Term r, ArrayRef<Term> carried) {
-            Term weight = e.loadF32(kernels.buffer(op.getLeft()), {l, s, r});
-            SmallVector<Term> next;
-            for (int64_t i = 0; i < kTokens; ++i) {
-              Term token = min(firstToken + i, numTokens - 1);
-              Term x = e.loadF32(kernels.buffer(op.getInput()), {token, r * shape[0] + l});
-              next.push_back(fma(weight, x, carried[i]));
-            }
-            return next;
-          });
+      SmallVector<Term> sums =
+          e.loop(e.i32(0), e.i32(shape[2]), e.i32(1), SmallVector<Term>(kTokens, e.f32(0.0)),
+                 [&](Term r, ArrayRef<Term> carried) {
+                   Term weight = e.loadF32(kernels.buffer(op.getLeft()), {l, s, r});
+                   SmallVector<Term> next;
+                   for (int64_t i = 0; i < kTokens; ++i) {
+                     Term token = min(firstToken + i, numTokens - 1);
+                     Term x = e.loadF32(kernels.buffer(op.getInput()), {token, r * shape[0] + l});
+                     next.push_back(fma(weight, x, carried[i]));
+                   }
+                   return next;
+                 });
       for (int64_t i = 0; i < kTokens; ++i)
         e.when(firstToken + i < numTokens, [&] {
           e.storeF32(sums[i], kernels.buffer(op.getResult()), {firstToken + i, column});

@@ -11,9 +11,8 @@ class RouteGradientWriter {
 public:
   RouteGradientWriter(GpuKernelSet &kernels, RouteGradientOp op, Term token)
       : kernels(kernels), e(kernels.e()), op(op), routing(op.getRouting().getType()), token(token),
-        zero(e.i32(0)), groups(e.i32(routing.getNumGroups())),
-        slots(e.i32(routing.getNumActive())), gate(op.getGate()),
-        form(getScalingForm(routing, op.getScaling())) {
+        zero(e.i32(0)), groups(e.i32(routing.getNumGroups())), slots(e.i32(routing.getNumActive())),
+        gate(op.getGate()), form(getScalingForm(routing, op.getScaling())) {
     if (routing.getNumRouted() == 0 && gate != Gate::Softmax)
       gate = Gate::Binary;
   }
@@ -31,8 +30,7 @@ private:
   }
   /// Where this warp keeps the gradient of a group's score.
   Value placeOf(const Term &group) {
-    return e.advance(e.shared(scoreGrads),
-                     (e.warp() * routing.getNumGroups() + group) * 4);
+    return e.advance(e.shared(scoreGrads), (e.warp() * routing.getNumGroups() + group) * 4);
   }
   Term gradOf(const Term &group) { return e.load(placeOf(group), e.b.getF32Type()); }
 
@@ -52,8 +50,8 @@ private:
 void RouteGradientWriter::addGates() {
   Term firstRouted = e.i32(routing.getNumShared()), one = e.f32(1.0), routedMass;
   if (gate == Gate::Renormalized)
-    routedMass = sumOverLanes(e, firstRouted, slots,
-                              [&](Term slot) { return scoreOf(groupAt(slot)); });
+    routedMass =
+        sumOverLanes(e, firstRouted, slots, [&](Term slot) { return scoreOf(groupAt(slot)); });
   // The gate before scaling.
   auto gateOf = [&](const Term &slot) {
     Term score = scoreOf(groupAt(slot));
@@ -109,8 +107,8 @@ void RouteGradientWriter::write() {
   Term first = op.getScore() == Score::SoftmaxRouted ? e.i32(routing.getNumShared()) : zero, mean;
   e.loop(e.lane(), first, 32, [&](Term group) { store(e.f32(0.0), group); });
   if (op.getScore() != Score::Sigmoid)
-    mean = sumOverLanes(e, first, groups,
-                        [&](Term group) { return gradOf(group) * scoreOf(group); });
+    mean =
+        sumOverLanes(e, first, groups, [&](Term group) { return gradOf(group) * scoreOf(group); });
   e.loop(first + e.lane(), groups, 32, [&](Term group) {
     Term score = scoreOf(group), grad = gradOf(group);
     store(score * (mean ? grad - mean : grad * (e.f32(1.0) - score)), group);

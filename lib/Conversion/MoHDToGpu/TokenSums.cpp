@@ -57,9 +57,8 @@ LogicalResult mlir::mohd::emitGpuColumnSums(GpuKernelSet &kernels, ColumnSumsOp 
     int64_t sums = e.reserveShared(4 * 32 * kWarps); // [warps, 32]
     Term part = e.block() / numBlocks, column = e.block() % numBlocks * 32 + e.lane();
     Term source = min(column, e.i32(width - 1));
-    Term own = e.loop(part * kWarps + e.warp(), kernels.numTokens(),
-                      e.i32(split.numParts * kWarps), {e.f32(0.0)},
-                      [&](Term token, ArrayRef<Term> sum) {
+    Term own = e.loop(part * kWarps + e.warp(), kernels.numTokens(), e.i32(split.numParts * kWarps),
+                      {e.f32(0.0)}, [&](Term token, ArrayRef<Term> sum) {
                         Term value = e.loadF32(kernels.buffer(op.getGrad()), {token, source});
                         if (op.getInput())
                           value = value * e.loadF32(kernels.buffer(op.getInput()), {token, source});
@@ -84,7 +83,8 @@ LogicalResult mlir::mohd::emitGpuColumnSums(GpuKernelSet &kernels, ColumnSumsOp 
 LogicalResult mlir::mohd::emitGpuFusionMixGradient(GpuKernelSet &kernels, FusionMixGradientOp op) {
   constexpr int64_t kSide = 4, kThreads = 128;
   ArrayRef<int64_t> shape = op.getType().getShape(); // [l, s, r]
-  int64_t numRows = llvm::divideCeil(shape[1], kSide), numColumns = llvm::divideCeil(shape[2], kSide);
+  int64_t numRows = llvm::divideCeil(shape[1], kSide),
+          numColumns = llvm::divideCeil(shape[2], kSide);
   int64_t numItems = shape[0] * numRows * numColumns;
   int64_t numBlocks = llvm::divideCeil(numItems, kThreads);
   TokenSplit split(kernels, numBlocks, /*mostParts=*/32);
@@ -116,9 +116,8 @@ LogicalResult mlir::mohd::emitGpuFusionMixGradient(GpuKernelSet &kernels, Fusion
           });
       for (int64_t i = 0; i < kSide * kSide; ++i) {
         Term row = s + i / kSide, column = r + i % kSide;
-        e.when((row < shape[1]) & (column < shape[2]), [&] {
-          split.store(sums[i], part, (l * shape[1] + row) * shape[2] + column);
-        });
+        e.when((row < shape[1]) & (column < shape[2]),
+               [&] { split.store(sums[i], part, (l * shape[1] + row) * shape[2] + column); });
       }
     });
   });
@@ -167,8 +166,7 @@ LogicalResult mlir::mohd::emitGpuEmbedGradient(GpuKernelSet &kernels, EmbedGradi
         return e.ballot((other < end) & (idOf(other) == id));
       };
       Term earlier = e.repeat(
-          {none, none},
-          [&](ArrayRef<Term> state) { return (state[0] < token) & (state[1] == 0); },
+          {none, none}, [&](ArrayRef<Term> state) { return (state[0] < token) & (state[1] == 0); },
           [&](ArrayRef<Term> state) {
             return SmallVector<Term>{state[0] + 32, find(state[0], token)};
           })[1];

@@ -85,15 +85,15 @@ Term WeightGradient::isActive(const Term &number) {
   if (!op.getMasks())
     return isThere & (firstGroup < numCommon);
   Term tile = min(step, countAll() - 1) * kGradientStep / int64_t(op.getRows());
-  Term found = e().loop(
-      firstGroup / 32, lastGroup / 32 + 1, e().i32(1), {e().i32(0)},
-      [&](Term word, ArrayRef<Term> carried) {
-        Term lower = max(firstGroup - word * 32, e().i32(0));
-        Term upper = min(lastGroup - word * 32, e().i32(31));
-        Term bits = (e().i32(-1) << lower) & (e().i32(-1) >> (e().i32(31) - upper));
-        Term mask = e().loadI32(kernels.buffer(op.getMasks()), {tile, word});
-        return SmallVector<Term>{carried[0] | (mask & bits)};
-      })[0];
+  Term found = e().loop(firstGroup / 32, lastGroup / 32 + 1, e().i32(1), {e().i32(0)},
+                        [&](Term word, ArrayRef<Term> carried) {
+                          Term lower = max(firstGroup - word * 32, e().i32(0));
+                          Term upper = min(lastGroup - word * 32, e().i32(31));
+                          Term bits =
+                              (e().i32(-1) << lower) & (e().i32(-1) >> (e().i32(31) - upper));
+                          Term mask = e().loadI32(kernels.buffer(op.getMasks()), {tile, word});
+                          return SmallVector<Term>{carried[0] | (mask & bits)};
+                        })[0];
   return isThere & (found != 0);
 }
 
@@ -141,11 +141,11 @@ void WeightGradient::write(const Term &row, const Term &column, ArrayRef<Term> s
 //===----------------------------------------------------------------------===//
 
 /// Rows and columns of a block's tile, and of a thread's.
-static constexpr int64_t kTile = 64, kOwn = 4;
+static constexpr int64_t kTile = 64, kSide = 4;
 
 static void writeScalar(WeightGradient &gradient) {
   GpuEmitter &e = gradient.e();
-  constexpr int64_t kAcross = kTile / kOwn, kThreads = kAcross * kAcross;
+  constexpr int64_t kAcross = kTile / kSide, kThreads = kAcross * kAcross;
   Term thread = e.thread(), numTokens = gradient.kernels.numTokens();
   // Shared memory: a step's [tokens, 64] f32 of each side.
   int64_t stages[] = {e.reserveShared(4 * kGradientStep * kTile),
@@ -160,41 +160,41 @@ static void writeScalar(WeightGradient &gradient) {
       Term token = firstToken + line;
       Term isThere = (token < numTokens) & (first + index < side.extent);
       Term source = gradient.sourceOf(side, min(first + index, e.i32(side.extent - 1)));
-      Term value = e.loadF32(gradient.kernels.buffer(side.tensor),
-                             {min(token, numTokens - 1), source});
+      Term value =
+          e.loadF32(gradient.kernels.buffer(side.tensor), {min(token, numTokens - 1), source});
       e.store(select(isThere, value, e.f32(0.0)), at(number, line, index));
     });
   };
-  Term row = thread / kAcross * kOwn, column = thread % kAcross * kOwn;
+  Term row = thread / kAcross * kSide, column = thread % kAcross * kSide;
   Term isThere = (gradient.firstRow + row < gradient.rows.extent) &
                  (gradient.firstColumn + column < gradient.columns.extent);
   Term numLines = select(isThere, e.i32(kGradientStep), e.i32(0));
   StepState start = gradient.firstState();
-  SmallVector<Term> carried(kOwn * kOwn, e.f32(0.0));
+  SmallVector<Term> carried(kSide * kSide, e.f32(0.0));
   carried.append({start.first, start.word});
-  carried = e.loop(
-      e.i32(0), gradient.countSteps(), e.i32(1), carried, [&](Term, ArrayRef<Term> before) {
-        StepState state = {before[kOwn * kOwn], before[kOwn * kOwn + 1]};
+  carried =
+      e.loop(e.i32(0), gradient.countSteps(), e.i32(1), carried, [&](Term, ArrayRef<Term> before) {
+        StepState state = {before[kSide * kSide], before[kSide * kSide + 1]};
         Term token = gradient.nextStep(state);
         e.barrier(); // the last step's values have been read
         copy(0, gradient.rows, gradient.firstRow, token);
         copy(1, gradient.columns, gradient.firstColumn, token);
         e.barrier();
         SmallVector<Term> sums = e.loop(
-            e.i32(0), numLines, e.i32(1), before.take_front(kOwn * kOwn),
+            e.i32(0), numLines, e.i32(1), before.take_front(kSide * kSide),
             [&](Term line, ArrayRef<Term> values) {
               Type f32 = e.b.getF32Type();
-              SmallVector<Term> left = e.loadF32s(at(0, line, row), f32, kOwn);
-              SmallVector<Term> right = e.loadF32s(at(1, line, column), f32, kOwn), next;
-              for (int64_t i = 0; i < kOwn * kOwn; ++i)
-                next.push_back(gradient.addProduct(left[i / kOwn], right[i % kOwn], values[i]));
+              SmallVector<Term> left = e.loadF32s(at(0, line, row), f32, kSide);
+              SmallVector<Term> right = e.loadF32s(at(1, line, column), f32, kSide), next;
+              for (int64_t i = 0; i < kSide * kSide; ++i)
+                next.push_back(gradient.addProduct(left[i / kSide], right[i % kSide], values[i]));
               return next;
             });
         sums.append({state.first, state.word});
         return sums;
       });
-  for (int64_t i = 0; i < kOwn * kOwn; ++i)
-    gradient.write(gradient.firstRow + row + i / kOwn, gradient.firstColumn + column + i % kOwn,
+  for (int64_t i = 0; i < kSide * kSide; ++i)
+    gradient.write(gradient.firstRow + row + i / kSide, gradient.firstColumn + column + i % kSide,
                    carried[i]);
 }
 
@@ -204,6 +204,6 @@ LogicalResult mlir::mohd::emitGpuBucketWeightGradient(GpuKernelSet &kernels,
   if (gradient.hasPieces())
     addMmaWeightGradient(kernels, op);
   else
-    gradient.add("scalar", kTile / kOwn * (kTile / kOwn), [&] { writeScalar(gradient); });
+    gradient.add("scalar", kTile / kSide * (kTile / kSide), [&] { writeScalar(gradient); });
   return success();
 }

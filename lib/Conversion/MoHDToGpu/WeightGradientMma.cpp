@@ -101,8 +101,8 @@ SmallVector<Term> WeightGradientWriter::multiplyStage(const Term &stage, ArrayRe
     SmallVector<Term> right; // 2 words for each 8 columns
     for (int64_t j = 0; j < kWide; j += 2) {
       Term token = lane % 16 + k, piece = warpColumn / 8 + lane / 16 + j;
-      llvm::append_range(
-          right, loadMatrices(e, placeOf(gradient.columns, stage, token, piece), true));
+      llvm::append_range(right,
+                         loadMatrices(e, placeOf(gradient.columns, stage, token, piece), true));
     }
     for (int64_t i = 0; i < shape.tall; ++i) {
       Term token = lane / 16 * 8 + lane % 8 + k, piece = warpRow / 8 + lane / 8 % 2 + 2 * i;
@@ -147,26 +147,25 @@ SmallVector<Term> WeightGradientWriter::addOneByOne(const Term &row, const Term 
   carried = e.loop(e.i32(0), numSteps, e.i32(1), carried, [&](Term, ArrayRef<Term> before) {
     StepState state = {before[before.size() - 2], before.back()};
     Term first = gradient.nextStep(state);
-    SmallVector<Term> after = e.loop(
-        first, min(first + kGradientStep, numTokens), e.i32(1), before.drop_back(2),
-        [&](Term token, ArrayRef<Term> sums) {
-          auto load = [&](const GradientSide &side, const Term &index) {
-            Term source = gradient.sourceOf(side, min(index, e.i32(side.extent - 1)));
-            return e.loadF32(gradient.kernels.buffer(side.tensor), {token, source});
-          };
-          SmallVector<Term> left, right, next;
-          for (int64_t i = 0; i < 2 * shape.tall; ++i)
-            left.push_back(load(gradient.rows, row + 8 * i));
-          for (int64_t j = 0; j < 2 * kWide; ++j)
-            right.push_back(load(gradient.columns, column + (j / 2 * 8 + j % 2)));
-          for (auto [number, sum] : llvm::enumerate(sums)) {
-            int64_t product = int64_t(number) / 4, i = product / kWide, j = product % kWide;
-            int64_t half = number % 4 / 2, odd = number % 2;
-            next.push_back(
-                gradient.addProduct(left[2 * i + half], right[2 * j + odd], sum));
-          }
-          return next;
-        });
+    SmallVector<Term> after =
+        e.loop(first, min(first + kGradientStep, numTokens), e.i32(1), before.drop_back(2),
+               [&](Term token, ArrayRef<Term> sums) {
+                 auto load = [&](const GradientSide &side, const Term &index) {
+                   Term source = gradient.sourceOf(side, min(index, e.i32(side.extent - 1)));
+                   return e.loadF32(gradient.kernels.buffer(side.tensor), {token, source});
+                 };
+                 SmallVector<Term> left, right, next;
+                 for (int64_t i = 0; i < 2 * shape.tall; ++i)
+                   left.push_back(load(gradient.rows, row + 8 * i));
+                 for (int64_t j = 0; j < 2 * kWide; ++j)
+                   right.push_back(load(gradient.columns, column + (j / 2 * 8 + j % 2)));
+                 for (auto [number, sum] : llvm::enumerate(sums)) {
+                   int64_t product = int64_t(number) / 4, i = product / kWide, j = product % kWide;
+                   int64_t half = number % 4 / 2, odd = number % 2;
+                   next.push_back(gradient.addProduct(left[2 * i + half], right[2 * j + odd], sum));
+                 }
+                 return next;
+               });
     after.append({state.first, state.word});
     return after;
   });
@@ -203,10 +202,12 @@ void WeightGradientWriter::write() {
 }
 
 void mlir::mohd::addMmaWeightGradient(GpuKernelSet &kernels, BucketWeightGradientOp op) {
-  // Large tiles if there are enough of them for all SMs.
+  // Large tiles if they are full, and enough for all SMs.
   GradientShape small = {2, 2, 2}, large = {2, 4, 4}; // 64 x 64 and 128 x 128
   WeightGradient inLarge(kernels, op, large.getRows(), large.getColumns());
-  bool isLarge = inLarge.getNumTiles() >= kernels.gpu.typicalSms;
+  bool isLarge = inLarge.rows.extent >= large.getRows() &&
+                 inLarge.columns.extent >= large.getColumns() &&
+                 inLarge.getNumTiles() >= kernels.gpu.typicalSms;
   GradientShape shape = isLarge ? large : small;
   WeightGradient gradient(kernels, op, shape.getRows(), shape.getColumns());
   gradient.add("mma" + std::to_string(shape.getRows()), shape.getThreads(),

@@ -47,7 +47,11 @@ func.func @sums(%x: tensor<?x64xf32>, %z: tensor<?x64xf32>, %ids: tensor<?xi32>,
 }
 
 // A weight's gradient: few tiles, so that blocks share the tokens, or tiles of 128 x 128, without that.
+// A program with one keeps its launches.
 // CHECK-LABEL: mohd.program @weights
+// FUSED-LABEL: mohd.program @weights
+// FUSED-NOT: mohd.dispatch @fused_
+// FUSED-LABEL: llvm.func @
 // CHECK: mohd.dispatch @bucket_weight_gradient_0_mma64 grid "16" params ["T"
 // CHECK: mohd.dispatch @bucket_weight_gradient_0 grid "24"
 // CHECK: mohd.dispatch @bucket_weight_gradient_1_mma128 grid "256"

@@ -14,6 +14,9 @@
 
 namespace mlir::mohd {
 
+/// Marks kernels of ops that only programs for many tokens have, which `mohd-fuse-launches` leaves as they are.
+inline constexpr llvm::StringLiteral kManyTokensAttr = "mohd.many_tokens";
+
 /// What TMA is told of a tensor. Extents and strides are expressions (docs/formats.md) over the call's dims.
 struct GpuTensorMap {
   int64_t binding = 0; // of the kernel

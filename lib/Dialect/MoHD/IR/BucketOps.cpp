@@ -187,9 +187,7 @@ LogicalResult BucketFusionOp::verify() {
   return verifyRows(*this, getRows()); // bucket_fusion_c4
 }
 
-SmallVector<unsigned> BucketWeightGradientOp::getTokenOperands() {
-  return getTokensAnd(*this, 1);
-}
+SmallVector<unsigned> BucketWeightGradientOp::getTokenOperands() { return getTokensAnd(*this, 1); }
 
 LogicalResult BucketWeightGradientOp::verify() {
   if (failed(detail::verifyWeightGradient(*this, getGrouped().getType(), getOther().getType(),

@@ -52,19 +52,19 @@ struct BucketProductsPass : mohd::impl::BucketProductsPassBase<BucketProductsPas
     SmallVector<Operation *> products;
     getOperation().walk([&](Operation *op) {
       auto fusion = dyn_cast<GroupFusionOp>(op);
-      if (isa<LinearOp, SpmmOp, SddmmOp, WeightGradientOp>(op) || (fusion && fusion.getKind() == Fusion::Monarch))
+      if (isa<LinearOp, SpmmOp, SddmmOp, WeightGradientOp>(op) ||
+          (fusion && fusion.getKind() == Fusion::Monarch))
         products.push_back(op);
     });
     for (Operation *op : products) {
       OpBuilder b(op);
-      Value result = llvm::TypeSwitch<Operation *, Value>(op)
-                         .Case([&](LinearOp linear) { return replaceLinear(b, linear); })
-                         .Case([&](SpmmOp spmm) { return replaceSpmm(b, spmm); })
-                         .Case([&](SddmmOp sddmm) { return replaceSddmm(b, sddmm); })
-                         .Case([&](GroupFusionOp fusion) { return replaceFusion(b, fusion); })
-                         .Case([&](WeightGradientOp gradient) {
-                           return replaceWeightGradient(b, gradient);
-                         });
+      Value result =
+          llvm::TypeSwitch<Operation *, Value>(op)
+              .Case([&](LinearOp linear) { return replaceLinear(b, linear); })
+              .Case([&](SpmmOp spmm) { return replaceSpmm(b, spmm); })
+              .Case([&](SddmmOp sddmm) { return replaceSddmm(b, sddmm); })
+              .Case([&](GroupFusionOp fusion) { return replaceFusion(b, fusion); })
+              .Case([&](WeightGradientOp gradient) { return replaceWeightGradient(b, gradient); });
       op->getResult(0).replaceAllUsesWith(result);
       op->erase();
       ++numBucketed;
@@ -313,7 +313,8 @@ void BucketProductsPass::eraseUnused() {
   SmallVector<Operation *> ops;
   getOperation().walk([&](Operation *op) { ops.push_back(op); });
   for (Operation *op : llvm::reverse(ops))
-    if (isa<RmsNormOp, WeightOp, DequantizeOp, SwigluOp, PermuteWeightOp, GateOp, UnitGatesOp>(op) &&
+    if (isa<RmsNormOp, WeightOp, DequantizeOp, SwigluOp, PermuteWeightOp, GateOp, UnitGatesOp>(
+            op) &&
         op->use_empty())
       op->erase();
 }

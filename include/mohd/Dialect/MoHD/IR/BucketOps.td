@@ -212,7 +212,8 @@ def Mohd_BucketWeightGradientOp : Mohd_TokenOp<"bucket_weight_gradient", ""> {
   let summary = "a weight's gradient from tokens in bucket order";
   let description = [{
     What `mohd.weight_gradient` computes, of both sides in one order of tokens. Groups that a row does not have are zero in `grouped`, and in `other` if it is `local`
-    (`mohd.bucket_tokens`), so that nothing needs to be known but which tiles have none of a group: by `masks`, or, without it, all but the first `num_common`.
+    (`mohd.bucket_tokens`), so that nothing needs to be known but which tiles have none of a group: by `masks`, or, without it, all but the first `num_common`. Where rows may lack
+    groups, a zero of `grouped` adds nothing, whatever `other` is.
 
     Constraints:
     - (C1) the sides, `permutation` and the result are as in `mohd.weight_gradient`.
