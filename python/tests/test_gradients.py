@@ -394,14 +394,16 @@ def sub_layers():
 FUNCTIONS = {function.name: function for function in (*single_ops(), *routers(), *sub_layers())}
 
 
-@pytest.fixture(scope="module", params=["reference", "fast"])
+@pytest.fixture(scope="module", params=["reference", "fast", "emulate:sm_80"])
 def context(request, tmp_path_factory):
-    """Of all functions, or of those without a router for the reference lowering, where routers take long to compile."""
+    """Of all functions, or of those without a router where routers take long to compile."""
     source = tmp_path_factory.mktemp("gradients") / "functions.mlir"
     names = [name for name in FUNCTIONS if request.param == "fast" or not name.startswith("router")]
     source.write_text("".join(FUNCTIONS[name].text() for name in names))
-    options = ["--lowering=reference"] if request.param == "reference" else []
-    return runtime.Module(compile_model(source, source.with_suffix(".mohdb"), options=options)).context(2)
+    lowering = request.param if request.param == "reference" else "fast"
+    target, device = (request.param, "emulate") if request.param.startswith("emulate") else ("cpu:native", "cpu")
+    compiled = compile_model(source, source.with_suffix(".mohdb"), target, options=[f"--lowering={lowering}"])
+    return runtime.Module(compiled).context(2, device=device)
 
 
 def expect_close(found, want, name):

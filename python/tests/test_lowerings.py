@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 
 from mohd import testing
-from mohd.testing import arrays, cases_blocks, cases_gradients, cases_routing, entry
+from mohd.testing import arrays, cases_blocks, cases_routing, entry
 
 GROUPS = testing.groups()
-GPU_LATER = set(cases_gradients.groups())
-"""Groups of ops that have no kernel for a GPU."""
 
 
 @pytest.fixture(scope="module", params=["reference", "fast", "emulate:sm_80", "emulate:sm_90a"])
@@ -31,8 +29,6 @@ def code_of(module):
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_agrees_with_numpy(group, lowering, tmp_path):
-    if lowering.startswith("emulate") and group in GPU_LATER:
-        pytest.skip("no kernels for a GPU")
     module = testing.build(GROUPS[group], tmp_path, lowering)
     code = code_of(module)
     if code in CHECKED:

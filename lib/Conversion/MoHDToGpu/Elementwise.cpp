@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Kernels that compute each element, or each row, by itself: sums, activations, mohd.rms_norm, mohd.embed, mohd.transpose_weight.
+// Kernels that compute each element, or each row, by itself: sums, activations and their gradients, mohd.rms_norm, mohd.embed, mohd.transpose_weight,
+// mohd.permute_weight.
 #include "Launches.h"
 
 #include "llvm/ADT/TypeSwitch.h"
@@ -10,51 +11,77 @@ using namespace mlir::mohd;
 /// Columns in one access of rows of `width` f32 or narrower elements.
 static int64_t getVector(int64_t width) { return width % 4 == 0 ? 4 : 1; }
 
-/// Copies a weight with its dimensions permuted.
-static void addTranspose(GpuKernelSet &kernels, TransposeWeightOp op) {
-  ArrayRef<int64_t> shape = op.getType().getShape();
-  addForElements(kernels, op.getType().getNumElements(), [&](Term place) {
+/// Copies a weight: dimension i of the result is dimension permutation[i] of it.
+static void addTranspose(GpuKernelSet &kernels, ArrayRef<int64_t> permutation) {
+  Value weight = kernels.op->getOperand(0), result = kernels.op->getResult(0);
+  auto type = cast<RankedTensorType>(result.getType());
+  int64_t rank = type.getRank();
+  addForElements(kernels, type.getNumElements(), [&](Term place) {
     GpuEmitter &e = kernels.e();
     Term rest = place;
-    SmallVector<Term> to(3), from(3);
-    for (int64_t dim = 2; dim >= 0; --dim) {
-      to[dim] = rest % shape[dim];
-      rest = rest / shape[dim];
-      from[op.getPermutation()[dim]] = to[dim];
+    SmallVector<Term> to(rank), from(rank);
+    for (int64_t dim = rank - 1; dim >= 0; --dim) {
+      to[dim] = rest % type.getDimSize(dim);
+      rest = rest / type.getDimSize(dim);
+      from[permutation[dim]] = to[dim];
     }
-    if (op.getWeight().getType().getRank() == 2)
+    if (cast<RankedTensorType>(weight.getType()).getRank() < rank)
       from.erase(from.begin()); // the one group
-    Term value = e.loadF32(kernels.buffer(op.getWeight()), from);
-    e.storeF32(value, kernels.buffer(op.getResult()), to);
+    Term value = e.loadF32(kernels.buffer(weight), from);
+    e.storeF32(value, kernels.buffer(result), to);
   });
 }
 
+/// The derivative of silu, 0 for -Inf.
+static Term siluSlope(GpuEmitter &e, const Term &x) {
+  Term zero = e.f32(0.0), one = e.f32(1.0);
+  Term sigmoid = one / (e.exp(zero - x) + 1.0);
+  Term slope = sigmoid * (x * (one - sigmoid) + 1.0);
+  return select(x == -std::numeric_limits<double>::infinity(), zero, slope);
+}
+
+/// One element of each result.
+static SmallVector<Term> computeElement(GpuEmitter &e, Operation *op, ArrayRef<Term> x) {
+  return llvm::TypeSwitch<Operation *, SmallVector<Term>>(op)
+      .Case([&](AddOp) { return SmallVector<Term>{x[0] + x[1]}; })
+      .Case([&](CopyOp) { return SmallVector<Term>{x[0]}; })
+      .Case([&](SiluOp) { return SmallVector<Term>{e.silu(x[0])}; })
+      .Case([&](SiluGradientOp) { return SmallVector<Term>{x[1] * siluSlope(e, x[0])}; })
+      .Case([&](SwigluOp) { return SmallVector<Term>{e.silu(x[0]) * x[1]}; })
+      .Case([&](SwigluGradientOp) {
+        return SmallVector<Term>{x[1] * x[2] * siluSlope(e, x[0]), e.silu(x[0]) * x[2]};
+      });
+}
+
 LogicalResult mlir::mohd::emitGpuElementwise(GpuKernelSet &kernels, Operation *op) {
-  if (auto transpose = dyn_cast<TransposeWeightOp>(op)) {
-    addTranspose(kernels, transpose);
-    return success();
-  }
   auto type = cast<RankedTensorType>(op->getResult(0).getType());
   int64_t vector = getVector(type.getDimSize(1));
   addForParts(kernels, llvm::divideCeil(type.getDimSize(1), vector), [&](Term token, Term part) {
     GpuEmitter &e = kernels.e();
     Term column = part * vector;
-    SmallVector<SmallVector<Term>> operands;
-    for (Value operand : op->getOperands()) {
-      const GpuBuffer &buffer = kernels.buffer(operand);
-      operands.push_back(
-          e.loadF32s(e.at(buffer, {token, column}), buffer.getElementType(), vector));
+    auto at = [&](Value value) { return e.at(kernels.buffer(value), {token, column}); };
+    SmallVector<SmallVector<Term>> operands, results(op->getNumResults());
+    for (Value operand : op->getOperands())
+      operands.push_back(e.loadF32s(at(operand), getElementTypeOrSelf(operand), vector));
+    for (int64_t i = 0; i < vector; ++i) {
+      auto element = [&](ArrayRef<Term> values) { return values[i]; };
+      for (auto [values, value] :
+           llvm::zip_equal(results, computeElement(e, op, llvm::map_to_vector(operands, element))))
+        values.push_back(value);
     }
-    SmallVector<Term> results;
-    for (int64_t i = 0; i < vector; ++i)
-      results.push_back(
-          llvm::TypeSwitch<Operation *, Term>(op)
-              .Case([&](AddOp) { return operands[0][i] + operands[1][i]; })
-              .Case([&](SiluOp) { return e.silu(operands[0][i]); })
-              .Case([&](SwigluOp) { return e.silu(operands[0][i]) * operands[1][i]; }));
-    e.storeF32s(results, e.at(kernels.buffer(op->getResult(0)), {token, column}),
-                type.getElementType());
+    for (auto [result, values] : llvm::zip_equal(op->getResults(), results))
+      e.storeF32s(values, at(result), type.getElementType());
   });
+  return success();
+}
+
+LogicalResult mlir::mohd::emitGpuTransposeWeight(GpuKernelSet &kernels, TransposeWeightOp op) {
+  addTranspose(kernels, op.getPermutation());
+  return success();
+}
+
+LogicalResult mlir::mohd::emitGpuPermuteWeight(GpuKernelSet &kernels, PermuteWeightOp op) {
+  addTranspose(kernels, op.getPermutation());
   return success();
 }
 

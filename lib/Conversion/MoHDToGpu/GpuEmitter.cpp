@@ -45,6 +45,8 @@ Term GpuEmitter::rsqrt(const Term &x) { return f32(1.0) / wrap(math::SqrtOp::cre
 
 Term GpuEmitter::popCount(const Term &word) { return wrap(math::CtPopOp::create(b, word.value)); }
 
+Term GpuEmitter::lowestBit(const Term &word) { return popCount((word ^ -1) & (word - 1)); }
+
 Term GpuEmitter::silu(const Term &x) {
   Term zero = f32(0.0);
   Term result = x / (exp(zero - x) + 1.0);

@@ -73,6 +73,8 @@ void GpuKernelSet::add(StringRef suffix, const GpuLaunch &launch, llvm::function
   std::string full = suffix.empty() ? name : (name + "_" + suffix).str();
   LLVM::LLVMFuncOp function =
       createGpuKernel(outer, op->getLoc(), full, types, launch.threads, launch.minBlocks);
+  if (isa<BucketWeightGradientOp>(op))
+    function->setAttr(kManyTokensAttr, outer.getUnitAttr());
   for (size_t i = 0; i < launch.maps.size(); ++i)
     function.setArgAttr(bindings.size() + i, tile::kTensorMapAttr, outer.getUnitAttr());
 
@@ -119,8 +121,21 @@ LogicalResult mlir::mohd::emitGpuKernels(GpuKernelSet &kernels) {
       .Case([&](GroupFusionOp op) { return emitGpuGroupFusion(kernels, op); })
       .Case([&](EmbedOp op) { return emitGpuEmbed(kernels, op); })
       .Case([&](RmsNormOp op) { return emitGpuRmsNorm(kernels, op); })
-      .Case<AddOp, SiluOp, SwigluOp, TransposeWeightOp>(
+      .Case<AddOp, CopyOp, SiluOp, SiluGradientOp, SwigluOp, SwigluGradientOp>(
           [&](Operation *op) { return emitGpuElementwise(kernels, op); })
+      .Case([&](TransposeWeightOp op) { return emitGpuTransposeWeight(kernels, op); })
+      .Case([&](PermuteWeightOp op) { return emitGpuPermuteWeight(kernels, op); })
+      .Case([&](UnitGatesOp op) { return emitGpuUnitGates(kernels, op); })
+      .Case([&](GateGradientOp op) { return emitGpuGateGradient(kernels, op); })
+      .Case([&](ScaleGradientOp op) { return emitGpuScaleGradient(kernels, op); })
+      .Case([&](RouteGradientOp op) { return emitGpuRouteGradient(kernels, op); })
+      .Case([&](BalanceLossGradientOp op) { return emitGpuBalanceLossGradient(kernels, op); })
+      .Case([&](RmsNormGradientOp op) { return emitGpuRmsNormGradient(kernels, op); })
+      .Case([&](ColumnSumsOp op) { return emitGpuColumnSums(kernels, op); })
+      .Case([&](FusionMixOp op) { return emitGpuFusionMix(kernels, op); })
+      .Case([&](FusionMixGradientOp op) { return emitGpuFusionMixGradient(kernels, op); })
+      .Case([&](EmbedGradientOp op) { return emitGpuEmbedGradient(kernels, op); })
+      .Case([&](BucketWeightGradientOp op) { return emitGpuBucketWeightGradient(kernels, op); })
       .Case([&](RopeOp op) { return emitGpuRope(kernels, op); })
       .Case([&](KvCacheAppendOp op) { return emitGpuKvCacheAppend(kernels, op); })
       .Case([&](AttentionOp op) { return emitGpuAttention(kernels, op); })

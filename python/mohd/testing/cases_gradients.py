@@ -112,6 +112,12 @@ def weight_gradients():
     yield weight_gradient((2, 1, 1), 133, 140, (2, 0, 1))
     for shape, order in (((7, 2, 3), None), ((5, 0, 2), (0, 2, 1)), ((4, 4, 0), None), ((4,), None)):
         yield weight_gradient(shape, 5, 3, order, local=True)
+    half = ("bf16", "bf16", "bf16")  # by a GPU's tensor units, as extents are multiples of eight
+    for shape, rows, columns, order in (((16, 6, 2), 4, 96, (2, 0, 1)), ((5, 1, 2), 8, 24, (0, 2, 1)), ((7, 2, 3), 24, 40, (1, 0, 2)),
+                                        ((0,), 72, 136, None)):
+        yield weight_gradient(shape, rows, columns, order, elements=half)
+    yield weight_gradient((40, 2, 3), 8, 8, (1, 2, 0), elements=("f16", "f16", "f32"))
+    yield weight_gradient((4, 1, 1), 8, 16, local=True, elements=half)
     yield weight_gradient((4, 1, 1), 3, 2, tokens=(8191, 8200))
 
 

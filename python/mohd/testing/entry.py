@@ -136,10 +136,12 @@ def contexts(module, lowering, seed=1):
 
 
 def rounded_type(entry):
-    """The 16-bit type to which a GPU's products round what they multiply, or None: that of their weights."""
+    """The 16-bit type to which a GPU's products round what they multiply, or None: that of their weights, or of a weight's gradient."""
     dequantized = re.findall(r"mohd\.dequantize.*-> (tensor<\S+>)", entry.body)
-    narrow = [dtype_of(type) for type in [*entry.arguments.values(), *dequantized] if dtype_of(type) in ROUNDED]
-    has_products = re.search(r"mohd\.(spmm|sddmm|linear|group_fusion|attention)\b", entry.body)
+    gradients = re.findall(r"mohd\.weight_gradient.*-> (tensor<\S+>)", entry.body)
+    types = [*entry.arguments.values(), *dequantized, *gradients]
+    narrow = [dtype_of(type) for type in types if dtype_of(type) in ROUNDED]
+    has_products = re.search(r"mohd\.(spmm|sddmm|linear|group_fusion|attention|weight_gradient)\b", entry.body)
     return max(narrow, key=ROUNDED.get) if has_products and narrow else None
 
 

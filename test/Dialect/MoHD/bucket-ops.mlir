@@ -28,6 +28,10 @@ func.func @products(%a: tensor<?x64xbf16>, %w: tensor<96x16x4xbf16>, %order: ten
   %2 = mohd.bucket_sddmm %g, %v routing(%r) order(%order) masks(%masks) rows 64 scatters : tensor<?x96xbf16>, tensor<16x4x96xbf16> routing !mohd.routing<16, 6, 2> order tensor<?xi32> masks tensor<?x1xi32> -> tensor<?x64xf32>
   // CHECK: mohd.bucket_fusion %{{.*}}, %{{.*}}, %{{.*}} order(%{{.*}}) masks(%{{.*}}) residual(%{{.*}}) common 6 rows 64 : tensor<?x64xbf16>, tensor<16x4x4xbf16>, tensor<4x16x16xbf16> order tensor<?xi32> masks tensor<?x1xi32> residual tensor<?x64xf32> -> tensor<?x64xf32>
   %3 = mohd.bucket_fusion %a, %right, %left order(%order) masks(%masks) residual(%y) common 6 rows 64 : tensor<?x64xbf16>, tensor<16x4x4xbf16>, tensor<4x16x16xbf16> order tensor<?xi32> masks tensor<?x1xi32> residual tensor<?x64xf32> -> tensor<?x64xf32>
+  // CHECK: mohd.bucket_weight_gradient %{{.*}}, %{{.*}} masks(%{{.*}}) permutation [2, 0, 1] common 6 rows 64 : tensor<?x64xbf16>, tensor<?x96xbf16> masks tensor<?x1xi32> -> tensor<96x16x4xbf16>
+  %4 = mohd.bucket_weight_gradient %a, %g masks(%masks) permutation [2, 0, 1] common 6 rows 64 : tensor<?x64xbf16>, tensor<?x96xbf16> masks tensor<?x1xi32> -> tensor<96x16x4xbf16>
+  // CHECK: mohd.bucket_weight_gradient %{{.*}}, %{{.*}} local common 16 rows 64 : tensor<?x64xbf16>, tensor<?x64xbf16> -> tensor<16x4x4xf32>
+  %5 = mohd.bucket_weight_gradient %a, %a local common 16 rows 64 : tensor<?x64xbf16>, tensor<?x64xbf16> -> tensor<16x4x4xf32>
   return
 }
 

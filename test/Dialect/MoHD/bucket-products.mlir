@@ -75,3 +75,38 @@ func.func @used_twice(%x: tensor<?x64xf32>, %norm: tensor<64xf32>, %g: tensor<?x
   %h = mohd.swiglu %g, %u : tensor<?x96xf32>
   return %n, %h : tensor<?x64xf32>, tensor<?x96xf32>
 }
+
+// Backward: products of permuted weights lay them out in one go; one order serves a routing with its gates and without; a gradient's sides are laid out as a product's tokens
+// are, in 16 bits if the weight is, and with zeros where groups are another one's.
+// CHECK-LABEL: func.func @backward
+func.func @backward(%x: tensor<?x64xf32>, %dy: tensor<?x96xf32>, %do: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>, %w: tensor<16x4x96xbf16>, %v: tensor<16x96x4xbf16>, %c: tensor<96x64xf32>)
+    -> (tensor<?x96xf32>, tensor<16x4x96xbf16>, tensor<16x96x4xbf16>, tensor<16x4x4xf32>, tensor<96x64xf32>, tensor<?x96xf32>) {
+  // CHECK: mohd.bucket_order
+  // CHECK-NOT: mohd.bucket_order
+  // CHECK-NOT: mohd.unit_gates
+  // CHECK-NOT: mohd.permute_weight
+  // CHECK: mohd.transpose_weight %{{.*}} permutation [1, 0, 2] : tensor<16x96x4xbf16> -> tensor<96x16x4xbf16>
+  // CHECK: %[[DO:.*]] = mohd.bucket_tokens %{{.*}} routing(%{{.*}}) order(%{{.*}}) epsilon 0.000000e+00 ungated : {{.*}} -> tensor<?x64xbf16>
+  // CHECK: mohd.bucket_spmm %[[DO]]
+  %u = mohd.unit_gates %r : !mohd.routing<16, 6, 2>
+  %t = mohd.permute_weight %v [0, 2, 1] : tensor<16x96x4xbf16> -> tensor<16x4x96xbf16>
+  %z = mohd.spmm %do, %u, %t plan <bucket> : tensor<?x64xf32>, !mohd.routing<16, 6, 2>, tensor<16x4x96xbf16>
+  // CHECK-NOT: mohd.gate
+  // CHECK: %[[X:.*]] = mohd.bucket_tokens %{{.*}} routing(%{{.*}}) order(%{{.*}}) epsilon 0.000000e+00 : {{.*}} -> tensor<?x64xbf16>
+  // CHECK: %[[DY:.*]] = mohd.bucket_tokens %{{.*}} order(%{{.*}}) epsilon 0.000000e+00 : {{.*}} -> tensor<?x96xbf16>
+  // CHECK: mohd.bucket_weight_gradient %[[X]], %[[DY]] masks(%{{.*}}) common 6 rows 64
+  %h = mohd.gate %x, %r : tensor<?x64xf32>, !mohd.routing<16, 6, 2>
+  %0 = mohd.weight_gradient %h, %dy routing(%r) : tensor<?x64xf32>, tensor<?x96xf32> routing !mohd.routing<16, 6, 2> -> tensor<16x4x96xbf16>
+  // CHECK: mohd.bucket_weight_gradient %[[DO]], %[[DY]] masks(%{{.*}}) permutation [0, 2, 1] common 6 rows 64
+  %1 = mohd.weight_gradient %do, %dy routing(%r) permutation [0, 2, 1] : tensor<?x64xf32>, tensor<?x96xf32> routing !mohd.routing<16, 6, 2> -> tensor<16x96x4xbf16>
+  // CHECK: %[[A:.*]] = mohd.bucket_tokens %{{.*}} ungated : {{.*}} -> tensor<?x64xf32>
+  // CHECK: %[[B:.*]] = mohd.bucket_tokens %{{.*}} ungated : {{.*}} -> tensor<?x64xf32>
+  // CHECK: mohd.bucket_weight_gradient %[[A]], %[[B]] masks(%{{.*}}) local common 6 rows 64
+  %2 = mohd.weight_gradient %do, %x routing(%r) local : tensor<?x64xf32>, tensor<?x64xf32> routing !mohd.routing<16, 6, 2> -> tensor<16x4x4xf32>
+  // CHECK: mohd.bucket_weight_gradient %{{.*}}, %{{.*}} common 1 rows 64 : tensor<?x96xf32>, tensor<?x64xf32> -> tensor<96x64xf32>
+  %3 = mohd.weight_gradient %dy, %x : tensor<?x96xf32>, tensor<?x64xf32> -> tensor<96x64xf32>
+  // CHECK: mohd.transpose_weight %{{.*}} permutation [1, 0, 2] : tensor<96x64xf32> -> tensor<96x1x64xf32>
+  %p = mohd.permute_weight %c [1, 0] : tensor<96x64xf32> -> tensor<64x96xf32>
+  %4 = mohd.linear %x, %p plan <dense> : tensor<?x64xf32>, tensor<64x96xf32> -> tensor<?x96xf32>
+  return %z, %0, %1, %2, %3, %4 : tensor<?x96xf32>, tensor<16x4x96xbf16>, tensor<16x96x4xbf16>, tensor<16x4x4xf32>, tensor<96x64xf32>, tensor<?x96xf32>
+}

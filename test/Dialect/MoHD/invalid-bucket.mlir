@@ -209,6 +209,38 @@ func.func @bucket_sddmm_c5_shape(%z: tensor<?x96xbf16>, %w: tensor<16x4x96xi8>, 
 
 // -----
 
+func.func @bucket_weight_gradient_c1(%h: tensor<?x64xbf16>, %d: tensor<?x96xbf16>) {
+  // expected-error@+1 {{expects 'grouped' to have 16 x 5 columns, got 64}}
+  %w = mohd.bucket_weight_gradient %h, %d common 6 rows 64 : tensor<?x64xbf16>, tensor<?x96xbf16> -> tensor<16x5x96xbf16>
+  return
+}
+
+// -----
+
+func.func @bucket_weight_gradient_c2(%h: tensor<?x64xbf16>, %d: tensor<?x96xbf16>, %m: tensor<?x2xi32>) {
+  // expected-error@+1 {{expects 'masks' of 1 columns, got 2}}
+  %w = mohd.bucket_weight_gradient %h, %d masks(%m) common 6 rows 64 : tensor<?x64xbf16>, tensor<?x96xbf16> masks tensor<?x2xi32> -> tensor<16x4x96xbf16>
+  return
+}
+
+// -----
+
+func.func @bucket_weight_gradient_c3_common(%h: tensor<?x64xbf16>, %d: tensor<?x96xbf16>) {
+  // expected-error@+1 {{expects 'common' in 0..16, got 17}}
+  %w = mohd.bucket_weight_gradient %h, %d common 17 rows 64 : tensor<?x64xbf16>, tensor<?x96xbf16> -> tensor<16x4x96xbf16>
+  return
+}
+
+// -----
+
+func.func @bucket_weight_gradient_c3_rows(%h: tensor<?x64xbf16>, %d: tensor<?x96xbf16>) {
+  // expected-error@+1 {{expects 'rows' to be a power of two in 32..256, got 16}}
+  %w = mohd.bucket_weight_gradient %h, %d common 6 rows 16 : tensor<?x64xbf16>, tensor<?x96xbf16> -> tensor<16x4x96xbf16>
+  return
+}
+
+// -----
+
 func.func @bucket_fusion_c1(%o: tensor<?x64xbf16>, %right: tensor<16x4x4xbf16>, %left: tensor<4x16x8xbf16>) {
   // expected-error@+1 {{expects 'right' [k, q, p] and 'left' [l, s, r] with k*p = 64, l*r = k*q and l*s = 64, got [16, 4, 4] and [4, 16, 8]}}
   %y = mohd.bucket_fusion %o, %right, %left common 16 rows 64 : tensor<?x64xbf16>, tensor<16x4x4xbf16>, tensor<4x16x8xbf16> -> tensor<?x64xf32>

@@ -48,6 +48,8 @@ public:
   Term rsqrt(const Term &x);
   /// How many bits of an i32 are set.
   Term popCount(const Term &word);
+  /// The number of the lowest bit of an i32 that is set, 32 if none is.
+  Term lowestBit(const Term &word);
   /// x / (1 + exp(-x)), 0 for -Inf.
   Term silu(const Term &x);
 

@@ -14,6 +14,9 @@
 
 namespace mlir::mohd {
 
+/// Marks kernels of ops that only programs for many tokens have, which `mohd-fuse-launches` leaves as they are.
+inline constexpr llvm::StringLiteral kManyTokensAttr = "mohd.many_tokens";
+
 /// What TMA is told of a tensor. Extents and strides are expressions (docs/formats.md) over the call's dims.
 struct GpuTensorMap {
   int64_t binding = 0; // of the kernel
@@ -139,6 +142,19 @@ LogicalResult emitGpuGroupFusion(GpuKernelSet &kernels, GroupFusionOp op);
 LogicalResult emitGpuEmbed(GpuKernelSet &kernels, EmbedOp op);
 LogicalResult emitGpuRmsNorm(GpuKernelSet &kernels, RmsNormOp op);
 LogicalResult emitGpuElementwise(GpuKernelSet &kernels, Operation *op);
+LogicalResult emitGpuTransposeWeight(GpuKernelSet &kernels, TransposeWeightOp op);
+LogicalResult emitGpuPermuteWeight(GpuKernelSet &kernels, PermuteWeightOp op);
+LogicalResult emitGpuUnitGates(GpuKernelSet &kernels, UnitGatesOp op);
+LogicalResult emitGpuGateGradient(GpuKernelSet &kernels, GateGradientOp op);
+LogicalResult emitGpuScaleGradient(GpuKernelSet &kernels, ScaleGradientOp op);
+LogicalResult emitGpuRouteGradient(GpuKernelSet &kernels, RouteGradientOp op);
+LogicalResult emitGpuBalanceLossGradient(GpuKernelSet &kernels, BalanceLossGradientOp op);
+LogicalResult emitGpuRmsNormGradient(GpuKernelSet &kernels, RmsNormGradientOp op);
+LogicalResult emitGpuColumnSums(GpuKernelSet &kernels, ColumnSumsOp op);
+LogicalResult emitGpuFusionMix(GpuKernelSet &kernels, FusionMixOp op);
+LogicalResult emitGpuFusionMixGradient(GpuKernelSet &kernels, FusionMixGradientOp op);
+LogicalResult emitGpuEmbedGradient(GpuKernelSet &kernels, EmbedGradientOp op);
+LogicalResult emitGpuBucketWeightGradient(GpuKernelSet &kernels, BucketWeightGradientOp op);
 LogicalResult emitGpuRope(GpuKernelSet &kernels, RopeOp op);
 LogicalResult emitGpuKvCacheAppend(GpuKernelSet &kernels, KvCacheAppendOp op);
 LogicalResult emitGpuAttention(GpuKernelSet &kernels, AttentionOp op);

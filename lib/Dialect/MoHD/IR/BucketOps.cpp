@@ -16,10 +16,11 @@ static SmallVector<unsigned> getTokensAnd(Operation *op, unsigned first) {
   return operands;
 }
 
-static LogicalResult verifyRows(Operation *op, int64_t rows) {
-  if (rows >= 16 && rows <= 256 && llvm::isPowerOf2_64(rows))
+static LogicalResult verifyRows(Operation *op, int64_t rows, int64_t least = 16) {
+  if (rows >= least && rows <= 256 && llvm::isPowerOf2_64(rows))
     return success();
-  return op->emitOpError("expects 'rows' to be a power of two in 16..256, got ") << rows;
+  return op->emitOpError("expects 'rows' to be a power of two in ")
+         << least << "..256, got " << rows;
 }
 
 static LogicalResult verifyCommon(Operation *op, int64_t numCommon, int64_t numGroups) {
@@ -184,6 +185,20 @@ LogicalResult BucketFusionOp::verify() {
       failed(verifyCommon(*this, getNumCommon(), right[0])))             // bucket_fusion_c4
     return failure();
   return verifyRows(*this, getRows()); // bucket_fusion_c4
+}
+
+SmallVector<unsigned> BucketWeightGradientOp::getTokenOperands() { return getTokensAnd(*this, 1); }
+
+LogicalResult BucketWeightGradientOp::verify() {
+  if (failed(detail::verifyWeightGradient(*this, getGrouped().getType(), getOther().getType(),
+                                          getType(), getPermutation(),
+                                          getLocal()))) // bucket_weight_gradient_c1
+    return failure();
+  int64_t numGroups = getGradientShape(getType(), getPermutation())[0];
+  if (failed(verifyMasks(*this, getMasks(), numGroups)) ||    // bucket_weight_gradient_c2
+      failed(verifyCommon(*this, getNumCommon(), numGroups))) // bucket_weight_gradient_c3
+    return failure();
+  return verifyRows(*this, getRows(), 32); // bucket_weight_gradient_c3
 }
 
 RankedTensorType TransposeWeightOp::getTransposed(RankedTensorType weight,

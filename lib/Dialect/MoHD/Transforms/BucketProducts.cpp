@@ -52,16 +52,19 @@ struct BucketProductsPass : mohd::impl::BucketProductsPassBase<BucketProductsPas
     SmallVector<Operation *> products;
     getOperation().walk([&](Operation *op) {
       auto fusion = dyn_cast<GroupFusionOp>(op);
-      if (isa<LinearOp, SpmmOp, SddmmOp>(op) || (fusion && fusion.getKind() == Fusion::Monarch))
+      if (isa<LinearOp, SpmmOp, SddmmOp, WeightGradientOp>(op) ||
+          (fusion && fusion.getKind() == Fusion::Monarch))
         products.push_back(op);
     });
     for (Operation *op : products) {
       OpBuilder b(op);
-      Value result = llvm::TypeSwitch<Operation *, Value>(op)
-                         .Case([&](LinearOp linear) { return replaceLinear(b, linear); })
-                         .Case([&](SpmmOp spmm) { return replaceSpmm(b, spmm); })
-                         .Case([&](SddmmOp sddmm) { return replaceSddmm(b, sddmm); })
-                         .Case([&](GroupFusionOp fusion) { return replaceFusion(b, fusion); });
+      Value result =
+          llvm::TypeSwitch<Operation *, Value>(op)
+              .Case([&](LinearOp linear) { return replaceLinear(b, linear); })
+              .Case([&](SpmmOp spmm) { return replaceSpmm(b, spmm); })
+              .Case([&](SddmmOp sddmm) { return replaceSddmm(b, sddmm); })
+              .Case([&](GroupFusionOp fusion) { return replaceFusion(b, fusion); })
+              .Case([&](WeightGradientOp gradient) { return replaceWeightGradient(b, gradient); });
       op->getResult(0).replaceAllUsesWith(result);
       op->erase();
       ++numBucketed;
@@ -75,11 +78,13 @@ private:
   void foldNormsIntoRouters();
   const Buckets &getBuckets(Value routing);
   KMajorWeight layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_t> order);
-  Value layOutTokens(OpBuilder &b, Value tokens, Value routing, Value order, Type element);
+  Value layOutTokens(OpBuilder &b, Value tokens, Value routing, Value order, Type element,
+                     bool isGated = true);
   Value replaceLinear(OpBuilder &b, LinearOp op);
   Value replaceSpmm(OpBuilder &b, SpmmOp op);
   Value replaceSddmm(OpBuilder &b, SddmmOp op);
   Value replaceFusion(OpBuilder &b, GroupFusionOp op);
+  Value replaceWeightGradient(OpBuilder &b, WeightGradientOp op);
   void foldSwiglus();
   void eraseUnused();
 
@@ -104,7 +109,14 @@ void BucketProductsPass::foldNormsIntoRouters() {
   });
 }
 
+/// The routing that has the groups of one, whose gates may all be 1 in its place.
+static Value getGatedRouting(Value routing) {
+  auto unit = routing.getDefiningOp<UnitGatesOp>();
+  return unit ? unit.getRouting() : routing;
+}
+
 const Buckets &BucketProductsPass::getBuckets(Value routing) {
+  routing = getGatedRouting(routing);
   auto [known, isNew] = buckets.try_emplace(routing);
   auto type = cast<RoutingType>(routing.getType());
   if (isNew && type.getNumChosen() > 0) {
@@ -129,10 +141,20 @@ static WeightOp permute(OpBuilder &b, WeightOp source, ArrayRef<int64_t> order,
                           b.getDenseI64ArrayAttr(view.permutation), IntegerAttr(), quantized);
 }
 
+/// `order` of a permuted weight as one of the weight itself. Of [R, C], which counts as [1, R, C], axis 0 stays.
+static SmallVector<int64_t> composeOrder(PermuteWeightOp op, ArrayRef<int64_t> order) {
+  SmallVector<int64_t> permutation(op.getPermutation());
+  if (permutation.size() == 2)
+    permutation = {0, permutation[0] + 1, permutation[1] + 1};
+  return llvm::map_to_vector(order, [&](int64_t axis) { return permutation[axis]; });
+}
+
 /// A product's weight [G, R, C] or [R, C] with its dimensions in another order. Of a dequantised one that comes from the model's files these are the values, and
 /// the scales [G, C].
 KMajorWeight BucketProductsPass::layOutWeight(OpBuilder &b, Value weight, ArrayRef<int64_t> order) {
   auto type = cast<RankedTensorType>(weight.getType());
+  if (auto permuted = weight.getDefiningOp<PermuteWeightOp>())
+    return layOutWeight(b, permuted.getWeight(), composeOrder(permuted, order));
   if (auto source = weight.getDefiningOp<WeightOp>())
     return {permute(b, source, order, QuantizedPartAttr()), type.getElementType(), Value()};
   auto getPart = [&](QuantizedPart part) { return QuantizedPartAttr::get(b.getContext(), part); };
@@ -154,9 +176,10 @@ KMajorWeight BucketProductsPass::layOutWeight(OpBuilder &b, Value weight, ArrayR
           type.getElementType(), Value()};
 }
 
-/// A product's tokens in its order, in the type in which they are multiplied. A norm is done on the way.
+/// A product's tokens in its order, in the type in which they are multiplied. A norm is done on the way. With a routing that does not gate them, groups that a token
+/// does not have are zero.
 Value BucketProductsPass::layOutTokens(OpBuilder &b, Value tokens, Value routing, Value order,
-                                       Type element) {
+                                       Type element, bool isGated) {
   auto type = cast<RankedTensorType>(tokens.getType());
   auto norm = tokens.getDefiningOp<RmsNormOp>();
   bool folds = norm && !norm.getRouting();
@@ -166,7 +189,7 @@ Value BucketProductsPass::layOutTokens(OpBuilder &b, Value tokens, Value routing
                                 folds ? norm.getInput() : tokens,
                                 folds ? norm.getWeight() : Value(), routing, order,
                                 folds ? norm.getEpsilonAttr() : b.getF64FloatAttr(0.0),
-                                /*ungated=*/UnitAttr());
+                                routing && !isGated ? b.getUnitAttr() : UnitAttr());
 }
 
 Value BucketProductsPass::replaceLinear(OpBuilder &b, LinearOp op) {
@@ -180,7 +203,9 @@ Value BucketProductsPass::replaceSpmm(OpBuilder &b, SpmmOp op) {
   RoutingType routing = op.getRouting().getType();
   const Buckets &bucket = getBuckets(op.getRouting());
   KMajorWeight weight = layOutWeight(b, op.getWeight(), {2, 0, 1}); // [columns, groups, rows]
-  Value tokens = layOutTokens(b, op.getInput(), op.getRouting(), bucket.order, weight.element);
+  Value gated = getGatedRouting(op.getRouting());
+  Value tokens = layOutTokens(b, op.getInput(), gated, bucket.order, weight.element,
+                              /*isGated=*/gated == op.getRouting());
   return BucketSpmmOp::create(b, op.getLoc(), op.getType(), tokens, weight.weight, weight.scales,
                               bucket.order, bucket.masks, Value(), Value(), routing.getNumCommon(),
                               kRows);
@@ -219,6 +244,33 @@ Value BucketProductsPass::replaceFusion(OpBuilder &b, GroupFusionOp op) {
   }
   return BucketFusionOp::create(b, op.getLoc(), op.getType(), input, op.getRight(), op.getLeft(),
                                 order, masks, Value(), numCommon, kRows);
+}
+
+Value BucketProductsPass::replaceWeightGradient(OpBuilder &b, WeightGradientOp op) {
+  Value grouped = op.getGrouped(), other = op.getOther(), routing = op.getRouting();
+  // In 16 bits, if both sides or the weight are.
+  Type element = getElementTypeOrSelf(grouped);
+  if (element.isF32() || element != getElementTypeOrSelf(other))
+    element = op.getType().getElementType();
+  int64_t numCommon = getGradientShape(op.getType(), op.getPermutation())[0];
+  Buckets bucket;
+  bool isGated = false;
+  if (routing) {
+    bucket = getBuckets(routing);
+    numCommon = cast<RoutingType>(routing.getType()).getNumCommon();
+    // What a product of these tokens has laid out.
+    auto gate = grouped.getDefiningOp<GateOp>();
+    isGated = gate && gate.getRouting() == routing;
+    if (isGated)
+      grouped = gate.getInput();
+    else
+      routing = getGatedRouting(routing);
+  }
+  grouped = layOutTokens(b, grouped, routing, bucket.order, element, isGated);
+  other = layOutTokens(b, other, op.getLocal() ? routing : Value(), bucket.order, element,
+                       /*isGated=*/false);
+  return BucketWeightGradientOp::create(b, op.getLoc(), op.getType(), grouped, other, bucket.masks,
+                                        op.getPermutationAttr(), op.getLocal(), numCommon, kRows);
 }
 
 /// Lets the product that makes the `up` of a SwiGLU compute that. Where only another product of the same routing reads the result, tokens stay in
@@ -261,6 +313,8 @@ void BucketProductsPass::eraseUnused() {
   SmallVector<Operation *> ops;
   getOperation().walk([&](Operation *op) { ops.push_back(op); });
   for (Operation *op : llvm::reverse(ops))
-    if (isa<RmsNormOp, WeightOp, DequantizeOp, SwigluOp>(op) && op->use_empty())
+    if (isa<RmsNormOp, WeightOp, DequantizeOp, SwigluOp, PermuteWeightOp, GateOp, UnitGatesOp>(
+            op) &&
+        op->use_empty())
       op->erase();
 }

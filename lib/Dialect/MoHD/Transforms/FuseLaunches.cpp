@@ -133,7 +133,7 @@ namespace {
 /// What is known of a kernel.
 struct KernelInfo {
   LLVM::LLVMFuncOp function;
-  bool canBeStage = false;
+  bool canBeStage = false, isForMany = false;
   int64_t threads = 0, sharedBytes = 0;
   SmallVector<bool> writes; // by binding
 };
@@ -191,6 +191,7 @@ static KernelInfo inspectKernel(LLVM::LLVMFuncOp function, size_t numBindings) {
     auto number = function->getAttrOfType<IntegerAttr>(name);
     return number ? number.getInt() : 0;
   };
+  info.isForMany = function->hasAttr(kManyTokensAttr);
   info.threads = get(tile::kThreadsAttr);
   info.sharedBytes = get(tile::kSharedBytesAttr);
   info.writes.assign(numBindings, false);
@@ -592,6 +593,10 @@ void ProgramFuser::addRun(SmallVector<Stage> &run) {
 
 void ProgramFuser::run() {
   SmallVector<DispatchOp> dispatches(program.getBody().getOps<DispatchOp>());
+  // Training has no use for launches of few tokens.
+  if (llvm::any_of(dispatches,
+                   [&](DispatchOp dispatch) { return kernels.getInfo(dispatch).isForMany; }))
+    return;
   Builder b(program.getContext());
   std::string offset = program.getWorkspace().str();
   counter =

@@ -208,6 +208,39 @@ def Mohd_BucketFusionOp : Mohd_TokenOp<"bucket_fusion", "", [AttrSizedOperandSeg
   }];
 }
 
+def Mohd_BucketWeightGradientOp : Mohd_TokenOp<"bucket_weight_gradient", ""> {
+  let summary = "a weight's gradient from tokens in bucket order";
+  let description = [{
+    What `mohd.weight_gradient` computes, of both sides in one order of tokens. Groups that a row does not have are zero in `grouped`, and in `other` if it is `local`
+    (`mohd.bucket_tokens`), so that nothing needs to be known but which tiles have none of a group: by `masks`, or, without it, all but the first `num_common`. Where rows may lack
+    groups, a zero of `grouped` adds nothing, whatever `other` is.
+
+    Constraints:
+    - (C1) the sides, `permutation` and the result are as in `mohd.weight_gradient`.
+    - (C2) `masks` has ceildiv(G, 32) columns.
+    - (C3) `rows` is a power of two in 32..256, `num_common` in 0..G.
+
+    Example:
+    ```mlir
+    %dw = mohd.bucket_weight_gradient %h, %dy masks(%masks) permutation [2, 0, 1] common 6 rows 64
+       : tensor<?x64xbf16>, tensor<?x96xbf16> masks tensor<?x1xi32> -> tensor<96x16x4xbf16>
+    ```
+  }];
+  let arguments = (ins Mohd_TokenTensor:$grouped, Mohd_TokenTensor:$other, Optional<Mohd_MaskTensor>:$masks,
+                       OptionalAttr<DenseI64ArrayAttr>:$permutation, UnitAttr:$local, I64Attr:$num_common, I64Attr:$rows);
+  let results = (outs Mohd_PlainWeight:$result);
+  let assemblyFormat = [{
+    $grouped `,` $other (`masks` `(` $masks^ `)`)? (`permutation` $permutation^)? (`local` $local^)? `common` $num_common `rows` $rows attr-dict
+    `:` type($grouped) `,` type($other) (`masks` type($masks)^)? `->` type($result)
+  }];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// All operands.
+    ::llvm::SmallVector<unsigned> getTokenOperands();
+    bool resultsHaveTokens() { return false; }
+  }];
+}
+
 def Mohd_TransposeWeightOp : Mohd_TokenOp<"transpose_weight", "0"> {
   let summary = "permute the dimensions of a weight that is an argument";
   let description = [{

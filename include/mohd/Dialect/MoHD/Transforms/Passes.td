@@ -186,7 +186,8 @@ def FuseLaunchesPass : Pass<"mohd-fuse-launches", "::mlir::ModuleOp"> {
     layer by layer, one kernel is made for what repeats. A program begins with a launch that clears the counter of `tile.grid_sync`.
 
     Runs: in phase schedule for GPUs, after `mohd-outline-dispatches`.
-    Leaves alone: kernels with tensor maps, mbarriers or barriers of their own, with more than 256 threads, and runs of one dispatch.
+    Leaves alone: kernels with tensor maps, mbarriers or barriers of their own, with more than 256 threads, runs of one dispatch, and programs with gradients of
+    weights, which are for many tokens.
     Statistics: number of launches made, and of the dispatches in them.
 
     Before and after: see test/Docs/fuse-launches.mlir.
