@@ -521,8 +521,8 @@ namespace {
 class MixGradientEmitter {
 public:
   MixGradientEmitter(KernelEmitter &e, FusionMixGradientOp op, ValueRange operands, Value result)
-      : e(e), shape(op.getType().getShape()), input(operands[0]), grad(operands[1]),
-        result(result), sums(e.array({shape[1], shape[2], e.lanes})),
+      : e(e), shape(op.getType().getShape()), input(operands[0]), grad(operands[1]), result(result),
+        sums(e.array({shape[1], shape[2], e.lanes})),
         inputs(e.array({kMixChunk, shape[2], e.lanes})),
         grads(e.array({kMixChunk, shape[1], e.lanes})) {}
 

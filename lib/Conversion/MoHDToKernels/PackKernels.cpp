@@ -20,7 +20,7 @@ namespace {
 struct WeightLayout {
   WeightLayout(PackWeightOp op, int64_t lanes);
 
-  SmallVector<int64_t> permutation;    // from dimensions of the panels' view to the operand's
+  SmallVector<int64_t> permutation; // from dimensions of the panels' view to the operand's
   int64_t rank, groups, panels, rows, panel, columns;
   /// Rows of the panels lie side by side in the operand: squares of vectors are transposed.
   bool isTransposed;
@@ -52,7 +52,8 @@ private:
   SmallVector<Value> from(Value group, Value row, Value column) {
     Value place[] = {group, row, column};
     SmallVector<Value> at(layout.rank);
-    for (auto [axis, index] : llvm::zip_equal(layout.permutation, ArrayRef(place).take_back(layout.rank)))
+    for (auto [axis, index] :
+         llvm::zip_equal(layout.permutation, ArrayRef(place).take_back(layout.rank)))
       at[axis] = index;
     return at;
   }
@@ -106,8 +107,8 @@ void PackWeightEmitter::emitPanel(Value group, Value number) {
         };
         if (layout.columns % layout.panel == 0)
           return copy();
-        Value exists = arith::CmpIOp::create(e.b, arith::CmpIPredicate::ult, column,
-                                             e.index(layout.columns));
+        Value exists =
+            arith::CmpIOp::create(e.b, arith::CmpIPredicate::ult, column, e.index(layout.columns));
         e.branch(exists, copy, [&] { e.store(e.f32(0), result, to(group, row, column)); });
       });
     });

@@ -167,3 +167,45 @@ func.func @keep_permutations_of_gradients(%x: tensor<?x64xf32>, %z: tensor<?x96x
   %vp = mohd.permute_weight %v [1, 0] : tensor<64x96xf32> -> tensor<96x64xf32>
   return %w, %wp, %vp : tensor<16x4x96xf32>, tensor<96x16x4xf32>, tensor<96x64xf32>
 }
+
+// Two values that are gated alike are added first, and so are gradients of the same gates.
+// CHECK-LABEL: @add_before_gate(
+// CHECK-SAME: %[[A:[a-z0-9]*]]: tensor<?x64xf32>, %[[B:[a-z0-9]*]]: tensor<?x64xf32>, %[[X:[a-z0-9]*]]: tensor<?x64xf32>, %[[R:[a-z0-9]*]]:
+// CHECK: %[[SUM:.*]] = mohd.add %[[A]], %[[B]]
+// CHECK: %[[Y:.*]] = mohd.gate %[[SUM]], %[[R]]
+// CHECK: %[[ALSO:.*]] = mohd.add %[[A]], %[[B]]
+// CHECK: %[[G:.*]] = mohd.gate_gradient %[[X]], %[[ALSO]], %[[R]]
+// CHECK: return %[[Y]], %[[G]]
+func.func @add_before_gate(%a: tensor<?x64xf32>, %b: tensor<?x64xf32>, %x: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>)
+    -> (tensor<?x64xf32>, tensor<?x8xf32>) {
+  %ga = mohd.gate %a, %r : tensor<?x64xf32>, !mohd.routing<16, 6, 2>
+  %gb = mohd.gate %b, %r : tensor<?x64xf32>, !mohd.routing<16, 6, 2>
+  %y = mohd.add %ga, %gb : tensor<?x64xf32>
+  %da = mohd.gate_gradient %x, %a, %r : tensor<?x64xf32>, tensor<?x64xf32>, !mohd.routing<16, 6, 2> -> tensor<?x8xf32>
+  %db = mohd.gate_gradient %x, %b, %r : tensor<?x64xf32>, tensor<?x64xf32>, !mohd.routing<16, 6, 2> -> tensor<?x8xf32>
+  %g = mohd.add %da, %db : tensor<?x8xf32>
+  return %y, %g : tensor<?x64xf32>, tensor<?x8xf32>
+}
+
+// Another routing, another value, or a gated value that is wanted itself: nothing is saved.
+// CHECK-LABEL: @keep_gates_before_add(
+// CHECK: mohd.gate
+// CHECK: mohd.gate
+// CHECK: mohd.gate
+// CHECK: mohd.add
+// CHECK: mohd.add
+// CHECK: mohd.gate_gradient
+// CHECK: mohd.gate_gradient
+// CHECK: mohd.add
+func.func @keep_gates_before_add(%a: tensor<?x64xf32>, %b: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>, %q: !mohd.routing<16, 6, 2>)
+    -> (tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x8xf32>) {
+  %ga = mohd.gate %a, %r : tensor<?x64xf32>, !mohd.routing<16, 6, 2>
+  %gb = mohd.gate %b, %q : tensor<?x64xf32>, !mohd.routing<16, 6, 2>
+  %gc = mohd.gate %b, %r : tensor<?x64xf32>, !mohd.routing<16, 6, 2>
+  %y = mohd.add %ga, %gb : tensor<?x64xf32>
+  %z = mohd.add %ga, %gc : tensor<?x64xf32>
+  %da = mohd.gate_gradient %a, %a, %r : tensor<?x64xf32>, tensor<?x64xf32>, !mohd.routing<16, 6, 2> -> tensor<?x8xf32>
+  %db = mohd.gate_gradient %b, %a, %r : tensor<?x64xf32>, tensor<?x64xf32>, !mohd.routing<16, 6, 2> -> tensor<?x8xf32>
+  %g = mohd.add %da, %db : tensor<?x8xf32>
+  return %ga, %y, %z, %g : tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x8xf32>
+}

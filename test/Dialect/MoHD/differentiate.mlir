@@ -101,3 +101,15 @@ func.func @no_factors(%x: tensor<?x8xf32>, %position: tensor<?xi32>, %i: tensor<
   %y = mohd.rope %f, %position head_dim 8 theta 1.0e+04 : tensor<?x8xf32>, tensor<?xi32>
   return %y : tensor<?x8xf32>
 }
+
+// An argument that is frozen has no gradient, and what only its gradient needs is no argument.
+// CHECK-LABEL: func.func @frozen_backward(
+// CHECK-SAME: %[[X:[a-z0-9]*]]: tensor<?x64xf32> {mohd.name = "x"}, %[[G:[a-z0-9]*]]: tensor<?x96xf32> {mohd.name = "grad_y"})
+// CHECK-SAME: -> (tensor<64x96xf32> {mohd.name = "grad_w"})
+// CHECK-NEXT: %[[W:.*]] = mohd.weight_gradient %[[X]], %[[G]]
+// CHECK-NEXT: return %[[W]]
+func.func @frozen(%x: tensor<?x64xf32> {mohd.name = "x", mohd.frozen}, %w: tensor<64x96xf32> {mohd.name = "w"}) -> (tensor<?x96xf32> {mohd.name = "y"})
+    attributes {mohd.backward = "frozen_backward"} {
+  %y = mohd.linear %x, %w : tensor<?x64xf32>, tensor<64x96xf32> -> tensor<?x96xf32>
+  return %y : tensor<?x96xf32>
+}

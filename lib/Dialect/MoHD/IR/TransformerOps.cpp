@@ -191,8 +191,8 @@ struct AddBeforeGateGradient : OpRewritePattern<AddOp> {
         lhs.getRouting() != rhs.getRouting() || lhs.getInput() != rhs.getInput() ||
         lhs.getGrad().getType() != rhs.getGrad().getType())
       return rewriter.notifyMatchFailure(op, "adds no gradients of the same gates");
-    Value sum = AddOp::create(rewriter, op.getLoc(), lhs.getGrad().getType(), lhs.getGrad(),
-                              rhs.getGrad());
+    Value sum =
+        AddOp::create(rewriter, op.getLoc(), lhs.getGrad().getType(), lhs.getGrad(), rhs.getGrad());
     rewriter.replaceOpWithNewOp<GateGradientOp>(op, op.getType(), lhs.getInput(), sum,
                                                 lhs.getRouting());
     return success();
