@@ -106,10 +106,10 @@ def weight_gradients():
         yield weight_gradient((7, 2, 3), 5, 37, order)
     for elements in (("bf16", "bf16", "bf16"), ("f16", "f16", "f16"), ("f32", "bf16", "bf16"), ("bf16", "f32", "f32")):
         yield weight_gradient((5, 1, 2), 6, 20, (0, 2, 1), elements=elements)
-    for rows, columns in ((1, 1), (37, 29), (150, 131)):
-        yield weight_gradient((0,), rows, columns)
+    for rows, columns, tokens in ((1, 1, None), (37, 29, None), (150, 131, (70,))):
+        yield weight_gradient((0,), rows, columns, tokens=tokens)
     yield weight_gradient((0,), 12, 40, elements=("f32", "f32", "bf16"))
-    yield weight_gradient((2, 1, 1), 133, 140, (2, 0, 1))
+    yield weight_gradient((2, 1, 1), 133, 140, (2, 0, 1), tokens=(70,))
     for shape, order in (((7, 2, 3), None), ((5, 0, 2), (0, 2, 1)), ((4, 4, 0), None), ((4,), None)):
         yield weight_gradient(shape, 5, 3, order, local=True)
     half = ("bf16", "bf16", "bf16")  # by a GPU's tensor units, as extents are multiples of eight
@@ -118,7 +118,7 @@ def weight_gradients():
         yield weight_gradient(shape, rows, columns, order, elements=half)
     yield weight_gradient((40, 2, 3), 8, 8, (1, 2, 0), elements=("f16", "f16", "f32"))
     yield weight_gradient((4, 1, 1), 8, 16, local=True, elements=half)
-    yield weight_gradient((4, 1, 1), 3, 2, tokens=(8191, 8200))
+    yield weight_gradient((4, 1, 1), 3, 2, tokens=(8200,))
 
 
 def gate_gradient(shape, element="f32"):
