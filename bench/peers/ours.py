@@ -82,7 +82,7 @@ def _compile(text):
     with tempfile.TemporaryDirectory() as folder:
         source, bundle = pathlib.Path(folder, "op.mlir"), pathlib.Path(folder, "op.mohdb")
         source.write_text(text)
-        mohd.compile(source, bundle, options=["--weights=none", "-q"])
+        mohd.compile(source, out=bundle, options=["--weights=none", "-q"])
         return mohd.load(bundle), weight_layouts(source)
 
 

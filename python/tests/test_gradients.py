@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from mohd import reference, reference_gradients as gradients, runtime, torch_model
+from mohd import reference, reference_gradients as gradients, runtime
 from mohd.compiler import compile as compile_model
 from mohd.config import VALUES, Routing
+from mohd.nn import functional
 from mohd.testing import arrays
 
 TOKENS, N, SHARED, ROUTED, WIDTH, INNER, ROWS = 9, 6, 2, 2, 4, 10, 7
@@ -233,10 +234,7 @@ def sddmm(z, mask, w):
 
 
 def norm(x, w, mask=None):
-    module = torch_model.RMSNorm(DIMS, 1e-5)
-    del module.weight
-    module.weight = w
-    return module(x, None if mask is None else mask.repeat_interleave(WIDTH, 1))
+    return functional.rms_norm(x, w, 1e-5, None if mask is None else mask.repeat_interleave(WIDTH, 1))
 
 
 def fuse(x, kind, right, left=None, bias=None):
@@ -256,7 +254,7 @@ def single_ops():
     yield Function("gate", {"x": X, **MADE}, MAKE + f"%y = mohd.gate %x, %r : {X}, {KIND}", {"y": X}, routed(gate), ("x", "indices", "gates"))
     for scaling in ("sqrt_nk_over_mass", "n_times_mass", "k_over_mass", "n_over_k"):
         def scale(x, mask, gates, scaling=scaling):
-            return x * torch_model.scaling_of(gates, Routing(N, SHARED, ROUTED, scaling=scaling))
+            return x * functional.scaling_of(gates, Routing(N, SHARED, ROUTED, scaling=scaling))
         body = MAKE + f"%y = mohd.scale %x, %r scaling {scaling} : {X}, {KIND}"
         takes = ("indices", "gates") if scaling == "n_over_k" else ("x", "indices", "gates")
         yield Function(f"scale_{scaling}", {"x": X, **MADE}, body, {"y": X}, routed(scale), takes)
@@ -309,8 +307,9 @@ def single_ops():
 
 
 def rope(x, position):
-    heads = x.view(TOKENS, -1, 8)[None].transpose(1, 2)  # [1, heads, T, head_dim]
-    return torch_model.rotate(heads, position, 1e4)[0].transpose(0, 1).flatten(1)
+    angle = (position.double()[:, None] * 1e4 ** (-torch.arange(4) / 4.0))[:, None]  # [T, 1, head_dim / 2]
+    low, high = x.view(TOKENS, -1, 2, 4).unbind(2)
+    return torch.cat([low * angle.cos() - high * angle.sin(), high * angle.cos() + low * angle.sin()], -1).flatten(1)
 
 
 ROUTE = f"""%i, %g = mohd.unpack_routing %r : {KIND} -> {INDICES}, {GATES}
@@ -321,10 +320,9 @@ ROUTED_RESULTS = {"i": INDICES, "g": GATES, "s": SCORES}
 def chosen(routing, n, phi):
     """(mask, gates [T, N], gates [T, K], scores) of a router."""
     logits = n @ phi.T
-    mask, scores = torch_model.select(logits, routing), torch_model.scores_of(logits, routing)
-    gates = torch_model.gates_of(scores, mask, routing)
-    indices = mask.nonzero()[:, 1].view(len(mask), -1)
-    return mask, gates, indices, scores
+    indices, scores = functional.select(logits, routing).long(), functional.scores_of(logits, routing)
+    gates = torch.zeros_like(scores).scatter(1, indices, functional.gates_of(scores, indices, routing))
+    return functional.active_mask(indices, N), gates, indices, scores
 
 
 def routers():
@@ -337,8 +335,8 @@ def routers():
 
         def function(n, phi, routing=Routing(N, SHARED, ROUTED, gate_kind, scaling, score, balance=balance)):
             mask, gates, indices, scores = chosen(routing, n, phi)
-            gates = gates * torch_model.scaling_of(gates, routing)
-            return (gate(n, mask, gates), torch_model.balance_of(scores, mask, routing), indices, gates.gather(1, indices), scores)
+            gates = gates * functional.scaling_of(gates, routing)
+            return (gate(n, mask, gates), functional.balance_loss(scores, indices, routing), indices, gates.gather(1, indices), scores)
 
         body = f"""%r, %s = mohd.route %n, %phi gate {gate_kind} score {score} scaling {scaling} : {X}, {PHI} -> {KIND}, {SCORES}
 %y = mohd.gate %n, %r : {X}, {KIND}
@@ -380,11 +378,11 @@ def sub_layers():
         def function(x, norm_w, phi, w_gate, w_up, w_down, active_w=None, right=None, left=None, routing=routing, keeps=keeps):
             n = norm(x, norm_w)
             mask, gates, indices, scores = chosen(routing, n, phi)
-            h = (norm(x, active_w, mask) if active_w is not None else n) * torch_model.scaling_of(gates, routing)
+            h = (norm(x, active_w, mask) if active_w is not None else n) * functional.scaling_of(gates, routing)
             a, b = spmm(h, mask, gates, w_gate), spmm(h, mask, gates, w_up)
             o = sddmm(torch.nn.functional.silu(a) * b, mask, w_down)
             y = x + (o if right is None else fuse(o, routing.fusion, right, left))
-            made = y, torch_model.balance_of(scores, mask, routing)
+            made = y, functional.balance_loss(scores, indices, routing)
             return (*made, a, b, indices, gates.gather(1, indices), scores) if keeps else made
 
         saved = {"a": Z, "b": Z, **ROUTED_RESULTS} if keeps else {}
@@ -403,7 +401,7 @@ def context(request, tmp_path_factory):
     source.write_text("".join(FUNCTIONS[name].text() for name in names))
     lowering = request.param if request.param == "reference" else "fast"
     target, device = (request.param, "emulate") if request.param.startswith("emulate") else ("cpu:native", "cpu")
-    compiled = compile_model(source, source.with_suffix(".mohdb"), target, options=[f"--lowering={lowering}"])
+    compiled = compile_model(source, target, source.with_suffix(".mohdb"), options=[f"--lowering={lowering}"])
     return runtime.Module(compiled).context(2, device=device)
 
 
