@@ -96,6 +96,11 @@ def _gathered(function, p, w):
     return function(*_inputs(p), w.view(p.n, p.group_width, -1))
 
 
+def has_bf16():
+    """Whether oneDNN computes in bf16 on this machine: it needs AVX-512 or newer."""
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def packed(p, w, dtype=torch.float32):
     """A dense weight [columns of the result, columns of the input] as oneDNN packs it for T tokens."""
     return torch.ops.mkldnn._reorder_linear_weight(torch.from_numpy(w).to(dtype), p.tokens)
@@ -112,7 +117,7 @@ def variants(p, compiles):
         "torch dense": ("columns", True, lambda p, w: functional.linear(x, torch.from_numpy(w))),
         "onednn dense": ("packed", True, lambda p, w: _onednn(x, w)),
     }
-    if p.dtype == "bf16":
+    if p.dtype == "bf16" and has_bf16():
         narrow = x.to(torch.bfloat16)
         found["onednn dense bf16"] = ("packed bf16", True, lambda p, w: _onednn(narrow, w))
     if compiles:

@@ -132,18 +132,17 @@ def measure(name, case, repetitions, threads, say):
 
 
 def overhead(repetitions=2000):
-    """Seconds that a call of an operation on one token takes beyond an empty operator of PyTorch with the same arguments, forward only."""
-    routing = Routing(4, 1, 1)
-    x, weight = torch.randn(1, 8), torch.randn(8, 8)
-    indices, gates = torch.tensor([[0, 1]], dtype=torch.int32), torch.ones(1, 2)
+    """Seconds of a call of the smallest operation on one token and one thread, and of an empty operator of PyTorch with as many arguments; forward only."""
+    pytorch.set_threads(1)
+    gate, up = torch.randn(1, 16), torch.randn(1, 16)
     library = torch.library.Library("mohd_bench", "FRAGMENT")
-    library.define("empty(Tensor x, Tensor indices, Tensor gates, Tensor weight, int num_groups) -> Tensor")
-    library.impl("empty", lambda x, indices, gates, weight, num_groups: torch.empty((1, 8)), "CPU")
+    library.define("empty(Tensor gate, Tensor up) -> Tensor")
+    library.impl("empty", lambda gate, up: torch.empty((1, 16)), "CPU")
     with tempfile.TemporaryDirectory() as folder:
         with ops.recording() as specs:
-            ops.spmm(x, indices, gates, weight, routing.num_groups)
+            ops.swiglu(gate, up)
         ops.compile(specs, pathlib.Path(folder, "ops.mohdb"))
-    calls = {"mohd": lambda: ops.spmm(x, indices, gates, weight, 4), "empty": lambda: torch.ops.mohd_bench.empty(x, indices, gates, weight, 4)}
+    calls = {"mohd": lambda: ops.swiglu(gate, up), "empty": lambda: torch.ops.mohd_bench.empty(gate, up)}
     samples = {name: [] for name in calls}
     for _ in range(9):
         for name, call in calls.items():

@@ -70,7 +70,7 @@ class Function:
 
     def run(self, tokens: int, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         """The outputs, in the shapes of the entry point, for inputs of as many elements as it expects."""
-        device = inputs[0].device
+        device = None if inputs[0].is_cpu else inputs[0].device
         plan = self._plan(tokens, device)
         kept = []  # copies, until the call has ended
         for struct, tensor in zip(plan.given, inputs):
@@ -82,11 +82,11 @@ class Function:
             struct.data = address or None
         results = []
         for struct, shape, dtype in plan.taken:
-            result = torch.empty(shape, dtype=dtype, device=device)
+            result = torch.empty(shape, dtype=dtype) if device is None else torch.empty(shape, dtype=dtype, device=device)
             struct.data = result.data_ptr() or None
             results.append(result)
         options = None
-        if device.type == "cuda":
+        if device is not None:
             options = binding.new(binding.RunOptions, stream=torch.cuda.current_stream(device).cuda_stream)
         status = plan.run(*plan.arguments, options)
         if status:
@@ -94,8 +94,8 @@ class Function:
         return results
 
     def _plan(self, tokens, device):
-        """The calling thread's plan."""
-        threads = torch.get_num_threads() if device.type == "cpu" else 0
+        """The calling thread's plan; `device` is None for the CPU."""
+        threads = torch.get_num_threads() if device is None else 0
         plans = getattr(_local, "plans", None)
         if plans is None:
             plans = _local.plans = {}
@@ -127,7 +127,7 @@ def _context(module, device, threads):
     known = _local.__dict__.setdefault("contexts", {})
     key = module, device, threads
     if key not in known:
-        known[key] = module.context(threads, device="cpu" if device.type == "cpu" else f"cuda:{device.index or 0}")
+        known[key] = module.context(threads, device="cpu" if device is None else f"cuda:{device.index or 0}")
     return known[key]
 
 
