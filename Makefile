@@ -20,7 +20,7 @@ RUN_PYTHON = PYTHONPATH=python $(PYTHON)
 help:
 	@echo 'make demo     install, build, compile the example model, generate text, compare its logits with PyTorch'
 	@echo 'make check    install, build, run every test, those of hostile input and of threads with sanitizers too'
-	@echo 'make bench    measure beside other software (25 minutes) and write docs/performance.md anew'
+	@echo 'make bench    measure beside other software (35 minutes) and write docs/performance.md anew'
 	@echo 'make build    install and build into $(BUILD)/ (the default)'
 	@echo 'make lint     check the house rules;  make format fixes what can be fixed'
 	@echo 'make docs     write docs/generated/ anew'
