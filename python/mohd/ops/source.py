@@ -10,7 +10,8 @@ import hashlib
 
 from mohd.config import Routing
 
-NORM_EPS, COEFFICIENT = "%.17e", "%.17e"
+NUMBER = "%.17e"
+"""How a float is written, so that it is read as it was."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,9 +93,9 @@ class Function:
                 f'attributes {{mohd.backward = "{name}_backward"}} {{\n{body}\n}}\n')
 
 
-def _route(f: Function, normed: str, width: int) -> str:
-    """Routes normed tokens by the argument `centroids`, returns indices, gates and scores; gives the routing."""
-    spec, r, kind = f.spec, f.spec.routing, f.routing_type
+def _route(f: Function, normed: str, width: int) -> None:
+    """Makes the routing %r of normed tokens by the argument `centroids`, its parts %i and %g, and the scores %s."""
+    r, kind = f.spec.routing, f.routing_type
     n, k = r.num_groups, r.num_active
     operands, types = normed, f.types[normed]
     if r.needs_scores:
@@ -104,8 +105,6 @@ def _route(f: Function, normed: str, width: int) -> str:
     f.lines.append(f"%r, %s = mohd.route {operands} gate {r.gate} score {r.score}{scaling} : {types} -> {kind}, tensor<?x{n}xf32>")
     f.lines.append(f"%i, %g = mohd.unpack_routing %r : {kind} -> tensor<?x{k}xi32>, tensor<?x{k}xf32>")
     f.types.update({"%r": kind, "%s": f"tensor<?x{n}xf32>", "%i": f"tensor<?x{k}xi32>", "%g": f"tensor<?x{k}xf32>"})
-    del spec
-    return "%r"
 
 
 def _return_routing(f: Function) -> None:
@@ -178,7 +177,7 @@ def _build_balance_loss(f: Function) -> None:
     r = f.spec.routing
     scores = f.tokens("scores", r.num_groups, "f32")
     f.given_routing()
-    text = (f"mohd.balance_loss {scores}, %r kind {r.balance} coefficient {COEFFICIENT % r.balance_coefficient} "
+    text = (f"mohd.balance_loss {scores}, %r kind {r.balance} coefficient {NUMBER % r.balance_coefficient} "
             f": {f.types[scores]}, {f.routing_type} -> tensor<f32>")
     f.result("loss", f.op("loss", text, "tensor<f32>"))
 
@@ -187,7 +186,7 @@ def _build_routed_projections(f: Function) -> None:
     width, *columns = f.spec.sizes
     (eps,), n = f.spec.extra, f.spec.routing.num_groups
     x, weight = f.tokens("x", width), f.weight("norm_weight", width)
-    normed = f.op("n", f"mohd.rms_norm {x}, {weight} epsilon {NORM_EPS % eps} : {f.types[x]}, {f.types[weight]}", f.types[x])
+    normed = f.op("n", f"mohd.rms_norm {x}, {weight} epsilon {NUMBER % eps} : {f.types[x]}, {f.types[weight]}", f.types[x])
     _route(f, normed, width)
     for i, number in enumerate(columns):
         f.result(f"y{i}", _spmm(f, f"y{i}", normed, f.weight(f"weight{i}", number, n, width // n)))
