@@ -21,7 +21,7 @@ ROOT = HERE.parents[2]
 CUDA, MORE, EMULATED = "cuda:sm_90a,ptx", "cuda:sm_80,sm_90a,ptx", "emulate:sm_90a"
 """PTX serves every GPU; where every kernel counts there is code for sm_80 and for the emulator as well."""
 LARGEST = 60 * 2**20
-PYTHON = ("__init__", "arrays", "binding", "compiler", "config", "dlpack", "find", "generate", "reference", "reference_model", "runtime", "weights")
+PYTHON = ("__init__", "arrays", "binding", "compiler", "config", "dlpack", "find", "generate", "reference", "reference_gradients", "reference_model", "runtime", "weights")
 
 
 def compile_one(source, output, options):
