@@ -17,8 +17,9 @@ from mohd.ops import kernels
 
 ROUTINGS = [
     Routing(8, 3, 2), Routing(8, 8, 0, gate="binary", scaling="none", fusion="none"),
-    Routing(7, 0, 3, gate="renormalized", score="softmax_routed", scaling="sqrt_n_over_k", fusion="block_diagonal", balance="switch"),
-    Routing(8, 2, 1, gate="shared_one", score="sigmoid", scaling="k_over_mass"),
+    Routing(7, 0, 3, gate="renormalized", score="softmax_routed", scaling="sqrt_n_over_k", fusion="block_diagonal", balance="switch",
+            norm_stat="active"),
+    Routing(8, 2, 1, gate="shared_one", score="sigmoid", scaling="k_over_mass", norm_stat="active"),
 ]
 WIDTH, INNER = 5, 24  # of a group; of the projections
 TOKENS = (0, 1, 2, 37)

@@ -10,6 +10,8 @@ differentiable operators `torch.ops.mohd.*` with fake kernels, for `torch.compil
 computed; sums, norms and routers are in float32. Shapes: T tokens, D routed width in N groups of d_e, K active groups, E inner width.
 """
 
+import dataclasses
+
 import torch
 
 from mohd.config import Routing
@@ -163,11 +165,9 @@ def _projection_shapes(tensors, attributes):
 
 def _projection_spec(element, tensors, attributes):
     x, _, _, *weights = tensors
-    eps, routing = attributes[0], routing_of(attributes[1:])
-    if routing.norm_stat != "full":
-        return None
+    eps, norm_stat = attributes[0], routing_of(attributes[1:]).norm_stat
     sizes = (x.shape[1], *(weight.shape[0] for weight in weights if weight is not None))
-    return Spec("routed_projections", element, sizes, _routing_alone(attributes[1:]), (eps,))
+    return Spec("routed_projections", element, sizes, dataclasses.replace(_routing_alone(attributes[1:]), norm_stat=norm_stat), (eps,))
 
 
 def _projection_reference(tensors, attributes):

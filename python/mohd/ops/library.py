@@ -19,6 +19,9 @@ from mohd.ops.source import Spec
 WEIGHTS = {"norm_weight", "centroids", "weight", "weight0", "weight1", "weight2", "right", "left", "bias"}
 """Names of tensors without tokens."""
 
+AGAIN = {"active_norm_weight": "norm_weight"}
+"""Arguments of functions that are one of the operator's tensors once more: of one that is no matrix a function gives each use a gradient of its own."""
+
 FIXED = {"indices": torch.int32, "gates": torch.float32, "scores": torch.float32}
 """Types of tensors that do not have that of tokens and weights."""
 
@@ -46,8 +49,8 @@ def attributes_of(routing: Routing) -> tuple:
 class Form(typing.NamedTuple):
     """What an operator does for one class of shapes; None stands for a function that there is not.
 
-    `*_inputs`: for each input of the function which of the operator's tensors it is, -1 for gates of 1. `*_outputs`: for each output of the operator which of
-    the function's it is, -1 for one that there is not.
+    `*_inputs`: for each input of the function which of the operator's tensors it is, -1 for gates of 1. `forward_outputs`: for each output of the operator which of
+    the function's it is, -1 for one that there is not. `backward_outputs`: for each wanted gradient the function's outputs that add up to it.
     """
 
     spec: Spec | None
@@ -56,12 +59,17 @@ class Form(typing.NamedTuple):
     forward_outputs: list[int]
     backward: kernels.Function | None
     backward_inputs: list[int]
-    backward_outputs: list[int]
+    backward_outputs: list[list[int]]
 
 
 def _places(wanted, names):
     """Where each of the wanted names is, -1 for one that is not there."""
     return [names.index(name) if name in names else -1 for name in wanted]
+
+
+def _original(name):
+    """The operator's name of a function's argument."""
+    return AGAIN.get(name, name)
 
 
 @dataclasses.dataclass
@@ -139,10 +147,11 @@ class Operator:
         """The Form of a spec."""
         forward, backward = (spec and kernels.find(spec, back) for back in (False, True))
         given = [f"grad_{self.outputs[i]}" for i in self.graded] + self.names + list(self.saved)  # what the gradient is given
+        graded = [_original(name.removeprefix("grad_")) for name in backward.outputs] if backward else []
         return Form(
-            spec, forward, _places(forward.inputs, self.names) if forward else [], _places(self.outputs, forward.outputs) if forward else [],
-            backward, _places(backward.inputs, given) if backward else [],
-            _places([f"grad_{self.names[i]}" for i in self.wanted], backward.outputs) if backward else [],
+            spec, forward, _places(map(_original, forward.inputs), self.names) if forward else [], _places(self.outputs, forward.outputs) if forward else [],
+            backward, _places(map(_original, backward.inputs), given) if backward else [],
+            [[place for place, name in enumerate(graded) if name == self.names[i]] for i in self.wanted],
         )
 
     def _run(self, function, tokens, places, tensors):
@@ -196,9 +205,12 @@ class Operator:
             raise RuntimeError(f"mohd::{self.name}_backward expects shapes that were compiled, got {form.spec}")
         made = self._run(form.backward, tokens, form.backward_inputs, (*grads, *tensors, *saved))
         results = []
-        for i, place in zip(self.wanted, form.backward_outputs):
-            if place >= 0:
-                results.append(made[place].view(tensors[i].shape))
+        for i, places in zip(self.wanted, form.backward_outputs):
+            if places:
+                total = made[places[0]]
+                for place in places[1:]:
+                    total += made[place]
+                results.append(total.view(tensors[i].shape))
             else:
                 results.append(self._absent(tensors) if tensors[i] is None else torch.zeros_like(tensors[i]))
         return tuple(results) if len(results) > 1 else results[0]

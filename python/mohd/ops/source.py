@@ -188,6 +188,9 @@ def _build_routed_projections(f: Function) -> None:
     x, weight = f.tokens("x", width), f.weight("norm_weight", width)
     normed = f.op("n", f"mohd.rms_norm {x}, {weight} epsilon {NUMBER % eps} : {f.types[x]}, {f.types[weight]}", f.types[x])
     _route(f, normed, width)
+    if f.spec.routing.norm_stat == "active":
+        again, x_type, kind = f.weight("active_norm_weight", width), f.types[x], f.routing_type
+        normed = f.op("m", f"mohd.rms_norm {x}, {again} routing(%r) epsilon {NUMBER % eps} : {x_type}, {f.types[again]} routing {kind}", x_type)
     for i, number in enumerate(columns):
         f.result(f"y{i}", _spmm(f, f"y{i}", normed, f.weight(f"weight{i}", number, n, width // n)))
     _return_routing(f)
