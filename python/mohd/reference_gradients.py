@@ -33,6 +33,21 @@ def unit_gates(indices, gates):
     return indices, np.ones(np.shape(gates))
 
 
+def gather_groups(x, indices, num_groups):
+    """The active groups of x [T, D] side by side: [T, K * d_e]."""
+    groups = wide(x).reshape(len(indices), num_groups, -1)
+    return np.take_along_axis(groups, np.asarray(indices)[:, :, None], 1).reshape(len(indices), -1)
+
+
+def scatter_groups(x, indices, num_groups):
+    """The active groups of x [T, K * d_e] in their places, 0 elsewhere: [T, D]."""
+    tokens, active = indices.shape
+    groups = wide(x).reshape(tokens, active, -1)
+    placed = np.zeros((tokens, num_groups, groups.shape[2]))
+    np.put_along_axis(placed, np.asarray(indices)[:, :, None], groups, 1)
+    return placed.reshape(tokens, -1)
+
+
 def gate_gradient(input, grad, indices, num_groups):
     """Gradient of the gates [T, K] of gated input [T, W]."""
     token = np.arange(len(input))[:, None]

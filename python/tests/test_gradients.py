@@ -111,6 +111,12 @@ RULES = {
     "gate": (lambda x, gates, indices: reference.gate(x, indices, gates, N),
              lambda g, x, gates, indices: {"x": reference.gate(g, indices, gates, N), "gates": gradients.gate_gradient(x, g, indices, N)},
              made(x=(4, DIMS), gates=(4, ACTIVE))),
+    "gather_groups": (lambda x, gates, indices: gradients.gather_groups(x, indices, N),
+                      lambda g, x, gates, indices: {"x": gradients.scatter_groups(g, indices, N), "gates": np.zeros(gates.shape)},
+                      made(x=(4, DIMS), gates=(4, ACTIVE))),
+    "scatter_groups": (lambda x, gates, indices: gradients.scatter_groups(x, indices, N),
+                       lambda g, x, gates, indices: {"x": gradients.gather_groups(g, indices, N), "gates": np.zeros(gates.shape)},
+                       made(x=(4, ACTIVE * WIDTH), gates=(4, ACTIVE))),
     "spmm": (lambda x, gates, w, indices: reference.spmm(x, indices, gates, w), spmm_rule,
              made(x=(4, DIMS), gates=(4, ACTIVE), w=(N, WIDTH, 5))),
     "sddmm": (lambda x, gates, w, indices: reference.sddmm(x, indices, w), sddmm_rule, made(x=(4, 5), gates=(4, ACTIVE), w=(N, 5, WIDTH))),
@@ -252,6 +258,13 @@ def routed(function):
 def single_ops():
     """Each op that has a rule, alone."""
     yield Function("gate", {"x": X, **MADE}, MAKE + f"%y = mohd.gate %x, %r : {X}, {KIND}", {"y": X}, routed(gate), ("x", "indices", "gates"))
+    active = f"tensor<?x{ACTIVE * WIDTH}xf32>"
+    gathered = lambda x, indices: each(x).take_along_dim(indices[..., None], 1).flatten(1)
+    yield Function("gather_groups", {"x": X, **MADE}, MAKE + f"%y = mohd.gather_groups %x, %r : {X}, {KIND} -> {active}", {"y": active},
+                   lambda x, indices, gates: gathered(x, indices), ("indices", "gates"))
+    yield Function("scatter_groups", {"x": active, **MADE}, MAKE + f"%y = mohd.scatter_groups %x, %r : {active}, {KIND} -> {X}", {"y": X},
+                   lambda x, indices, gates: torch.zeros(TOKENS, N, WIDTH, dtype=x.dtype).scatter(
+                       1, indices[..., None].expand(-1, -1, WIDTH), x.unflatten(1, (ACTIVE, WIDTH))).flatten(1), ("indices", "gates"))
     for scaling in ("sqrt_nk_over_mass", "n_times_mass", "k_over_mass", "n_over_k"):
         def scale(x, mask, gates, scaling=scaling):
             return x * functional.scaling_of(gates, Routing(N, SHARED, ROUTED, scaling=scaling))

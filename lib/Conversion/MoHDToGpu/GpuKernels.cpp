@@ -115,6 +115,8 @@ LogicalResult mlir::mohd::emitGpuKernels(GpuKernelSet &kernels) {
       .Case([&](BucketSddmmOp op) { return emitGpuBucketSddmm(kernels, op); })
       .Case([&](BucketFusionOp op) { return emitGpuBucketFusion(kernels, op); })
       .Case([&](GateOp op) { return emitGpuGate(kernels, op); })
+      .Case([&](GatherGroupsOp op) { return emitGpuGatherGroups(kernels, op); })
+      .Case([&](ScatterGroupsOp op) { return emitGpuScatterGroups(kernels, op); })
       .Case([&](ScaleOp op) { return emitGpuScale(kernels, op); })
       .Case([&](BalanceLossOp op) { return emitGpuBalanceLoss(kernels, op); })
       .Case([&](DequantizeOp op) { return emitGpuDequantize(kernels, op); })

@@ -42,6 +42,49 @@ LogicalResult mlir::mohd::emitGpuUnitGates(GpuKernelSet &kernels, UnitGatesOp op
   return success();
 }
 
+LogicalResult mlir::mohd::emitGpuGatherGroups(GpuKernelSet &kernels, GatherGroupsOp op) {
+  RoutingType routing = op.getRouting().getType();
+  int64_t groupWidth = op.getInput().getType().getDimSize(1) / routing.getNumGroups();
+  addForRows(kernels, [&](Term token) {
+    GpuEmitter &e = kernels.e();
+    e.loop(e.i32(0), e.i32(routing.getNumActive()), 1, [&](Term slot) {
+      Term from = loadGroup(kernels, op.getRouting(), token, slot) * groupWidth;
+      e.loop(e.lane(), e.i32(groupWidth), 32, [&](Term column) {
+        e.storeF32(e.loadF32(kernels.buffer(op.getInput()), {token, from + column}),
+                   kernels.buffer(op.getResult()), {token, slot * groupWidth + column});
+      });
+    });
+  });
+  return success();
+}
+
+LogicalResult mlir::mohd::emitGpuScatterGroups(GpuKernelSet &kernels, ScatterGroupsOp op) {
+  RoutingType routing = op.getRouting().getType();
+  int64_t groupWidth = op.getType().getDimSize(1) / routing.getNumGroups();
+  addForRows(kernels, [&](Term token) {
+    GpuEmitter &e = kernels.e();
+    // Active groups come in ascending order: `slot` is the next one.
+    e.loop(e.i32(0), e.i32(routing.getNumGroups()), e.i32(1), {e.i32(0)},
+           [&](const Term &group, ArrayRef<Term> carried) {
+             Term slot = min(carried[0], e.i32(routing.getNumActive() - 1));
+             Term isActive = e.loadI32(kernels.buffer(op.getRouting(), 0), {token, slot}) == group;
+             e.loop(e.lane(), e.i32(groupWidth), 32, [&](Term column) {
+               auto load = [&] {
+                 Term from = slot * groupWidth + column;
+                 return SmallVector<Term>{
+                     e.loadF32(kernels.buffer(op.getInput()), {token, from})};
+               };
+               Term value =
+                   e.choose(isActive, load, [&] { return SmallVector<Term>{e.f32(0.0)}; })[0];
+               e.storeF32(value, kernels.buffer(op.getResult()),
+                          {token, group * groupWidth + column});
+             });
+             return SmallVector<Term>{carried[0] + select(isActive, e.i32(1), e.i32(0))};
+           });
+  });
+  return success();
+}
+
 /// The sum over columns [lower, upper) of a token of the products of input and gradient.
 template <typename Op>
 static Term multiplyRows(GpuKernelSet &kernels, Op op, const Term &token, const Term &lower,

@@ -26,6 +26,36 @@ static Value emitGate(LoopEmitter &e, GateOp op, ConvertedOperands<GateOp> opera
   });
 }
 
+static Value emitGatherGroups(LoopEmitter &e, GatherGroupsOp op,
+                              ConvertedOperands<GatherGroupsOp> operands) {
+  RoutingTensors routing(op.getRouting().getType(), operands.getRouting());
+  Value input = operands.getInput().front();
+  int64_t groupWidth = op.getInput().getType().getDimSize(1) / routing.type.getNumGroups();
+  OpFoldResult width = e.b.getIndexAttr(op.getType().getDimSize(1));
+  return e.tensor({e.dim(input, 0), width}, elementOf(input), [&](ValueRange at) {
+    Value group = e.readIndex(routing.indices, {at[0], e.divIndex(at[1], groupWidth)});
+    Value column = e.addIndex(e.scaleIndex(group, groupWidth), e.remIndex(at[1], groupWidth));
+    return e.read(input, {at[0], column});
+  });
+}
+
+static Value emitScatterGroups(LoopEmitter &e, ScatterGroupsOp op,
+                               ConvertedOperands<ScatterGroupsOp> operands) {
+  RoutingTensors routing(op.getRouting().getType(), operands.getRouting());
+  Value input = operands.getInput().front();
+  int64_t width = op.getType().getDimSize(1), groupWidth = width / routing.type.getNumGroups();
+  return e.tensor(
+      {e.dim(input, 0), e.b.getIndexAttr(width)}, elementOf(input), [&](ValueRange at) {
+        Value group = e.divIndex(at[1], groupWidth), place = e.remIndex(at[1], groupWidth);
+        auto choose = [&](Value slot, Value found) {
+          Value isHere = e.equal(e.readIndex(routing.indices, {at[0], slot}), group);
+          Value column = e.addIndex(e.scaleIndex(slot, groupWidth), place);
+          return e.select(isHere, e.read(input, {at[0], column}), found);
+        };
+        return e.loop(e.index(0), e.index(routing.type.getNumActive()), e.f32(0), choose);
+      });
+}
+
 static Value emitSpmm(LoopEmitter &e, SpmmOp op, ConvertedOperands<SpmmOp> operands) {
   RoutingTensors routing(op.getRouting().getType(), operands.getRouting());
   Value input = operands.getInput().front(), weight = operands.getWeight().front();
@@ -100,7 +130,8 @@ static Value emitGroupFusion(LoopEmitter &e, GroupFusionOp op,
 
 void mlir::mohd::populateSparseToLinalgPatterns(TypeConverter &converter,
                                                 RewritePatternSet &patterns) {
-  patterns.add<LowerToLoops<GateOp, emitGate>, LowerToLoops<SpmmOp, emitSpmm>,
+  patterns.add<LowerToLoops<GateOp, emitGate>, LowerToLoops<GatherGroupsOp, emitGatherGroups>,
+               LowerToLoops<ScatterGroupsOp, emitScatterGroups>, LowerToLoops<SpmmOp, emitSpmm>,
                LowerToLoops<SddmmOp, emitSddmm>, LowerToLoops<GroupFusionOp, emitGroupFusion>>(
       converter, patterns.getContext());
 }

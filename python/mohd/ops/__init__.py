@@ -190,7 +190,8 @@ def _output_shapes(tensors, attributes):
     _sddmm_shapes((z, indices, weight), attributes)
     _expect(residual.shape == (z.shape[0], weight.shape[0]), "mohd::routed_output", f"residual {[z.shape[0], weight.shape[0]]}", list(residual.shape))
     _fusion_shapes((residual, right, left, None, None), (kind,))
-    return tuple(residual.shape), tuple(residual.shape) if kind != "none" else None
+    active = (z.shape[0], indices.shape[1] * (weight.shape[0] // attributes[0]))
+    return tuple(residual.shape), active if kind != "none" else None
 
 
 def _output_reference(tensors, attributes):
@@ -198,7 +199,10 @@ def _output_reference(tensors, attributes):
     routing = routing_of(attributes)
     o = functional.sddmm(z, indices, weight, routing.num_groups)
     y = residual + functional.group_fusion(o, routing.fusion, right, left, indices=indices)
-    return y, o if routing.fusion != "none" else None
+    if routing.fusion == "none":
+        return y, None
+    groups = o.detach().unflatten(1, (routing.num_groups, -1))
+    return y, groups.take_along_dim(indices.long()[:, :, None], 1).flatten(1)
 
 
 def _output_spec(element, t, attributes):
@@ -207,8 +211,8 @@ def _output_spec(element, t, attributes):
 
 
 _OUTPUT = Operator(
-    "routed_output", ("residual", "z", "indices", "weight", "right?", "left?"), ROUTING, ("y", "o"),
-    spec=_output_spec, shapes=_output_shapes, reference=_output_reference, saved=("o",), passed="residual",
+    "routed_output", ("residual", "z", "indices", "weight", "right?", "left?"), ROUTING, ("y", "active"),
+    spec=_output_spec, shapes=_output_shapes, reference=_output_reference, saved=("active",), hidden=("active",), passed="residual",
 )
 
 _SWIGLU = Operator(

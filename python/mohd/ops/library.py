@@ -78,7 +78,8 @@ class Operator:
 
     `spec(element, tensors, attributes)`: what the kernels are made for; None if there are none for these attributes. `shapes(tensors, attributes)`: the shape of
     each output, None for one that there is not; raises ValueError for shapes that do not fit. `reference(tensors, attributes)`: the outputs in plain
-    PyTorch, differentiable, None for one that there is not. `saved`: outputs that the gradient needs. `passed`: an input whose gradient is that of output 0.
+    PyTorch, differentiable, None for one that there is not. `saved`: outputs that the gradient needs. `hidden`: those that nothing else reads, which have no
+    gradient. `passed`: an input whose gradient is that of output 0.
     """
 
     name: str
@@ -89,11 +90,12 @@ class Operator:
     shapes: typing.Callable
     reference: typing.Callable
     saved: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
     passed: str | None = None
 
     def __post_init__(self):
         self.names = [name.rstrip("?") for name in self.tensors]
-        self.graded = [i for i, name in enumerate(self.outputs) if name != "indices"]  # outputs that have a gradient
+        self.graded = [i for i, name in enumerate(self.outputs) if name not in ("indices", *self.hidden)]  # outputs that have a gradient
         self.wanted = [i for i, name in enumerate(self.names) if name not in ("indices", self.passed)]  # inputs that get one
         self.saves = [self.outputs.index(name) for name in self.saved]
         self.forms: dict = {}
@@ -249,6 +251,7 @@ class Operator:
         outputs = output if isinstance(output, tuple) else (output,)
         count = len(self.names)
         ctx.save_for_backward(*inputs[:count], *(outputs[i] for i in self.saves))
+        ctx.mark_non_differentiable(*(outputs[self.outputs.index(name)] for name in self.hidden))
         ctx.attributes = inputs[count:]
 
     def gradient(self, ctx, *grads):

@@ -60,9 +60,9 @@ class Function:
         self.types[f"%{name}"] = type
         return f"%{name}"
 
-    def result(self, name: str, value: str) -> None:
-        """Returns a value."""
-        self.results.append((name, value))
+    def result(self, name: str, value: str, frozen: bool = False) -> None:
+        """Returns a value; a `frozen` one is for the backward function alone."""
+        self.results.append((name, value, frozen))
 
     def permuted(self, weight: str, order: tuple[int, int, int]) -> str:
         """A weight of rank 3 with its dimensions in another order."""
@@ -85,8 +85,8 @@ class Function:
 
     def text(self) -> str:
         """The function."""
-        results = ", ".join(f'{self.types[value]} {{mohd.name = "{name}"}}' for name, value in self.results)
-        values, types = ", ".join(v for _, v in self.results), ", ".join(self.types[v] for _, v in self.results)
+        results = ", ".join(f'{self.types[value]} {{mohd.name = "{name}"{", mohd.frozen" * frozen}}}' for name, value, frozen in self.results)
+        values, types = ", ".join(v for _, v, _ in self.results), ", ".join(self.types[v] for _, v, _ in self.results)
         body = "\n".join(f"  {line}" for line in [*self.lines, f"return {values} : {types}"])
         name = self.spec.name
         return (f"// {self.spec}\nfunc.func @{name}({', '.join(self.arguments)}) -> ({results}) "
@@ -208,7 +208,9 @@ def _build_routed_output(f: Function) -> None:
         fused = _fusion(f, kind, o, right, left, None, True)
     f.result("y", f.op("y", f"mohd.add {residual}, {fused} : {f.types[residual]}", f.types[residual]))
     if kind != "none":
-        f.result("o", o)
+        r = f.spec.routing
+        type = f"tensor<?x{r.num_active * width // n}x{f.spec.element}>"
+        f.result("active", f.op("active", f"mohd.gather_groups {o}, %r : {f.types[o]}, {f.routing_type} -> {type}", type), frozen=True)
 
 
 def _build_swiglu(f: Function) -> None:

@@ -142,6 +142,27 @@ def gate_gradient(shape, element="f32"):
                  special=special_routings(make, n, ["x", "z"]) | with_bad(inputs, "x", "z"))
 
 
+def move_groups(op, shape, element="f32"):
+    """mohd.gather_groups and mohd.scatter_groups."""
+    n, shared, num_routed, width = shape
+    more, body, kind = routing_arguments(n, shared, num_routed)
+    types = [tensor(None, count * width, element) for count in (n, shared + num_routed)]
+    given, result = types if op == "gather_groups" else types[::-1]
+    body += f"%y = mohd.{op} %x, %r : {given}, {kind} -> {result}"
+
+    def make(rng, tokens, choose):
+        indices, gates = choose(rng, tokens, n, shared, num_routed)
+        count = n if op == "gather_groups" else shared + num_routed
+        return {"x": normal(rng, (tokens, count * width), element), "indices": indices, "gates": gates}
+
+    def inputs(tokens, rng):
+        return make(rng, tokens, routing)
+
+    special = special_routings(make, n, ["x"] if op == "gather_groups" else []) | with_bad(inputs, "x")
+    return Entry(named(op, shape, element), {"x": given, **more}, body, {"y": result}, inputs,
+                 lambda x, indices, gates: getattr(reference_gradients, op)(x, indices, n), length=0, special=special)
+
+
 def scale_gradient(scaling, shape, element="f32"):
     """mohd.scale_gradient."""
     n, shared, num_routed, width = shape
@@ -419,6 +440,9 @@ def gradients_of_gates():
     """gate_gradient, scale_gradient and balance_loss_gradient."""
     for shape in SHAPES:
         yield gate_gradient(shape)
+    for op in ("gather_groups", "scatter_groups"):
+        for *shape, element in (*((*shape, "f32") for shape in SHAPES), (7, 2, 3, 13, "bf16"), (4, 1, 2, 40, "f16")):
+            yield move_groups(op, tuple(shape), element)
     yield gate_gradient((7, 2, 3, 13), "bf16")
     yield gate_gradient((4, 1, 2, 40), "f16")
     for scaling in VALUES["scaling"]:

@@ -24,6 +24,16 @@ func.func @rows(%x: tensor<?x64xf32>, %z: tensor<?x64xf32>, %w: tensor<64xf32>, 
   return %a, %b, %c, %d, %f, %ug, %p, %q : tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x16xf32>, tensor<?x64xf32>, tensor<?xf32>, tensor<?x8xf32>, tensor<?x64xf32>, tensor<?x64xf32>
 }
 
+// CHECK-LABEL: mohd.program @groups
+// CHECK: mohd.dispatch @gather_groups_0 grid "ceildiv(T,4)"
+// CHECK: mohd.dispatch @scatter_groups_0 grid "ceildiv(T,4)"
+func.func @groups(%x: tensor<?x64xf32>, %i: tensor<?x8xi32>, %g: tensor<?x8xf32>) -> tensor<?x64xf32> {
+  %r = mohd.make_routing %i, %g : tensor<?x8xi32>, tensor<?x8xf32> -> !mohd.routing<16, 6, 2>
+  %a = mohd.gather_groups %x, %r : tensor<?x64xf32>, !mohd.routing<16, 6, 2> -> tensor<?x32xf32>
+  %y = mohd.scatter_groups %a, %r : tensor<?x32xf32>, !mohd.routing<16, 6, 2> -> tensor<?x64xf32>
+  return %y : tensor<?x64xf32>
+}
+
 // Sums over tokens are due even of no tokens; a second launch adds up the parts of the tokens.
 // CHECK-LABEL: mohd.program @sums
 // CHECK: mohd.dispatch @column_sums_0_parts grid "32"

@@ -113,3 +113,32 @@ func.func @frozen(%x: tensor<?x64xf32> {mohd.name = "x", mohd.frozen}, %w: tenso
   %y = mohd.linear %x, %w : tensor<?x64xf32>, tensor<64x96xf32> -> tensor<?x96xf32>
   return %y : tensor<?x96xf32>
 }
+
+// A product is kept by its active groups, without which it is zero. What is frozen among the results gets no gradient.
+// CHECK-LABEL: func.func @kept_backward(
+// CHECK-SAME: %[[Z:[a-z0-9]*]]: tensor<?x96xf32> {mohd.name = "z"}, %[[W:[a-z0-9]*]]: tensor<16x96x4xf32> {mohd.name = "w"}
+// CHECK-SAME: %[[KEPT:[a-z0-9]*]]: tensor<?x32xf32> {mohd.name = "kept"}, %[[G:[a-z0-9]*]]: tensor<?x64xf32> {mohd.name = "grad_y"})
+// CHECK: %[[R:.*]] = mohd.make_routing
+// CHECK-NOT: mohd.sddmm
+// CHECK: %[[O:.*]] = mohd.scatter_groups %[[KEPT]], %[[R]]
+// CHECK: mohd.silu_gradient %[[O]], %[[G]]
+func.func @kept(%z: tensor<?x96xf32> {mohd.name = "z"}, %w: tensor<16x96x4xf32> {mohd.name = "w"}, %i: tensor<?x8xi32> {mohd.name = "i"},
+                %g: tensor<?x8xf32> {mohd.name = "g", mohd.frozen})
+    -> (tensor<?x64xf32> {mohd.name = "y"}, tensor<?x32xf32> {mohd.name = "kept", mohd.frozen}) attributes {mohd.backward = "kept_backward"} {
+  %r = mohd.make_routing %i, %g : tensor<?x8xi32>, tensor<?x8xf32> -> !mohd.routing<16, 6, 2>
+  %o = mohd.sddmm %z, %r, %w : tensor<?x96xf32>, !mohd.routing<16, 6, 2>, tensor<16x96x4xf32> -> tensor<?x64xf32>
+  %y = mohd.silu %o : tensor<?x64xf32>
+  %kept = mohd.gather_groups %o, %r : tensor<?x64xf32>, !mohd.routing<16, 6, 2> -> tensor<?x32xf32>
+  return %y, %kept : tensor<?x64xf32>, tensor<?x32xf32>
+}
+
+// Groups that are gathered are scattered on the way back, and the other way round.
+// CHECK-LABEL: func.func @groups_backward(
+// CHECK: %[[DO:.*]] = mohd.gather_groups %{{.*}}, %[[R:.*]] : tensor<?x64xf32>, !mohd.routing<16, 6, 2> -> tensor<?x32xf32>
+// CHECK: mohd.scatter_groups %[[DO]], %[[R]] : tensor<?x32xf32>, !mohd.routing<16, 6, 2> -> tensor<?x64xf32>
+func.func @groups(%x: tensor<?x64xf32>, %i: tensor<?x8xi32>, %g: tensor<?x8xf32>) -> tensor<?x64xf32> attributes {mohd.backward = "groups_backward"} {
+  %r = mohd.make_routing %i, %g : tensor<?x8xi32>, tensor<?x8xf32> -> !mohd.routing<16, 6, 2>
+  %a = mohd.gather_groups %x, %r : tensor<?x64xf32>, !mohd.routing<16, 6, 2> -> tensor<?x32xf32>
+  %y = mohd.scatter_groups %a, %r : tensor<?x32xf32>, !mohd.routing<16, 6, 2> -> tensor<?x64xf32>
+  return %y : tensor<?x64xf32>
+}

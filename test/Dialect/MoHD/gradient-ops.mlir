@@ -30,6 +30,15 @@ func.func @weight_gradient(%h: tensor<?x64xf32>, %dy: tensor<?x96xbf16>, %r: !mo
   return
 }
 
+// CHECK-LABEL: @groups(
+// CHECK: mohd.gather_groups %{{.*}}, %{{.*}} : tensor<?x64xbf16>, !mohd.routing<16, 6, 2> -> tensor<?x32xbf16>
+// CHECK: mohd.scatter_groups %{{.*}}, %{{.*}} : tensor<?x32xbf16>, !mohd.routing<16, 6, 2> -> tensor<?x64xbf16>
+func.func @groups(%x: tensor<?x64xbf16>, %r: !mohd.routing<16, 6, 2>) {
+  %0 = mohd.gather_groups %x, %r : tensor<?x64xbf16>, !mohd.routing<16, 6, 2> -> tensor<?x32xbf16>
+  %1 = mohd.scatter_groups %0, %r : tensor<?x32xbf16>, !mohd.routing<16, 6, 2> -> tensor<?x64xbf16>
+  return
+}
+
 // CHECK-LABEL: @routing(
 // CHECK: mohd.unit_gates %{{.*}} : !mohd.routing<16, 6, 2>
 // CHECK: mohd.gate_gradient %{{.*}}, %{{.*}}, %{{.*}} : tensor<?x64xf32>, tensor<?x64xbf16>, !mohd.routing<16, 6, 2> -> tensor<?x8xf32>

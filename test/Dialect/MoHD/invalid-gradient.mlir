@@ -269,3 +269,43 @@ func.func @embed_gradient_c1(%ids: tensor<?xi32>, %x: tensor<?x64xf32>) {
   %t = mohd.embed_gradient %ids, %x : tensor<?xi32>, tensor<?x64xf32> -> tensor<256x32xf32>
   return
 }
+
+// -----
+
+func.func @gather_groups_c1(%x: tensor<?x60xf32>, %r: !mohd.routing<16, 6, 2>) {
+  // expected-error @below {{to be a multiple of}}
+  %a = mohd.gather_groups %x, %r : tensor<?x60xf32>, !mohd.routing<16, 6, 2> -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+func.func @gather_groups_c2(%x: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>) {
+  // expected-error @below {{'mohd.gather_groups' op expects 32 columns for 8 active groups of 4, got 24}}
+  %a = mohd.gather_groups %x, %r : tensor<?x64xf32>, !mohd.routing<16, 6, 2> -> tensor<?x24xf32>
+  return
+}
+
+// -----
+
+func.func @gather_groups_c2_element(%x: tensor<?x64xf32>, %r: !mohd.routing<16, 6, 2>) {
+  // expected-error @below {{'mohd.gather_groups' op expects a result of the input's elements, got 'f32' and 'bf16'}}
+  %a = mohd.gather_groups %x, %r : tensor<?x64xf32>, !mohd.routing<16, 6, 2> -> tensor<?x32xbf16>
+  return
+}
+
+// -----
+
+func.func @scatter_groups_c1(%x: tensor<?x30xf32>, %r: !mohd.routing<16, 6, 2>) {
+  // expected-error @below {{'mohd.scatter_groups' op expects 32 columns for 8 active groups of 4, got 30}}
+  %o = mohd.scatter_groups %x, %r : tensor<?x30xf32>, !mohd.routing<16, 6, 2> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @scatter_groups_c2(%x: tensor<?x32xf32>, %r: !mohd.routing<16, 6, 2>) {
+  // expected-error @below {{to be a multiple of}}
+  %o = mohd.scatter_groups %x, %r : tensor<?x32xf32>, !mohd.routing<16, 6, 2> -> tensor<?x65xf32>
+  return
+}

@@ -135,6 +135,8 @@ LogicalResult emitGpuBucketSpmm(GpuKernelSet &kernels, BucketSpmmOp op);
 LogicalResult emitGpuBucketSddmm(GpuKernelSet &kernels, BucketSddmmOp op);
 LogicalResult emitGpuBucketFusion(GpuKernelSet &kernels, BucketFusionOp op);
 LogicalResult emitGpuGate(GpuKernelSet &kernels, GateOp op);
+LogicalResult emitGpuGatherGroups(GpuKernelSet &kernels, GatherGroupsOp op);
+LogicalResult emitGpuScatterGroups(GpuKernelSet &kernels, ScatterGroupsOp op);
 LogicalResult emitGpuScale(GpuKernelSet &kernels, ScaleOp op);
 LogicalResult emitGpuBalanceLoss(GpuKernelSet &kernels, BalanceLossOp op);
 LogicalResult emitGpuDequantize(GpuKernelSet &kernels, DequantizeOp op);

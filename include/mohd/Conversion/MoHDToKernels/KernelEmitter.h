@@ -165,8 +165,11 @@ void emitScale(KernelEmitter &e, ScaleOp op, ValueRange operands, ValueRange res
 std::string gridOfBalanceLoss(BalanceLossOp op, StringRef tokens);
 void emitBalanceLoss(KernelEmitter &e, BalanceLossOp op, ValueRange operands, ValueRange results);
 
-std::string gridOfGate(GateOp op, StringRef tokens);
+std::string gridOfGate(StringRef tokens);
 void emitGate(KernelEmitter &e, GateOp op, ValueRange operands, ValueRange results);
+void emitGatherGroups(KernelEmitter &e, GatherGroupsOp op, ValueRange operands, ValueRange results);
+void emitScatterGroups(KernelEmitter &e, ScatterGroupsOp op, ValueRange operands,
+                       ValueRange results);
 
 std::string gridOfPackWeight(PackWeightOp op, int64_t lanes);
 void emitPackWeight(KernelEmitter &e, PackWeightOp op, ValueRange operands, ValueRange results);

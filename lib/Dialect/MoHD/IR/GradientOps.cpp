@@ -148,6 +148,31 @@ LogicalResult WeightGradientOp::verify() {
 // Gradients of gates and scores
 //===----------------------------------------------------------------------===//
 
+/// Checks that `wide` has a group for each of the N, and `narrow` one of the same width for each of the K active ones.
+static LogicalResult verifyGroups(Operation *op, RankedTensorType wide, RankedTensorType narrow,
+                                  RoutingType routing) {
+  if (failed(mlir::mohd::detail::verifyWholeGroups(op, wide, routing))) // gather_groups_c1, scatter_groups_c2
+    return failure();
+  int64_t groupWidth = wide.getDimSize(1) / routing.getNumGroups();
+  int64_t expected = groupWidth * routing.getNumActive();
+  if (narrow.getDimSize(1) != expected) // gather_groups_c2, scatter_groups_c1
+    return op->emitOpError("expects ")
+           << expected << " columns for " << routing.getNumActive() << " active groups of "
+           << groupWidth << ", got " << narrow.getDimSize(1);
+  if (wide.getElementType() != narrow.getElementType()) // gather_groups_c2, scatter_groups_c2
+    return op->emitOpError("expects a result of the input's elements, got ")
+           << wide.getElementType() << " and " << narrow.getElementType();
+  return success();
+}
+
+LogicalResult GatherGroupsOp::verify() {
+  return verifyGroups(*this, getInput().getType(), getType(), getRouting().getType());
+}
+
+LogicalResult ScatterGroupsOp::verify() {
+  return verifyGroups(*this, getType(), getInput().getType(), getRouting().getType());
+}
+
 LogicalResult GateGradientOp::verify() {
   RoutingType routing = getRouting().getType();
   if (failed(detail::verifyWholeGroups(*this, getInput().getType(), routing))) // gate_gradient_c1

@@ -118,6 +118,25 @@ LogicalResult ScaleOp::buildGradient(OpBuilder &b, GradientMap &gradients) {
   return add.result;
 }
 
+// d(x) = scatter_groups(d(y)), and the other way round
+LogicalResult GatherGroupsOp::buildGradient(OpBuilder &b, GradientMap &gradients) {
+  Adder add(b, gradients);
+  add(getInput(), [&] {
+    return ScatterGroupsOp::create(b, getLoc(), getInput().getType(), gradients.get(getResult()),
+                                   getRouting());
+  });
+  return add.result;
+}
+
+LogicalResult ScatterGroupsOp::buildGradient(OpBuilder &b, GradientMap &gradients) {
+  Adder add(b, gradients);
+  add(getInput(), [&] {
+    return GatherGroupsOp::create(b, getLoc(), getInput().getType(), gradients.get(getResult()),
+                                  getRouting());
+  });
+  return add.result;
+}
+
 //===----------------------------------------------------------------------===//
 // Products
 //===----------------------------------------------------------------------===//

@@ -109,7 +109,7 @@ void Differentiator::copyForward() {
   }
 }
 
-/// Adds the gradients of all values, from the last op to the first.
+/// Adds the gradients of all values, from the last op to the first. Frozen results give none.
 LogicalResult Differentiator::addGradients() {
   for (BlockArgument argument : body->getArguments().take_front(function.getNumArguments()))
     if (isDifferentiable(argument.getType()) &&
@@ -123,7 +123,7 @@ LogicalResult Differentiator::addGradients() {
           gradients.want(result);
 
   for (auto [number, copy] : llvm::enumerate(copies)) {
-    if (!isDifferentiable(copy.getType()))
+    if (!isDifferentiable(copy.getType()) || function.getResultAttr(number, kFrozenAttr))
       continue;
     Value grad = addArgument(copy.getType(), "grad_" + nameResult(number), {});
     if (failed(gradients.add(b, copy, grad)))
@@ -178,9 +178,20 @@ void Differentiator::takeSaved() {
                               saved[indices - copies.begin()], saved[gates - copies.begin()]);
     unpack.getRouting().replaceAllUsesExcept(routing, unpack);
   }
-  for (auto [copy, argument] : llvm::zip_equal(copies, saved))
-    if (!isa<BlockArgument>(copy))
-      copy.replaceAllUsesWith(argument);
+  for (auto [copy, argument] : llvm::zip_equal(copies, saved)) {
+    if (isa<BlockArgument>(copy))
+      continue;
+    // What a product gave in active groups is all that it gave.
+    auto gather = copy.getDefiningOp<GatherGroupsOp>();
+    auto product = gather ? gather.getInput().getDefiningOp<SddmmOp>() : SddmmOp();
+    if (product && product.getRouting() == gather.getRouting()) {
+      b.setInsertionPointAfter(product);
+      auto whole = ScatterGroupsOp::create(b, gather.getLoc(), product.getType(), argument,
+                                           product.getRouting());
+      product.getResult().replaceAllUsesExcept(whole, gather);
+    }
+    copy.replaceAllUsesWith(argument);
+  }
 }
 
 /// Erases the ops that nothing uses, then the arguments.

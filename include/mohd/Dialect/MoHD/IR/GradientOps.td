@@ -87,6 +87,52 @@ def Mohd_UnitGatesOp : Mohd_TokenOp<"unit_gates", "0", [AllTypesMatch<["routing"
   let assemblyFormat = "$routing attr-dict `:` qualified(type($routing))";
 }
 
+def Mohd_GatherGroupsOp : Mohd_TokenOp<"gather_groups", "0, 1", [Mohd_Differentiable]> {
+  let summary = "the active groups of each token side by side";
+  let description = [{
+    For slot s of token t, with i its group and d_e the group width:
+
+        result[t, s*d_e + p] = input[t, i*d_e + p]
+
+    A function that returns it keeps what a `mohd.sddmm` of the routing gave for its backward function, without what is not active.
+
+    Constraints:
+    - (C1) the width of `input` is a multiple of the routing's number of groups.
+    - (C2) the result has K groups of that width, and the element type of `input`.
+
+    Example:
+    ```mlir
+    %a = mohd.gather_groups %o, %r : tensor<?x64xf32>, !mohd.routing<16, 6, 2> -> tensor<?x32xf32>
+    ```
+  }];
+  let arguments = (ins Mohd_TokenTensor:$input, Mohd_RoutingType:$routing);
+  let results = (outs Mohd_TokenTensor:$result);
+  let assemblyFormat = "$input `,` $routing attr-dict `:` type($input) `,` qualified(type($routing)) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Mohd_ScatterGroupsOp : Mohd_TokenOp<"scatter_groups", "0, 1", [Mohd_Differentiable]> {
+  let summary = "the active groups of each token in their places";
+  let description = [{
+    For group i of token t, with s its slot and d_e the width of `input` / K:
+
+        result[t, i*d_e + p] = input[t, s*d_e + p] for i in A_t, 0 elsewhere
+
+    Constraints:
+    - (C1) the width of `input` is a multiple of K.
+    - (C2) the result has N groups of that width, and the element type of `input`.
+
+    Example:
+    ```mlir
+    %o = mohd.scatter_groups %a, %r : tensor<?x32xf32>, !mohd.routing<16, 6, 2> -> tensor<?x64xf32>
+    ```
+  }];
+  let arguments = (ins Mohd_TokenTensor:$input, Mohd_RoutingType:$routing);
+  let results = (outs Mohd_TokenTensor:$result);
+  let assemblyFormat = "$input `,` $routing attr-dict `:` type($input) `,` qualified(type($routing)) `->` type($result)";
+  let hasVerifier = 1;
+}
+
 def Mohd_GateGradientOp : Mohd_TokenOp<"gate_gradient", "0, 1, 2"> {
   let summary = "gradient of the gates of a gated value";
   let description = [{

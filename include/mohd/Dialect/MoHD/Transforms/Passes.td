@@ -14,11 +14,11 @@ def DifferentiatePass : Pass<"mohd-differentiate", "::mlir::ModuleOp"> {
   let description = [{
     For a function with the attribute `mohd.backward = "name"` makes the function of that name, which computes the gradients of the function's floating point arguments from
     those of its floating point results, by the rule of each op (docs/differentiation.md). Its arguments are those arguments and results of the
-    function that it needs, then the gradient of each floating point result, in the function's order; its results are the gradients of the arguments that have one, but for those marked `mohd.frozen`. A
-    gradient is called `grad_` and the name of what it is of.
+    function that it needs, then the gradient of each floating point result, in the function's order; its results are the gradients of the arguments that have one. Arguments and
+    results marked `mohd.frozen` are left out: the latter are what the function saves for its backward function alone. A gradient is called `grad_` and the name of what it is of.
 
     What the function returns is taken from there and not computed again: whoever writes the function says by its results what is saved. Everything else that a
-    rule needs is computed again.
+    rule needs is computed again. Of a `mohd.sddmm` the function may return the active groups (`mohd.gather_groups`), which are put back (`mohd.scatter_groups`).
 
     Runs: last in phase import.
     Leaves alone: functions without the attribute, which is removed.
