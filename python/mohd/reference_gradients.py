@@ -35,17 +35,19 @@ def unit_gates(indices, gates):
 
 def gather_groups(x, indices, num_groups):
     """The active groups of x [T, D] side by side: [T, K * d_e]."""
-    groups = wide(x).reshape(len(indices), num_groups, -1)
-    return np.take_along_axis(groups, np.asarray(indices)[:, :, None], 1).reshape(len(indices), -1)
+    tokens, active = indices.shape
+    width = x.shape[1] // num_groups
+    groups = wide(x).reshape(tokens, num_groups, width)
+    return np.take_along_axis(groups, np.asarray(indices)[:, :, None], 1).reshape(tokens, active * width)
 
 
 def scatter_groups(x, indices, num_groups):
     """The active groups of x [T, K * d_e] in their places, 0 elsewhere: [T, D]."""
     tokens, active = indices.shape
-    groups = wide(x).reshape(tokens, active, -1)
-    placed = np.zeros((tokens, num_groups, groups.shape[2]))
-    np.put_along_axis(placed, np.asarray(indices)[:, :, None], groups, 1)
-    return placed.reshape(tokens, -1)
+    width = x.shape[1] // active
+    placed = np.zeros((tokens, num_groups, width))
+    np.put_along_axis(placed, np.asarray(indices)[:, :, None], wide(x).reshape(tokens, active, width), 1)
+    return placed.reshape(tokens, num_groups * width)
 
 
 def gate_gradient(input, grad, indices, num_groups):

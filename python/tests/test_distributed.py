@@ -16,9 +16,12 @@ import pytest
 import torch
 
 from cases import config_of
+from mohd import find
 from mohd.config import Routing
 from mohd.nn import MoHDForCausalLM
 from mohd.train import __main__ as program, checkpoint, cost, costs, loop
+
+pytestmark = pytest.mark.xdist_group("distributed")  # one process, as the runs of two are made once
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SIZES = dict(vocab_size=128, tokenizer="bytes")
@@ -35,11 +38,16 @@ RUNS = {
     "stopped": {"model": SPARSE, "batch": 8, "parallel": "fsdp", "activation_checkpointing": True},
     "spoiled": {"model": SPARSE, "batch": 8, "parallel": "fsdp"},
     "odd": {"model": SPARSE, "batch": 6},
+    "ddp-compiled": {"model": SPARSE, "backend": "compiled"},
+    "fsdp-compiled": {"model": SPARSE, "batch": 8, "parallel": "fsdp", "activation_checkpointing": True, "backend": "compiled"},
     "other": {"model": SPARSE, "batch": 8, "steps": 6},  # goes on where "fsdp" ends
 }
 """Configurations by name."""
 
-CALLS = [("ddp",), ("ddp-parts",), ("fsdp",), ("stopped",), ("stopped", "--resume"), ("spoiled",), ("odd",), ("other", "--resume")]
+COMPILED = [name for name in RUNS if name.endswith("-compiled") and (find.compiler() or "MOHD_BUILD" in os.environ)]
+"""Those that need the compiler; without a build there is none (scripts/check sets MOHD_BUILD)."""
+
+CALLS = [*((name,) for name in COMPILED), ("ddp",), ("ddp-parts",), ("fsdp",), ("stopped",), ("stopped", "--resume"), ("spoiled",), ("odd",), ("other", "--resume")]
 """What the two processes run, one after the other."""
 
 
@@ -118,7 +126,13 @@ def by_one_process(runs, name, folder):
 
 def test_exit_codes_are_those_of_all_processes(runs):
     for rank in range(2):
-        assert json.loads((runs / f"codes-{rank}.json").read_text()) == [0, 0, 0, 143, 0, 1, 3, 0]
+        assert json.loads((runs / f"codes-{rank}.json").read_text()) == [0] * len(COMPILED) + [0, 0, 0, 143, 0, 1, 3, 0]
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_compiled_operations_have_the_losses_of_plain_ones(runs, name):
+    expect_close(records(runs / name), records(runs / name.removesuffix("-compiled")))
+    assert (runs / name / "out/ops.mohdb").exists()
 
 
 @pytest.mark.parametrize("name", ["ddp", "ddp-parts", "fsdp"])

@@ -424,6 +424,7 @@ def expect_close(found, want, name):
     np.testing.assert_allclose(found, want, rtol=0, atol=2e-5 * max(np.abs(want).max(), 1e-3), err_msg=name)
 
 
+@pytest.mark.xdist_group("gradients")  # one process compiles them
 def test_compiled_functions_and_gradients_agree_with_autograd(context):
     for function in FUNCTIONS.values():
         if function.name in context.module.entry_points:
@@ -458,6 +459,7 @@ def expect_gradients(context, function):
             assert not tensor.is_floating_point() or tensor.grad is None or not tensor.grad.any(), (name, key)
 
 
+@pytest.mark.xdist_group("gradients")
 def test_backward_functions_take_what_they_need(context):
     for name, function in FUNCTIONS.items():
         if name in context.module.entry_points:

@@ -27,7 +27,7 @@ def code_of(module):
     return json.dumps([target["kind"], target["kernels"], target["programs"], module.manifest["segments"][target["segment"]]["sha256"]])
 
 
-@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("group", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in GROUPS])
 def test_agrees_with_numpy(group, lowering, tmp_path):
     module = testing.build(GROUPS[group], tmp_path, lowering)
     code = code_of(module)

@@ -283,6 +283,6 @@ def test_backends(monkeypatch):
     model(torch.arange(9)[None])
     assert isinstance(model.model.layers[0].self_attn, MoHDAttention)
     assert calls == 2 * ["routed_projections", "routed_output", "balance_loss", "routed_projections", "swiglu", "routed_output",
-                         "balance_loss"]
+                         "balance_loss"] + ["rms_norm"]
     with pytest.raises(RuntimeError, match="expects a forward before balance_loss"):
         MoHDForCausalLM(config).balance_loss()

@@ -15,6 +15,8 @@ from mohd.nn import MoHDForCausalLM, functional
 from mohd.nn import compile as compile_model
 from mohd.ops import kernels
 
+pytestmark = pytest.mark.xdist_group("ops")  # one process, as the kernels take a minute to compile
+
 ROUTINGS = [
     Routing(8, 3, 2), Routing(8, 8, 0, gate="binary", scaling="none", fusion="none"),
     Routing(7, 0, 3, gate="renormalized", score="softmax_routed", scaling="sqrt_n_over_k", fusion="block_diagonal", balance="switch",
@@ -54,6 +56,7 @@ def calls(routing):
         "spmm": lambda f, t: [f.spmm(t["x"], t["indices"], t["gates"], t["w0"], n)],
         "sddmm": lambda f, t: [f.sddmm(t["z"], t["indices"], t["wo"], n)],
         "balance_loss": lambda f, t: [f.balance_loss(t["scores"], t["indices"], r)],
+        "rms_norm": lambda f, t: [f.rms_norm(t["x"], t["norm"], 1e-5)],
         "swiglu": lambda f, t: [f.swiglu(t["z"], t["up"])],
         "routed_output": lambda f, t: [f.routed_output(t["residual"], t["z"], t["indices"], t["wo"], *fusion(t), r)],
     }
@@ -153,7 +156,7 @@ def test_an_unusual_layout_and_address_is_taken():
     assert torch.equal(ops.spmm(doubled, t["indices"], t["gates"], t["w0"], 8), plain)
 
 
-@pytest.mark.parametrize("name", ["route", "spmm", "sddmm", "group_fusion", "balance_loss", "routed_projections_2", "routed_output", "swiglu"])
+@pytest.mark.parametrize("name", ["route", "spmm", "sddmm", "group_fusion", "balance_loss", "routed_projections_2", "routed_output", "rms_norm", "swiglu"])
 def test_gradcheck_in_float64(name):
     routing = dataclasses.replace(ROUTINGS[0], gate="softmax")
     tensors = made(routing, 3, torch.float64)
@@ -165,7 +168,7 @@ def test_gradcheck_in_float64(name):
     assert torch.autograd.gradcheck(call, [tensors[key] for key in names])
 
 
-@pytest.mark.parametrize("name", ["route", "spmm", "sddmm", "group_fusion", "balance_loss", "routed_projections_3", "routed_output", "swiglu"])
+@pytest.mark.parametrize("name", ["route", "spmm", "sddmm", "group_fusion", "balance_loss", "routed_projections_3", "routed_output", "rms_norm", "swiglu"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_opcheck(name, dtype):
     """PyTorch's own checks of a schema, a fake kernel, and a gradient under torch.compile's tracing, on the arguments of a real call."""
@@ -294,6 +297,7 @@ def test_compile_refuses_a_model_without_operations():
     (lambda t: ops.group_fusion(t["x"], "block_diagonal", t["right"], bias=t["norm"][:3]), "expects bias"),
     (lambda t: ops.route(t["x"], t["phi"][:3], ROUTINGS[0]), "mohd::route expects centroids"),
     (lambda t: ops.route(t["x"], None, ROUTINGS[0]), "expects centroids, as the routing depends on scores"),
+    (lambda t: ops.rms_norm(t["x"], t["norm"][:3], 1e-5), "expects weight"),
     (lambda t: ops.routed_projections(t["x"], t["norm"][:3], 1e-5, t["phi"], [t["w0"]], ROUTINGS[0]), "expects norm_weight"),
     (lambda t: ops.routed_projections(t["x"], t["norm"], 1e-5, t["phi"], [t["wo"]], ROUTINGS[0]), "expects weights"),
     (lambda t: ops.routed_projections(t["x"], t["norm"], 1e-5, t["phi"], [], ROUTINGS[0]), "expects 1 to 3 weights, got 0"),

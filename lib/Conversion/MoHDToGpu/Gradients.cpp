@@ -64,23 +64,21 @@ LogicalResult mlir::mohd::emitGpuScatterGroups(GpuKernelSet &kernels, ScatterGro
   addForRows(kernels, [&](Term token) {
     GpuEmitter &e = kernels.e();
     // Active groups come in ascending order: `slot` is the next one.
-    e.loop(e.i32(0), e.i32(routing.getNumGroups()), e.i32(1), {e.i32(0)},
-           [&](const Term &group, ArrayRef<Term> carried) {
-             Term slot = min(carried[0], e.i32(routing.getNumActive() - 1));
-             Term isActive = e.loadI32(kernels.buffer(op.getRouting(), 0), {token, slot}) == group;
-             e.loop(e.lane(), e.i32(groupWidth), 32, [&](Term column) {
-               auto load = [&] {
-                 Term from = slot * groupWidth + column;
-                 return SmallVector<Term>{
-                     e.loadF32(kernels.buffer(op.getInput()), {token, from})};
-               };
-               Term value =
-                   e.choose(isActive, load, [&] { return SmallVector<Term>{e.f32(0.0)}; })[0];
-               e.storeF32(value, kernels.buffer(op.getResult()),
-                          {token, group * groupWidth + column});
-             });
-             return SmallVector<Term>{carried[0] + select(isActive, e.i32(1), e.i32(0))};
-           });
+    e.loop(
+        e.i32(0), e.i32(routing.getNumGroups()), e.i32(1), {e.i32(0)},
+        [&](const Term &group, ArrayRef<Term> carried) {
+          Term slot = min(carried[0], e.i32(routing.getNumActive() - 1));
+          Term isActive = e.loadI32(kernels.buffer(op.getRouting(), 0), {token, slot}) == group;
+          e.loop(e.lane(), e.i32(groupWidth), 32, [&](Term column) {
+            auto load = [&] {
+              Term from = slot * groupWidth + column;
+              return SmallVector<Term>{e.loadF32(kernels.buffer(op.getInput()), {token, from})};
+            };
+            Term value = e.choose(isActive, load, [&] { return SmallVector<Term>{e.f32(0.0)}; })[0];
+            e.storeF32(value, kernels.buffer(op.getResult()), {token, group * groupWidth + column});
+          });
+          return SmallVector<Term>{carried[0] + select(isActive, e.i32(1), e.i32(0))};
+        });
   });
   return success();
 }

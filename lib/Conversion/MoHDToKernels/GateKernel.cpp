@@ -13,9 +13,9 @@ std::string mlir::mohd::gridOfGate(StringRef tokens) {
 }
 
 /// Writes rows of `result`: load(token, slot, offset, width) in the active groups, 0 in the others.
-static void writeGroups(
-    KernelEmitter &e, RoutingType routing, Value indices, Value result,
-    llvm::function_ref<Value(Value token, Value slot, Value offset, int64_t width)> load) {
+static void
+writeGroups(KernelEmitter &e, RoutingType routing, Value indices, Value result,
+            llvm::function_ref<Value(Value token, Value slot, Value offset, int64_t width)> load) {
   int64_t width = cast<MemRefType>(result.getType()).getDimSize(1),
           groupWidth = width / routing.getNumGroups();
   auto clear = [&](Value token, Value lower, Value upper) {

@@ -9,8 +9,10 @@
 using namespace mlir;
 using namespace mlir::mohd;
 
-/// Rows and columns of a task's tile at most, and tokens of a chunk: with both sides of a chunk it takes 192 KiB.
-static constexpr int64_t kTileRows = 128, kTileColumns = 128, kChunk = 128;
+/// Rows and columns of a task's tile at most, and tokens of a chunk: large, as every tile of a group copies its tokens anew. With both sides of a chunk it takes 386 KiB.
+static constexpr int64_t kTileRows = 252, kTileColumns = 256, kChunk = 64;
+/// f32 elements of a cache line.
+static constexpr int64_t kLine = 16;
 /// Vectors of a row of sums in registers.
 static constexpr int64_t kRowVectors = 2;
 
@@ -22,9 +24,11 @@ struct Side {
   int64_t extent;      // of the gradient along this side
   bool isGrouped;      // group i has columns i * extent on; else all groups have the same ones
   int64_t tile = 0;    // extent of a task's tile, whole pieces of registers
-  Value buffer, chunk; // the tensor; [kChunk, tile] f32
+  Value buffer, chunk; // the tensor; [kChunk, pitch] f32
 
   int64_t numTiles() const { return llvm::divideCeil(extent, tile); }
+  /// From a token of a chunk to the next: an odd number of cache lines, so that a few columns of all tokens do not meet in a few sets of the cache.
+  int64_t getPitch() const { return (llvm::divideCeil(tile, kLine) | 1) * kLine; }
 };
 
 /// The product that an op is, and where the result has its dimensions.
@@ -106,7 +110,7 @@ WeightGradientEmitter::WeightGradientEmitter(KernelEmitter &e, TiledWeightGradie
       sums(e.array({product.rows.tile, product.columns.tile})) {
   for (Side *side : {&product.rows, &product.columns}) {
     side->buffer = operands[side->operand];
-    side->chunk = e.array({kChunk, side->tile});
+    side->chunk = e.array({kChunk, side->getPitch()});
   }
 }
 

@@ -44,16 +44,15 @@ static Value emitScatterGroups(LoopEmitter &e, ScatterGroupsOp op,
   RoutingTensors routing(op.getRouting().getType(), operands.getRouting());
   Value input = operands.getInput().front();
   int64_t width = op.getType().getDimSize(1), groupWidth = width / routing.type.getNumGroups();
-  return e.tensor(
-      {e.dim(input, 0), e.b.getIndexAttr(width)}, elementOf(input), [&](ValueRange at) {
-        Value group = e.divIndex(at[1], groupWidth), place = e.remIndex(at[1], groupWidth);
-        auto choose = [&](Value slot, Value found) {
-          Value isHere = e.equal(e.readIndex(routing.indices, {at[0], slot}), group);
-          Value column = e.addIndex(e.scaleIndex(slot, groupWidth), place);
-          return e.select(isHere, e.read(input, {at[0], column}), found);
-        };
-        return e.loop(e.index(0), e.index(routing.type.getNumActive()), e.f32(0), choose);
-      });
+  return e.tensor({e.dim(input, 0), e.b.getIndexAttr(width)}, elementOf(input), [&](ValueRange at) {
+    Value group = e.divIndex(at[1], groupWidth), place = e.remIndex(at[1], groupWidth);
+    auto choose = [&](Value slot, Value found) {
+      Value isHere = e.equal(e.readIndex(routing.indices, {at[0], slot}), group);
+      Value column = e.addIndex(e.scaleIndex(slot, groupWidth), place);
+      return e.select(isHere, e.read(input, {at[0], column}), found);
+    };
+    return e.loop(e.index(0), e.index(routing.type.getNumActive()), e.f32(0), choose);
+  });
 }
 
 static Value emitSpmm(LoopEmitter &e, SpmmOp op, ConvertedOperands<SpmmOp> operands) {

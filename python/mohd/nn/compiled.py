@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from mohd.nn.modules import SubLayer
+from mohd.nn.modules import Part
 
 
 def target_of(device: torch.device) -> str:
@@ -33,7 +33,7 @@ def compile(model: torch.nn.Module, out: str | os.PathLike[str] | None = None, t
     from mohd import ops  # which imports modules of mohd.nn
 
     for part in model.modules():
-        if isinstance(part, SubLayer):
+        if isinstance(part, Part):
             part.backend = "compiled"
     device = next(model.parameters()).device
     tokens = torch.zeros(1, 2, dtype=torch.long, device=device)

@@ -32,17 +32,31 @@ def functions_of(backend):
     return _loaded[backend]
 
 
-class RMSNorm(nn.Module):
+class Part(nn.Module):
+    """A module whose functions are those of `backend`."""
+
+    def __init__(self, backend):
+        super().__init__()
+        functions_of(backend)  # an unknown one is an error here
+        self.backend = backend
+
+    @property
+    def ops(self):
+        """The backend's functions; no attribute, as modules can be neither copied nor pickled."""
+        return functions_of(self.backend)
+
+
+class RMSNorm(Part):
     """x / rms(x) * weight over the last dim, the statistic in at least float32."""
 
-    def __init__(self, width, eps):
-        super().__init__()
+    def __init__(self, width, eps, backend="reference"):
+        super().__init__(backend)
         self.weight = nn.Parameter(torch.ones(width))
         self.eps = eps
 
     def forward(self, x):
         """x: [T, D]."""
-        return functional.rms_norm(x, self.weight, self.eps)
+        return self.ops.rms_norm(x, self.weight, self.eps)
 
 
 class Fusion(nn.Module):
@@ -55,7 +69,7 @@ class Fusion(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n * width)) if bias else None
 
 
-class SubLayer(nn.Module):
+class SubLayer(Part):
     """What attention and FFN share: norm, routing and projections on the side of the residual stream.
 
     `routing` is None where they are dense. A subclass lists the names of its input projections in `inputs` and that of
@@ -64,9 +78,7 @@ class SubLayer(nn.Module):
     """
 
     def __init__(self, config, part, backend):
-        super().__init__()
-        functions_of(backend)  # an unknown one is an error here
-        self.backend = backend
+        super().__init__(backend)
         self.config = config
         self.routing = config.routing(part)
         self.indices = None
@@ -78,11 +90,6 @@ class SubLayer(nn.Module):
         if self.routing.fusion != "none":
             bias = self.routing.fusion == "block_diagonal" and self.routing.axis == "ffn_inner"
             self.fusion = Fusion(n, width, self.routing.fusion, bias)
-
-    @property
-    def ops(self):
-        """The backend's functions; no attribute, as modules can be neither copied nor pickled."""
-        return functions_of(self.backend)
 
     @property
     def centroids(self):
@@ -206,9 +213,9 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, config, backend):
         super().__init__()
-        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps, backend)
         self.self_attn = MoHDAttention(config, backend)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps, backend)
         self.mlp = MoHDMLP(config, backend)
 
     def forward(self, x, length, cache):
@@ -225,4 +232,4 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(config, backend) for _ in range(config.num_hidden_layers))
-        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, backend)

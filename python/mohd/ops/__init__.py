@@ -20,7 +20,7 @@ from mohd.ops.kernels import compile, load, recording
 from mohd.ops.library import ROUTING, Operator, attributes_of, routing_of
 from mohd.ops.source import Spec
 
-__all__ = ["balance_loss", "compile", "group_fusion", "load", "recording", "route", "routed_output", "routed_projections", "sddmm", "spmm", "swiglu"]
+__all__ = ["balance_loss", "compile", "group_fusion", "load", "recording", "rms_norm", "route", "routed_output", "routed_projections", "sddmm", "spmm", "swiglu"]
 
 MOST_PROJECTIONS = 3
 
@@ -215,12 +215,32 @@ _OUTPUT = Operator(
     spec=_output_spec, shapes=_output_shapes, reference=_output_reference, saved=("active",), hidden=("active",), passed="residual",
 )
 
+
+
+def _norm_shapes(tensors, attributes):
+    x, weight = tensors
+    _expect(x.dim() == 2 and tuple(weight.shape) == (x.shape[1],), "mohd::rms_norm", f"weight [{x.shape[-1]}]", list(weight.shape))
+    return (tuple(x.shape),)
+
+
+_NORM = Operator(
+    "rms_norm", ("x", "weight"), "float eps", ("y",),
+    spec=lambda element, tensors, attributes: Spec("rms_norm", element, (tensors[0].shape[1],), None, attributes),
+    shapes=_norm_shapes,
+    reference=lambda tensors, attributes: (functional.rms_norm(*tensors, *attributes),),
+)
+
 _SWIGLU = Operator(
     "swiglu", ("gate", "up"), "", ("z",),
     spec=lambda element, tensors, attributes: Spec("swiglu", element, (tensors[0].shape[1],)),
     shapes=lambda tensors, attributes: (tuple(tensors[0].shape),),
     reference=lambda tensors, attributes: (functional.swiglu(*tensors),),
 )
+
+
+def rms_norm(x, weight, eps):
+    """x [T, D] / rms(x) * weight [D]: [T, D]."""
+    return _NORM(x.to(weight.dtype), weight, eps)
 
 
 def route(normed, centroids, routing):

@@ -213,6 +213,12 @@ def _build_routed_output(f: Function) -> None:
         f.result("active", f.op("active", f"mohd.gather_groups {o}, %r : {f.types[o]}, {f.routing_type} -> {type}", type), frozen=True)
 
 
+def _build_rms_norm(f: Function) -> None:
+    (width,), (eps,) = f.spec.sizes, f.spec.extra
+    x, weight = f.tokens("x", width), f.weight("weight", width)
+    f.result("y", f.op("y", f"mohd.rms_norm {x}, {weight} epsilon {NUMBER % eps} : {f.types[x]}, {f.types[weight]}", f.types[x]))
+
+
 def _build_swiglu(f: Function) -> None:
     (columns,) = f.spec.sizes
     gate, up = f.tokens("gate", columns), f.tokens("up", columns)
@@ -222,7 +228,7 @@ def _build_swiglu(f: Function) -> None:
 BUILDERS = {
     "route": _build_route, "spmm": _build_spmm, "sddmm": _build_sddmm, "group_fusion": _build_group_fusion,
     "balance_loss": _build_balance_loss, "routed_projections": _build_routed_projections,
-    "routed_output": _build_routed_output, "swiglu": _build_swiglu,
+    "routed_output": _build_routed_output, "rms_norm": _build_rms_norm, "swiglu": _build_swiglu,
 }
 
 

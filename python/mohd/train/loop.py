@@ -45,7 +45,7 @@ def optimizer_of(model, settings):
     rest = [p for n, p in named if p.ndim < 2 or fusion(n)]
     o = settings.optimizer
     groups = [{"params": decay, "weight_decay": o.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=o.rate, betas=(o.beta1, o.beta2), eps=o.eps)
+    return torch.optim.AdamW(groups, lr=o.rate, betas=(o.beta1, o.beta2), eps=o.eps, fused=True)
 
 
 def model_of(settings):

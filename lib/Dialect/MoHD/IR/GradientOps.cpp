@@ -151,7 +151,8 @@ LogicalResult WeightGradientOp::verify() {
 /// Checks that `wide` has a group for each of the N, and `narrow` one of the same width for each of the K active ones.
 static LogicalResult verifyGroups(Operation *op, RankedTensorType wide, RankedTensorType narrow,
                                   RoutingType routing) {
-  if (failed(mlir::mohd::detail::verifyWholeGroups(op, wide, routing))) // gather_groups_c1, scatter_groups_c2
+  if (failed(mlir::mohd::detail::verifyWholeGroups(op, wide,
+                                                   routing))) // gather_groups_c1, scatter_groups_c2
     return failure();
   int64_t groupWidth = wide.getDimSize(1) / routing.getNumGroups();
   int64_t expected = groupWidth * routing.getNumActive();
