@@ -141,6 +141,19 @@ def training_table(results):
                   "dense at the active width, MB", "n"), rows, 2)
 
 
+def training_losses(results):
+    """A sentence on how closely the losses of the backends agree."""
+    losses = results.parts["train"].get("losses")
+    if not losses:
+        return ""
+    rate = lambda backend: f"{losses['backends'][backend]['tokens_per_s']:.0f}"
+    return f"""
+The first {losses['steps']} steps of [{losses['model']}](example-model.md) in float32, each from the same weights with compiled operations and with plain ones: no loss differs by more
+than {losses['loss_difference']:.2g} of itself, no norm of the gradient by more than {losses['gradient_norm_difference']:.2g}; {rate('compiled')} tokens/s compiled and {rate('reference')} plain,
+{losses['threads']} threads.
+"""
+
+
 def build_table(results):
     """Compile and load times and sizes."""
     build = results.build
@@ -183,7 +196,7 @@ and gathered weights. `n` is the number of samples. The last column but one comp
         ("## Whole models", """The example models with their trained weights; float32 arithmetic everywhere. Compiled kernels skip inactive groups, the torch model computes
 and masks them.\n\n""" + model_table(results)),
         ("## Training", """Steps of AdamW in float32: compiled operations beside plain, masked PyTorch and beside the dense model of the same hidden width. Time of each
-over ours. MB: the most memory of a step beyond weights, gradients and the optimizer's state.\n\n""" + training_table(results)),
+over ours. MB: the most memory of a step less weights, gradients and the optimizer's state.\n\n""" + training_table(results) + training_losses(results)),
         ("## Compiling, loading, sizes", build_table(results)),
     ]
     return "\n".join(f"{title}\n\n{text}" for title, text in sections)

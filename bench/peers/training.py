@@ -5,6 +5,7 @@
 """
 
 import ctypes
+import hashlib
 import json
 import os
 import pathlib
@@ -21,6 +22,7 @@ from torch.nn import functional
 from mohd import ops
 from mohd.config import Config, Routing
 from mohd.nn import MoHDForCausalLM, compile
+from mohd.train import config, loop
 from peers import pytorch
 
 VARIANTS = ("mohd", "masked", "dense", "active")
@@ -123,6 +125,37 @@ def measure(name, case, repetitions, threads, say):
             | {f"{part}_s": statistics.median(t[i] for t in times) for i, part in enumerate(PARTS)} for variant, times in samples.items()}
     tokens = case["sequences"] * case["length"]
     return {"name": name, "case": case, "tokens": tokens, "threads": threads, "variants": rows, "loss_error": error, "memory": memory}
+
+
+def first_losses(example, text, steps, threads, say):
+    """The losses of the first steps of an example model's training (its train.json, in float32) on the bytes `text`: with compiled operations and, from the same weights
+    at each step, with plain ones; tokens a second of each."""
+    pytorch.set_threads(threads)
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        (folder / "text").write_bytes(text)
+        settings = json.loads((example / "train.json").read_text())
+        settings |= {"model": str(example), "steps": steps, "autocast": "none", "threads": threads, "data": settings["data"] | {"path": "text"}}
+        trainers = {}
+        for backend in ("compiled", "reference"):
+            (folder / "train.json").write_text(json.dumps(settings | {"out": backend, "backend": backend}))
+            trainers[backend] = loop.Trainer(config.load(folder / "train.json"))
+        found = {backend: {"losses": [], "gradient_norms": [], "seconds": []} for backend in trainers}
+        for step in range(steps):
+            if step % 10 == 0:
+                say(f"train {example.name}: step {step}")
+            trainers["reference"].model.load_state_dict(trainers["compiled"].model.state_dict())
+            for backend, trainer in trainers.items():
+                start = time.perf_counter()
+                loss, _, norm = trainer.train_step()
+                for key, value in zip(found[backend], (loss, norm, time.perf_counter() - start)):
+                    found[backend][key].append(value)
+    tokens = settings["batch"] * settings["sequence_length"]
+    for one in found.values():
+        one["tokens_per_s"] = tokens / statistics.median(one.pop("seconds"))
+    largest = lambda key: max(abs(a - b) / b for a, b in zip(*(one[key] for one in found.values()), strict=True))
+    return {"model": example.name, "steps": steps, "threads": threads, "text_sha256": hashlib.sha256(text).hexdigest(), "backends": found,
+            "loss_difference": largest("losses"), "gradient_norm_difference": largest("gradient_norms")}
 
 
 def overhead(repetitions=2000):

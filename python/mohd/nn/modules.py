@@ -164,7 +164,8 @@ class MoHDAttention(SubLayer):
                 k, v = torch.cat([cache[0], k], 2), torch.cat([cache[1], v], 2)
             cache[:] = [k, v]
         repeat = c.num_attention_heads // c.num_key_value_heads
-        k, v = k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1)
+        if repeat > 1:
+            k, v = k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1)
         if past:
             seen = torch.ones(length, past + length, dtype=torch.bool, device=q.device).tril(past)
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)

@@ -54,7 +54,7 @@ func.func @embed_gradient(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64,
 // CHECK-LABEL: func.func @gradient_of_shared_groups(
 // CHECK: %[[IS_SHARED:.*]] = arith.cmpi ult, %{{.*}}, %c2
 // CHECK: %[[END:.*]] = arith.select %[[IS_SHARED]], %{{.*}}, %c0
-// CHECK: scf.for %{{.*}} = %c0 to %[[END]] step %c128
+// CHECK: scf.for %{{.*}} = %c0 to %[[END]] step %c64
 func.func @gradient_of_shared_groups(%bindings: !llvm.ptr, %params: !llvm.ptr, %begin: i64, %end: i64) {
   %T = tile.param %params[0]
   %b0 = tile.binding %bindings[0] (%T) : memref<?x16xf32>

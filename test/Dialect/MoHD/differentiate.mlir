@@ -126,7 +126,7 @@ func.func @kept(%z: tensor<?x96xf32> {mohd.name = "z"}, %w: tensor<16x96x4xf32> 
                 %g: tensor<?x8xf32> {mohd.name = "g", mohd.frozen})
     -> (tensor<?x64xf32> {mohd.name = "y"}, tensor<?x32xf32> {mohd.name = "kept", mohd.frozen}) attributes {mohd.backward = "kept_backward"} {
   %r = mohd.make_routing %i, %g : tensor<?x8xi32>, tensor<?x8xf32> -> !mohd.routing<16, 6, 2>
-  %o = mohd.sddmm %z, %r, %w : tensor<?x96xf32>, !mohd.routing<16, 6, 2>, tensor<16x96x4xf32> -> tensor<?x64xf32>
+  %o = mohd.sddmm %z, %r, %w : tensor<?x96xf32>, !mohd.routing<16, 6, 2>, tensor<16x96x4xf32>
   %y = mohd.silu %o : tensor<?x64xf32>
   %kept = mohd.gather_groups %o, %r : tensor<?x64xf32>, !mohd.routing<16, 6, 2> -> tensor<?x32xf32>
   return %y, %kept : tensor<?x64xf32>, tensor<?x32xf32>
