@@ -54,7 +54,7 @@ def fetch():
     if not target.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as work:
-            subprocess.run(["apt-get", "download", "-q", PACKAGE], cwd=work, check=True)
+            subprocess.run(["apt-get", "download", "-q", PACKAGE], cwd=work, check=True, stdout=sys.stderr)  # the text goes to stdout
             (deb,) = pathlib.Path(work).glob("*.deb")
             subprocess.run(["dpkg-deb", "-x", deb, f"{work}/root"], check=True)
             root = pathlib.Path(work) / "root/usr/share/doc/python3.11/html"

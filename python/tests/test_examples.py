@@ -2,7 +2,9 @@
 """The example models and what trained them (examples/)."""
 
 import json
+import os
 import pathlib
+import subprocess
 import sys
 
 import numpy as np
@@ -67,6 +69,20 @@ def test_prose_takes_the_long_paragraphs_of_the_body():
     page = f'<p>{text}</p><div class="body" role="main"><p>short</p><p>{text}</p><pre>{text}</pre><div class="clearer"><p>{text}</p>'
     kept = "Words that make this paragraph long enough, bold ones and a name too, are kept.\n\n"
     assert corpus.prose(page) == kept
+
+
+def test_corpus_prints_nothing_but_the_text(tmp_path):
+    """What apt-get says of a package that it fetches is not part of it."""
+    programs = {"apt-get": "echo fetched; touch package.deb", "dpkg-deb": 'mkdir -p "$3/usr/share/doc/python3.11/html/a"; cp "$PAGE" "$3/usr/share/doc/python3.11/html/a"'}
+    for name, script in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    sentence = "A paragraph of a page that is long enough to be kept, of sixty characters."
+    (tmp_path / "page.html").write_text(f'<div class="body" role="main"><p>{sentence}</p></div>')
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PAGE": str(tmp_path / "page.html"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for _ in range(2):  # fetched, and from the cache
+        done = subprocess.run([sys.executable, EXAMPLES / "corpus.py", "--whole"], check=True, capture_output=True, text=True, env=environment)
+        assert done.stdout == sentence + "\n\n"
 
 
 def test_split_holds_out_the_end():
