@@ -112,6 +112,12 @@ def _return_routing(f: Function) -> None:
         f.result(name, value)
 
 
+def _norm(f: Function, name: str, x: str, weight: str, eps: float, routed: bool = False) -> str:
+    """The norm of x over all dims or, if it is `routed`, over the active ones."""
+    routing, kind = (" routing(%r)", f" routing {f.routing_type}") if routed else ("", "")
+    return f.op(name, f"mohd.rms_norm {x}, {weight}{routing} epsilon {NUMBER % eps} : {f.types[x]}, {f.types[weight]}{kind}", f.types[x])
+
+
 def _spmm(f: Function, name: str, x: str, weight: str) -> str:
     """The product of gated tokens with a weight [E, N, d_e]."""
     columns = f.types[weight].removeprefix("tensor<").split("x")[0]
@@ -186,11 +192,10 @@ def _build_routed_projections(f: Function) -> None:
     width, *columns = f.spec.sizes
     (eps,), n = f.spec.extra, f.spec.routing.num_groups
     x, weight = f.tokens("x", width), f.weight("norm_weight", width)
-    normed = f.op("n", f"mohd.rms_norm {x}, {weight} epsilon {NUMBER % eps} : {f.types[x]}, {f.types[weight]}", f.types[x])
+    normed = _norm(f, "n", x, weight, eps)
     _route(f, normed, width)
     if f.spec.routing.norm_stat == "active":
-        again, x_type, kind = f.weight("active_norm_weight", width), f.types[x], f.routing_type
-        normed = f.op("m", f"mohd.rms_norm {x}, {again} routing(%r) epsilon {NUMBER % eps} : {x_type}, {f.types[again]} routing {kind}", x_type)
+        normed = _norm(f, "m", x, f.weight("active_norm_weight", width), eps, routed=True)
     for i, number in enumerate(columns):
         f.result(f"y{i}", _spmm(f, f"y{i}", normed, f.weight(f"weight{i}", number, n, width // n)))
     _return_routing(f)
@@ -216,7 +221,7 @@ def _build_routed_output(f: Function) -> None:
 def _build_rms_norm(f: Function) -> None:
     (width,), (eps,) = f.spec.sizes, f.spec.extra
     x, weight = f.tokens("x", width), f.weight("weight", width)
-    f.result("y", f.op("y", f"mohd.rms_norm {x}, {weight} epsilon {NUMBER % eps} : {f.types[x]}, {f.types[weight]}", f.types[x]))
+    f.result("y", _norm(f, "y", x, weight, eps))
 
 
 def _build_swiglu(f: Function) -> None:
