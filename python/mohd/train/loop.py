@@ -103,9 +103,12 @@ def first_non_finite(model, forward):
 
 
 class Trainer:
-    """A run of `settings`. `stop` may be set to a signal's number at any time: the run saves and ends after its step."""
+    """A run of `settings`, of the model that they say or of `model`, a MoHDForCausalLM with layers of another kind.
 
-    def __init__(self, settings):
+    `stop` may be set to a signal's number at any time: the run saves and ends after its step.
+    """
+
+    def __init__(self, settings, model=None):
         self.settings, self.stop, self.step = settings, 0, 0
         self.rank, self.world = parallel.world()
         self.micro = settings.micro_batch or settings.batch // self.world
@@ -116,7 +119,7 @@ class Trainer:
         self.device = parallel.device_of(settings.device)
         self.batches = Batches(settings)
         self.held_out = self.batches.held_out(settings.evaluation.sequences)
-        self.model = model_of(settings).to(self.device)
+        self.model = (model or model_of(settings)).to(self.device)
         if settings.backend == "compiled":
             self.compile()
         self.runner = parallel.wrap(self.model, settings, self.device)

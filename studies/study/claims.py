@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The paper's claims, each with what would show it here and what the results say: holds, does not hold, or not decidable at this scale.
+
+A verdict follows from 95 % confidence intervals over seeds, by rules that were written before the runs were made. Quality is accuracy at the
+next byte of held-out text, relative to the dense model of the same seed.
+"""
+
+import dataclasses
+
+from study.results import by_name, interval, paired
+
+HOLDS, FAILS, OPEN = "holds", "does not hold", "not decidable at this scale"
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """`text`: what the paper says, `test`: what is looked at here, `verdict(results)` -> (verdict, sentence with the figures) or None without results."""
+
+    text: str
+    test: str
+    verdict: object
+
+
+def at_least(mean, half, bound):
+    """The verdict on "at least `bound`" of a mean with an interval."""
+    return HOLDS if mean - half >= bound else FAILS if mean + half < bound else OPEN
+
+
+def relative_accuracy(results, name, base="dense", table="main"):
+    """(mean, half) of a model's accuracy over the base's of the same seed, or None."""
+    runs = by_name(results.get(table, {}).get("runs", []))
+    if name not in runs or base not in runs:
+        return None
+    return paired(runs[name], runs[base], lambda run, other: run["accuracy"] / other["accuracy"])
+
+
+def share(mean, half):
+    return f"{100 * mean:.1f} % ± {100 * half:.1f} of the dense model's accuracy"
+
+
+def quality(name, bound):
+    """The verdict function of "accuracy of `name` at least `bound` times the dense model's"."""
+
+    def verdict(results):
+        found = relative_accuracy(results, name)
+        return found and (at_least(*found, bound), f"{name} has {share(*found)}.")
+
+    return verdict
+
+
+def best_of(names, bound):
+    """The same of the best of several models: "up to"."""
+
+    def verdict(results):
+        found = [(relative_accuracy(results, name), name) for name in names]
+        if None in [values for values, _ in found]:
+            return None
+        best, name = max(found)
+        return at_least(*best, bound), f"The best, {name}, has {share(*best)}."
+
+    return verdict
+
+
+def _sites(results, name="dense"):
+    """{(site, quantity): ((mean, half) of the trained models, of the untrained, of their differences by seed)}."""
+    rows = [row for row in results.get("activations", {}).get("rows", []) if row["name"] == name]
+    by_state = {state: {row["seed"]: row["sites"] for row in rows if row["state"] == state} for state in ("trained", "untrained")}
+    found = {}
+    for site, quantities in (rows[0]["sites"] if rows else {}).items():
+        for quantity in quantities:
+            pairs = [(sites[site][quantity], by_state["untrained"][seed][site][quantity]) for seed, sites in sorted(by_state["trained"].items())]
+            found[site, quantity] = (interval([a for a, _ in pairs]), interval([b for _, b in pairs]), interval([b - a for a, b in pairs]))
+    return found
+
+
+def sparse_tokens(results):
+    """Few dimensions carry a token: 90 % of its energy in the sub-layers' input."""
+    found = _sites(results)
+    if not found:
+        return None
+    trained, untrained, difference = found["mlp_norm", "energy 90"]
+    sentence = (f"90 % of a token's energy at the FFN's input lie in {100 * trained[0]:.0f} % ± {100 * trained[1]:.0f} of the dimensions, "
+                f"{100 * untrained[0]:.0f} % before training.")
+    return at_least(*difference, 0.0), sentence
+
+
+def flow(results):
+    """Consecutive tokens share top dimensions."""
+    rows = [row for row in results.get("activations", {}).get("rows", []) if row["name"] == "dense" and row["state"] == "trained"]
+    if not rows:
+        return None
+    pairs = [(row["sites"]["mlp_norm"]["overlap consecutive"], row["sites"]["mlp_norm"]["overlap shuffled"]) for row in rows]
+    one, other, gap = interval([a for a, _ in pairs]), interval([b for _, b in pairs]), interval([a - b for a, b in pairs])
+    return at_least(*gap, 0.0), f"Consecutive tokens have {100 * one[0]:.1f} % of their top dimensions in common, shuffled ones {100 * other[0]:.1f} %; the difference is {100 * gap[0]:.1f} ± {100 * gap[1]:.1f} points."
+
+
+def constant_cost(results):
+    """A step and a decoded token of x2, x3, x4 beside the dense model's; and of the dense model of their width."""
+    times = results.get("times")
+    if not times:
+        return None
+    over = lambda part, name, base: times[part][name]["median_s"] / times[part][base]["median_s"]
+    parts = {"step": "a step of training", "prefill": "a prompt", "decode": "a token"}
+    worst = {part: max(over(part, name, "dense") for name in ("x2", "x3", "x4")) for part in parts}
+    sentence = "At this size, x2, x3 and x4 take at most " + ", ".join(f"{worst[part]:.2f}x the dense model's time for {text}" for part, text in parts.items()) + "."
+    return HOLDS if max(worst.values()) <= 1.1 else FAILS, sentence
+
+
+CLAIMS = (
+    Claim("Trained transformers use few hidden dimensions for each token.",
+          "The share of dimensions with 90 % of a token's energy at the input of the FFNs is smaller after training than before.", sparse_tokens),
+    Claim("Some dimensions stay active over consecutive tokens (activation flow).",
+          "Consecutive tokens have more of their 10 % largest dimensions in common than shuffled ones.", flow),
+    Claim("With 50 % fewer activated parameters, task performance rises by 1.7 %.", "Accuracy of 50 % is at least 101.7 % of the dense model's.", quality("50 %", 1.017)),
+    Claim("50 % compression keeps 99 % of the performance.", "Accuracy of 50 % is at least 99 % of the dense model's.", quality("50 %", 0.99)),
+    Claim("With three times the parameters at constant activated cost, task performance rises by 3.7 %.",
+          "Accuracy of x3 is at least 103.7 % of the dense model's.", quality("x3", 1.037)),
+    Claim("Expansion by four gains up to 8.37 %.", "Accuracy of the best of x2, x3 and x4 is at least 108.37 % of the dense model's.", best_of(("x2", "x3", "x4"), 1.0837)),
+    Claim("Width grows at constant cost.", "Time of a step, a prompt and a token of x2, x3 and x4 with compiled kernels is at most 1.1 times the dense model's.", constant_cost),
+)
+"""What semantics.md lists as reported by the paper, and its two premises."""
+
+
+def verdicts(results):
+    """[(claim, (verdict, sentence) or None)]."""
+    return [(claim, claim.verdict(results)) for claim in CLAIMS]

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""docs/results.md from the result files."""
+
+import math
+import statistics
+
+from study import plan
+from study.claims import verdicts
+from study.results import by_name, interval, paired
+
+BASE = "x2"
+"""What the ablations change, from the main table."""
+
+
+def number(value):
+    """A count with thousands or millions."""
+    return f"{value / 1e6:.2f} M" if value >= 1e6 else f"{value / 1e3:.0f} k"
+
+
+def with_interval(found, scale=1.0, digits=3):
+    """A mean with half of its interval, which one seed does not have."""
+    mean, half = (scale * part for part in found)
+    return f"{mean:.{digits}f}" + (f" ± {half:.{digits}f}" if math.isfinite(half) else "")
+
+
+def difference(found, digits=3):
+    """A signed mean difference with half of its interval; bold where the interval leaves zero out."""
+    mean, half = found
+    text = f"{mean:+.{digits}f}" + (f" ± {half:.{digits}f}" if math.isfinite(half) else "")
+    return f"**{text}**" if abs(mean) > half else text
+
+
+def table(head, rows):
+    """A Markdown table."""
+    return "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head)] + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def groups_of(model):
+    """(N, K_s, K_r) of a config.json as text."""
+    block = model.get("mohd")
+    return f"{block['num_groups']}, {block['num_shared']}, {block['num_routed']}" if block else "dense"
+
+
+def trained_table(runs, base):
+    """A row for each model: sizes, loss, accuracy, and the difference to `base`, {seed: run}, by seed."""
+    rows = []
+    for name, seeds in by_name(runs).items():
+        one, values = next(iter(seeds.values())), list(seeds.values())
+        rows.append([
+            name, str(one["model"]["hidden_size"]), "experts" if one["experts"] else groups_of(one["model"]), number(one["parameters"]), number(one["activated"]),
+            with_interval(interval([run["loss"] for run in values])), with_interval(interval([run["accuracy"] for run in values]), 100, 1),
+            difference(paired(seeds, base, lambda run, other: run["loss"] - other["loss"])),
+        ])
+    return table(["model", "D", "N, K_s, K_r", "parameters", "activated", "loss", "accuracy, %", "loss over base"], rows)
+
+
+def ablation_tables(results):
+    """A table for each thing that is changed."""
+    main, runs = by_name(results["main"]["runs"]), results["ablations"]["runs"]
+    base, out = main[BASE], []
+    for what, changes in plan.ABLATIONS.items():
+        chosen = [run for run in runs if run["name"] in changes]
+        out.append(f"### {what[0].upper()}{what[1:]}\n\n" + trained_table(list(base.values()) + chosen, base))
+    return "\n\n".join(out)
+
+
+def times_table(times):
+    """Medians of each model's times, and over the dense model's."""
+    rows = []
+    for name in times["step"]:
+        row = [name]
+        for part, count in (("step", times["tokens_of_step"]), ("prefill", times["tokens_of_prompt"]), ("decode", times["tokens_decoded"])):
+            if name not in times[part]:
+                row += ["", ""]
+                continue
+            median = times[part][name]["median_s"]
+            row += [f"{count / median:.0f}", f"{median / times[part]['dense']['median_s']:.2f}x"]
+        rows.append(row)
+    return table(["model", "training, tokens/s", "time over dense", "prompt, tokens/s", "over dense", "decoding, tokens/s", "over dense"], rows)
+
+
+def activations_table(rows):
+    """Means over layers and seeds, trained and untrained."""
+    out = []
+    for name in dict.fromkeys(row["name"] for row in rows):
+        for site in rows[0]["sites"]:
+            for state in ("trained", "untrained"):
+                chosen = [row["sites"][site] for row in rows if row["name"] == name and row["state"] == state]
+                mean = lambda key: f"{100 * statistics.mean(one[key] for one in chosen):.1f}"
+                out.append([name, f"`{site}`", state, *(mean(key) for key in chosen[0])])
+    return table(["model", "site", "", *(f"{key}, %" for key in rows[0]["sites"]["mlp_norm"])], out)
+
+
+def conversion_table(rows):
+    """Loss after each stage of a conversion, means over seeds."""
+    out = []
+    for name in dict.fromkeys(row["name"] for row in rows):
+        chosen = [row for row in rows if row["name"] == name]
+        cell = lambda key: with_interval(interval([row["loss"][key] for row in chosen])) if key in chosen[0]["loss"] else ""
+        out.append([name, groups_of(chosen[0]["model"]), number(chosen[0]["activated"]), *(cell(key) for key in ("dense", "all groups", "converted", "recovered"))])
+    return table(["conversion", "N, K_s, K_r", "activated", "dense", "all groups active", "converted", "after recovery"], out)
+
+
+def claims_table(results):
+    """Each claim with its verdict."""
+    rows = []
+    for claim, found in verdicts(results):
+        verdict, sentence = found or ("no results", "")
+        rows.append([claim.text, claim.test, f"**{verdict}**", sentence])
+    return table(["the paper says", "looked at here", "here", "figures"], rows)
+
+
+def about_runs(results):
+    """A sentence on commits and machines of the result files."""
+    found = set()
+    for part in results.values():
+        for about in [part["about"]] if "about" in part else [run["about"] for run in part.get("runs", [])]:
+            found.add((about["commit"], about["machine"]["cpu"], about["machine"]["cpus"], " ".join(about["command"])))
+    return "; ".join(f"`{command}` at commit {commit} on {cpu}, {cpus} CPUs" for commit, cpu, cpus, command in sorted(found))
+
+
+def setting(results):
+    """What the runs have in common, from one of them."""
+    run = results["main"]["runs"][0]
+    model, seeds = run["model"], len({run["seed"] for run in results["main"]["runs"]})
+    return (f"{model['num_hidden_layers']} layers, dense width {model['hidden_size']}, inner width {model['intermediate_size']}, {model['num_attention_heads']} heads of "
+            f"{model['head_dim']}; bytes of the prose of Python's documentation; {run['settings']['steps']} steps of {run['settings']['batch']} sequences of "
+            f"{run['settings']['sequence_length']} tokens, {run['tokens'] / 1e6:.2f} M tokens in all; AdamW, peak rate {run['settings']['optimizer']['rate']:g}; {seeds} seeds "
+            "for weights and order of the data")
+
+
+def page(results, plots):
+    """The page's text; `plots` are the names of those that were drawn."""
+    shown = lambda name, text: f"\n\n![{text}](plots/{name})" if name in plots else ""
+    parts = [f"""# Results: the paper's study, small
+
+Written by `studies/report` from `studies/results`; do not edit. The paper's models have 355 million to 1.13 billion parameters; these have about one million and see about
+one million tokens. What holds here need not hold there, and the other way round. The paper's figures are in [semantics.md](semantics.md#what-the-paper-reports); how to make
+these again is in [studies.md](studies.md).
+
+Setting: {setting(results)}. Losses are in nats per byte on {results['main']['runs'][0]['settings']['evaluation']['sequences']} held-out sequences, accuracy is that of the most likely next
+byte; ± is half of a 95 % confidence interval over seeds (Student's t). Differences are taken seed by seed; bold ones leave zero outside their interval. No interval is corrected for the number
+of comparisons: of twenty without effect, one is bold. All models have the same learning rate.
+
+## The claims
+
+{claims_table(results)}""",
+             f"""## Variants at equal activated width
+
+`50 %` and `75 %` compute with fewer dimensions than the dense model, `x2`, `x3` and `x4` have more and compute with as many. `dense x2` and so on have the whole width of the variant and use
+all of it: the ceiling. `experts` is a mixture of {plan.EXPERTS['experts']} experts, {plan.EXPERTS['active']} a token, in each FFN (Mixtral's routing). Base: dense.
+
+{trained_table(results['main']['runs'], by_name(results['main']['runs'])['dense'])}""" + shown("study/main.svg", "Held-out loss against activated parameters")]
+    if "times" in results:
+        parts.append(f"""### Times
+
+Medians, {results['times']['threads']} threads, models in turn; MoHD with compiled kernels; training of the others and the mixture of experts in PyTorch, inference of all (but the latter) by bundles.
+These widths are small: what routing and fusion cost is not yet small beside the projections. Times at the paper's widths are in [performance.md](performance.md).
+
+{times_table(results['times'])}""")
+    if "ablations" in results:
+        parts.append(f"""## Ablations
+
+One thing changed in {BASE} = ({groups_of(by_name(results['main']['runs'])[BASE][0]['model'])}) with the default attributes, which is the first row and the base of each table.
+
+{ablation_tables(results)}""" + shown("study/ablations.svg", "Loss of each ablation over x2's"))
+    if "task" in results:
+        runs = results["task"]["runs"]
+        parts.append(f"""## A task that needs specialised dimensions
+
+Random tables, of which each token needs one entry (`studies/study/data.py` defines it); loss and accuracy are those of the answers, whose chance level is
+{100 / ((runs[0]['model']['vocab_size'] - _domains(runs)) / 2):.1f} %. One layer, dense width {runs[0]['model']['hidden_size']}, {runs[0]['settings']['steps']} steps. Base: dense.
+
+{trained_table(runs, by_name(runs)['dense'])}""")
+    if "activations" in results:
+        parts.append(f"""## Activations of dense models
+
+Means over layers and seeds, in percent; the quantities and sites are those of [analysis.md](analysis.md). `untrained` is the same model before the first step.
+
+{activations_table(results['activations']['rows'])}""")
+    if "conversion" in results:
+        parts.append(f"""## Conversion of dense models
+
+The dense models of the first table, converted by [`mohd.convert`](conversion.md), then trained for {results['conversion']['recovery_steps']} steps. Losses in nats per byte.
+
+{conversion_table(results['conversion']['rows'])}""")
+    parts.append("## Where the figures come from\n\n" + about_runs(results) + ".")
+    return "\n\n".join(parts) + "\n"
+
+
+def _domains(runs):
+    return next(scale.tables[0] for scale in plan.SCALES.values() if plan.vocabulary(*scale.tables) == runs[0]["model"]["vocab_size"])

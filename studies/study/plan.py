@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""What the study trains: tables of runs at a scale.
+
+Every model of a table has the same layers, heads, inner width, tokens, steps and rate; what differs is the hidden width and what of it
+is active. A variant of semantics.md's presets keeps its (N, K_s, K_r) and its factor of the width.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+
+from study.data import vocabulary
+
+
+TRIPLES = 400_000
+"""Length of the constructed task's data."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How large the study is. `tables` are the task's (domains, symbols), `sequences` those of an evaluation."""
+
+    width: int
+    inner: int
+    layers: int
+    heads: int
+    head_dim: int
+    length: int
+    batch: int
+    steps: int
+    rate: float
+    sequences: int
+    seeds: int
+    backend: str
+    tables: tuple
+    task_width: int
+    task_steps: int
+    recovery_steps: int
+
+
+SCALES = {
+    "full": Scale(128, 320, 3, 4, 32, 256, 8, 400, 3e-3, 64, 3, "compiled", (64, 64), 32, 600, 100),
+    "small": Scale(64, 160, 2, 2, 32, 128, 8, 40, 3e-3, 8, 2, "compiled", (16, 16), 32, 40, 10),
+    "test": Scale(32, 48, 1, 2, 16, 32, 2, 2, 3e-3, 2, 2, "reference", (4, 4), 32, 2, 2),
+}
+"""`full` is what docs/results.md shows, `small` runs whole in minutes, `test` in seconds."""
+
+GROUPS = {"50 %": (1, (16, 6, 2)), "75 %": (1, (16, 9, 3)), "x2": (2, (16, 6, 2)), "x3": (3, (12, 3, 1)), "x4": (4, (16, 3, 1))}
+"""Variants of semantics.md: factor of the width, (N, K_s, K_r)."""
+
+EXPERTS = {"experts": 8, "active": 2}
+"""The mixture of experts: each has half the dense FFN's inner width, so that two cost what the dense one costs, and eight are four times its size."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A model to train: `model` as in config.json, `experts` None or what MoEForCausalLM takes beside it, `task` "text" or "tables"."""
+
+    table: str
+    name: str
+    seed: int
+    task: str
+    model: dict
+    experts: dict | None
+    settings: dict
+
+    @property
+    def digest(self):
+        """A name for everything that the result follows from."""
+        text = json.dumps([self.task, self.model, self.experts, self.settings, self.seed], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def folder(self):
+        """The name of a folder for its files."""
+        return f"{self.table}-{re.sub(r'[^a-z0-9_.]+', '-', self.name.lower())}-{self.seed}-{self.digest[:6]}"
+
+
+def model(scale, factor=1, groups=None, task="text", **attributes):
+    """The config.json of a dense model, or of one with `groups` (N, K_s, K_r), `factor` times as wide as the scale says."""
+    width, heads = (scale.width, scale.heads) if task == "text" else (scale.task_width, 2)
+    out = {
+        "model_type": "mohd" if groups else "llama", "hidden_size": width * factor, "intermediate_size": scale.inner * width // scale.width,
+        "num_hidden_layers": scale.layers if task == "text" else 1, "num_attention_heads": heads, "head_dim": scale.head_dim if task == "text" else 16,
+        "vocab_size": 256 if task == "text" else vocabulary(*scale.tables), "max_position_embeddings": scale.length,
+        "tokenizer": "bytes" if task == "text" else None,
+    }
+    if groups:
+        out["mohd"] = dict(zip(("num_groups", "num_shared", "num_routed"), groups)) | attributes
+    return {key: value for key, value in out.items() if value is not None}
+
+
+def _settings(scale, task):
+    """The keys of mohd.train's configuration that do not depend on the model or the seed."""
+    steps = scale.steps if task == "text" else scale.task_steps
+    return {
+        "sequence_length": scale.length, "batch": scale.batch, "steps": steps, "optimizer": {"rate": scale.rate},
+        "schedule": {"warmup": steps // 10}, "evaluation": {"every": max(1, steps // 5), "sequences": scale.sequences},
+        "checkpoints": {"every": steps, "keep": 1}, "log": {"every": max(1, steps // 5)}, "save_dtype": "float32",
+    }
+
+
+def _runs(table, scale, models, task="text"):
+    """A run of each seed of each of the models {name: (config.json, experts)}, seed by seed."""
+    settings = _settings(scale, task)
+    return [
+        Run(table, name, seed, task, config, experts, settings | {"backend": scale.backend if "mohd" in config else "reference"})
+        for seed in range(scale.seeds) for name, (config, experts) in models.items()
+    ]
+
+
+def _experts(scale, task):
+    return EXPERTS | {"inner": model(scale, task=task)["intermediate_size"] // EXPERTS["active"]}
+
+
+def main(scale):
+    """Dense, every variant, the dense model of each one's whole width, and a mixture of experts."""
+    models = {"dense": (model(scale), None)}
+    models |= {name: (model(scale, *of), None) for name, of in GROUPS.items()}
+    models |= {f"dense x{factor}": (model(scale, factor), None) for factor in (2, 3, 4)}
+    models["experts"] = (model(scale), _experts(scale, "text"))
+    return _runs("main", scale, models)
+
+
+ABLATIONS = {
+    "activation scaling": {f"scaling {value}": {"scaling": value} for value in ("none", "n_times_mass", "k_over_mass", "sqrt_n_over_k", "n_over_k")},
+    "group fusion": {f"fusion {value}": {"fusion": value} for value in ("none", "block_diagonal")},
+    "shared groups, K=8 of 16": {f"shared {k}": {"groups": (16, k, 8 - k)} for k in (0, 2, 4, 8)},
+    "number of groups": {f"N={g[0]}": {"groups": g} for g in ((4, 1, 1), (8, 3, 1), (32, 12, 4), (64, 24, 8))},
+    "balance loss": {"balance none": {"balance": "none"}} | {f"balance {c:g}": {"balance_coefficient": c} for c in (0.001, 0.1)},
+}
+"""What differs from x2 = (16, 6, 2) with the default attributes, by what is changed."""
+
+
+def ablations(scale):
+    """x2 with one thing changed at a time; x2 itself is in `main`."""
+    models = {}
+    for changes in ABLATIONS.values():
+        for name, change in changes.items():
+            attributes = dict(change)
+            models[name] = (model(scale, 2, attributes.pop("groups", (16, 6, 2)), **attributes), None)
+    return _runs("ablations", scale, models)
+
+
+def task(scale):
+    """The constructed task: dense, x4 with and without routed groups, the dense model of its whole width, a mixture of experts."""
+    make = lambda *of: model(scale, *of, task="tables")
+    models = {
+        "dense": (make(), None), "x2": (make(*GROUPS["x2"]), None), "x4": (make(*GROUPS["x4"]), None), "x4, shared only": (make(4, (16, 4, 0)), None),
+        "x4, routed only": (make(4, (16, 0, 4)), None), "dense x4": (make(4), None), "experts": (make(), _experts(scale, "tables")),
+    }
+    return _runs("task", scale, models, "tables")
+
+
+TABLES = {"main": main, "ablations": ablations, "task": task}
+"""The tables that are trained, by name."""
