@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""The Python examples of README.md, docs/python.md and docs/pytorch.md run as they are written, one after the other, in the checkout."""
+"""The Python examples of README.md, docs/python.md, docs/pytorch.md, docs/analysis.md and docs/conversion.md run as they are written, one after the other, in the checkout."""
 
 import os
 import pathlib
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("page,printed", [("README.md", 200), ("docs/python.md", 200), ("docs/pytorch.md", 0)])
+@pytest.mark.parametrize("page,printed", [("README.md", 200), ("docs/python.md", 200), ("docs/pytorch.md", 0), ("docs/analysis.md", 3), ("docs/conversion.md", 100)])
 def test_examples_run(page, printed, tmp_path):
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
     assert blocks
