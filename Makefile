@@ -14,13 +14,14 @@ THREADED := mohd-runtime-tests mohd-emulator-tests
 PYTHON = $(shell scripts/setup --print-python)
 RUN_PYTHON = PYTHONPATH=python $(PYTHON)
 
-.PHONY: help setup build sanitized threads demo check bench lint format docs clean
+.PHONY: help setup build sanitized threads demo check bench study lint format docs clean
 .DEFAULT_GOAL := build
 
 help:
 	@echo 'make demo     install, build, compile the example model, generate text, compare its logits with PyTorch'
 	@echo 'make check    install, build, run every test, those of hostile input and of threads with sanitizers too'
 	@echo 'make bench    measure beside other software (35 minutes) and write docs/performance.md anew'
+	@echo 'make study    train the small models of docs/results.md (two hours; goes on where it was) and write it anew'
 	@echo 'make build    install and build into $(BUILD)/ (the default)'
 	@echo 'make lint     check the house rules;  make format fixes what can be fixed'
 	@echo 'make docs     write docs/generated/ anew'
@@ -60,6 +61,10 @@ check: build sanitized threads
 bench: build
 	bench/run --build $(BUILD)
 	bench/report
+
+study: build
+	studies/run --build $(BUILD)
+	studies/report
 
 lint:
 	scripts/lint

@@ -58,8 +58,7 @@ def make(scale, work, say):
     options = Options(sequence_length=scale.length, max_tokens=TOKENS * scale.length)
     rows = []
     for run in _runs(scale):
-        if not (work / run.folder / "config.json").exists():
-            raise ValueError(f"expects the trained model of {run.name}, seed {run.seed}, in {work.name}; make the table main first, on this machine")
+        plan.expect_trained(run, work)
         say(f"activations: {run.name}, seed {run.seed}")
         before = work / "untrained"
         untrained(run, before)

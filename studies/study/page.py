@@ -64,6 +64,18 @@ def ablation_tables(results):
     return "\n\n".join(out)
 
 
+def rates_table(results):
+    """Losses of one seed at three learning rates."""
+    rows = []
+    runs = [run for part in ("main", "rates") for run in results[part]["runs"] if run["seed"] == 0]
+    rate_of = lambda run: run["settings"]["optimizer"]["rate"]
+    found = {(run["name"].partition(", rate")[0], rate_of(run)): run["loss"] for run in runs}
+    rates = sorted({rate for _, rate in found})
+    for name in dict.fromkeys(run["name"].partition(", rate")[0] for run in results["rates"]["runs"]):
+        rows.append([name, *(f"{found[name, rate]:.3f}" if (name, rate) in found else "" for rate in rates)])
+    return table(["model", *(f"rate {rate:g}" for rate in rates)], rows)
+
+
 def times_table(times):
     """Medians of each model's times, and over the dense model's."""
     rows = []
@@ -135,12 +147,12 @@ def page(results, plots):
     parts = [f"""# Results: the paper's study, small
 
 Written by `studies/report` from `studies/results`; do not edit. The paper's models have 355 million to 1.13 billion parameters; these have about one million and see about
-one million tokens. What holds here need not hold there, and the other way round. The paper's figures are in [semantics.md](semantics.md#what-the-paper-reports); how to make
+one million tokens. What holds here need not hold there, and the other way round. The paper's figures are in [semantics.md](semantics.md); how to make
 these again is in [studies.md](studies.md).
 
 Setting: {setting(results)}. Losses are in nats per byte on {results['main']['runs'][0]['settings']['evaluation']['sequences']} held-out sequences, accuracy is that of the most likely next
 byte; ± is half of a 95 % confidence interval over seeds (Student's t). Differences are taken seed by seed; bold ones leave zero outside their interval. No interval is corrected for the number
-of comparisons: of twenty without effect, one is bold. All models have the same learning rate.
+of comparisons: of twenty without effect, one is bold.
 
 ## The claims
 
@@ -151,6 +163,12 @@ of comparisons: of twenty without effect, one is bold. All models have the same 
 all of it: the ceiling. `experts` is a mixture of {plan.EXPERTS['experts']} experts, {plan.EXPERTS['active']} a token, in each FFN (Mixtral's routing). Base: dense.
 
 {trained_table(results['main']['runs'], by_name(results['main']['runs'])['dense'])}""" + shown("study/main.svg", "Held-out loss against activated parameters")]
+    if results.get("rates", {}).get("runs"):
+        parts.append(f"""### The learning rate
+
+All models above have the same. Losses of seed 0 with half and twice of it, to see whom that favours:
+
+{rates_table(results)}""")
     if "times" in results:
         parts.append(f"""### Times
 
@@ -158,13 +176,13 @@ Medians, {results['times']['threads']} threads, models in turn; MoHD with compil
 These widths are small: what routing and fusion cost is not yet small beside the projections. Times at the paper's widths are in [performance.md](performance.md).
 
 {times_table(results['times'])}""")
-    if "ablations" in results:
+    if results.get("ablations", {}).get("runs"):
         parts.append(f"""## Ablations
 
 One thing changed in {BASE} = ({groups_of(by_name(results['main']['runs'])[BASE][0]['model'])}) with the default attributes, which is the first row and the base of each table.
 
 {ablation_tables(results)}""" + shown("study/ablations.svg", "Loss of each ablation over x2's"))
-    if "task" in results:
+    if results.get("task", {}).get("runs"):
         runs = results["task"]["runs"]
         parts.append(f"""## A task that needs specialised dimensions
 

@@ -40,9 +40,9 @@ class Scale:
 
 
 SCALES = {
-    "full": Scale(128, 320, 3, 4, 32, 256, 8, 400, 3e-3, 64, 3, "compiled", (64, 64), 32, 600, 100),
+    "full": Scale(128, 320, 3, 4, 32, 256, 8, 400, 3e-3, 64, 3, "compiled", (48, 48), 32, 1000, 100),
     "small": Scale(64, 160, 2, 2, 32, 128, 8, 40, 3e-3, 8, 2, "compiled", (16, 16), 32, 40, 10),
-    "test": Scale(32, 48, 1, 2, 16, 32, 2, 2, 3e-3, 2, 2, "reference", (4, 4), 32, 2, 2),
+    "test": Scale(32, 48, 1, 2, 16, 32, 2, 2, 3e-3, 2, 1, "reference", (4, 4), 32, 2, 2),
 }
 """`full` is what docs/results.md shows, `small` runs whole in minutes, `test` in seconds."""
 
@@ -91,19 +91,19 @@ def model(scale, factor=1, groups=None, task="text", **attributes):
     return {key: value for key, value in out.items() if value is not None}
 
 
-def _settings(scale, task):
+def _settings(scale, task, rate):
     """The keys of mohd.train's configuration that do not depend on the model or the seed."""
     steps = scale.steps if task == "text" else scale.task_steps
     return {
-        "sequence_length": scale.length, "batch": scale.batch, "steps": steps, "optimizer": {"rate": scale.rate},
+        "sequence_length": scale.length, "batch": scale.batch, "steps": steps, "optimizer": {"rate": rate},
         "schedule": {"warmup": steps // 10}, "evaluation": {"every": max(1, steps // 5), "sequences": scale.sequences},
         "checkpoints": {"every": steps, "keep": 1}, "log": {"every": max(1, steps // 5)}, "save_dtype": "float32",
     }
 
 
-def _runs(table, scale, models, task="text"):
+def _runs(table, scale, models, task="text", rate=None):
     """A run of each seed of each of the models {name: (config.json, experts)}, seed by seed."""
-    settings = _settings(scale, task)
+    settings = _settings(scale, task, rate or scale.rate)
     return [
         Run(table, name, seed, task, config, experts, settings | {"backend": scale.backend if "mohd" in config else "reference"})
         for seed in range(scale.seeds) for name, (config, experts) in models.items()
@@ -153,5 +153,24 @@ def task(scale):
     return _runs("task", scale, models, "tables")
 
 
-TABLES = {"main": main, "ablations": ablations, "task": task}
+RATED = ("dense", "50 %", "x2", "x4", "dense x4", "experts")
+"""The models of `main` whose dependence on the learning rate is looked at."""
+
+
+def rates(scale):
+    """One seed of some models of `main` with half and twice the learning rate."""
+    runs = []
+    for factor in (0.5, 2):
+        models = {f"{run.name}, rate {scale.rate * factor:g}": (run.model, run.experts) for run in main(scale) if run.seed == 0 and run.name in RATED}
+        runs += [run for run in _runs("rates", scale, models, rate=scale.rate * factor) if run.seed == 0]
+    return runs
+
+
+TABLES = {"main": main, "ablations": ablations, "task": task, "rates": rates}
 """The tables that are trained, by name."""
+
+
+def expect_trained(run, work):
+    """Raises ValueError unless the files of `run` are in the folder `work`."""
+    if not (work / run.folder / "model.safetensors").exists():
+        raise ValueError(f"expects the trained model of {run.name}, seed {run.seed}, in {work / run.folder}; make the table main again, without its results")

@@ -51,6 +51,7 @@ def trainer_of(run, work, scale, threads):
 def inference_of(run, work):
     """A generator for one sequence, of random weights; compiled for this machine."""
     target = work / "times" / f"{run.folder}.mohdb"
+    target.parent.mkdir(exist_ok=True)
     module = mohd.load(mohd.compile(run.model, out=target, random_weights=0))
     return mohd.Generator(module, sequences=1, positions=run.model["max_position_embeddings"])
 

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Verdicts on constructed results, the page of them, and whether the committed page is what the committed results give."""
+
+import subprocess
+import sys
+
+import pytest
+
+from conftest import STUDIES
+from study import claims
+from study.claims import FAILS, HOLDS, OPEN
+from study.page import difference, page, table
+from study.plots import plots
+
+ABOUT = {"commit": "0123456789ab", "date": "2026-01-02", "command": ["studies/run"], "machine": {"cpu": "Example CPU", "cpus": 2}}
+
+
+def run(name, seed, accuracy, loss=1.0, groups=None, width=128, rate=3e-3):
+    model = {"hidden_size": width, "intermediate_size": 320, "num_hidden_layers": 3, "num_attention_heads": 4, "head_dim": 32, "vocab_size": 256}
+    if groups:
+        model["mohd"] = dict(zip(("num_groups", "num_shared", "num_routed"), groups))
+    return {"name": name, "seed": seed, "digest": f"{name}{seed}", "model": model, "experts": None, "parameters": 1_200_000, "activated": 600_000, "tokens": 819200,
+            "loss": loss, "accuracy": accuracy, "seconds": 1.0, "about": ABOUT,
+            "settings": {"steps": 400, "batch": 8, "sequence_length": 256, "optimizer": {"rate": rate}, "evaluation": {"sequences": 64}}}
+
+
+def results_of(**accuracies):
+    """Results of the main table: accuracies over seeds by name; "half" stands for 50 %."""
+    names = {"half": "50 %"}
+    return {"main": {"runs": [run(names.get(name, name), seed, value) for name, values in accuracies.items() for seed, value in enumerate(values)]}}
+
+
+@pytest.mark.parametrize("values,verdict", [((0.55, 0.551, 0.549), HOLDS), ((0.4, 0.401, 0.399), FAILS), ((0.4, 0.6, 0.5), OPEN), ((0.5,), OPEN)])
+def test_quality_is_judged_by_its_interval(values, verdict):
+    found = claims.quality("50 %", 0.99)(results_of(dense=[0.5] * len(values), half=values))
+    assert found[0] == verdict and "50 % has" in found[1]
+
+
+def test_quality_without_results_is_no_verdict():
+    assert claims.quality("50 %", 0.99)({}) is None
+    assert claims.quality("50 %", 0.99)(results_of(dense=[0.5])) is None
+    assert all(found is None for _, found in claims.verdicts({}))
+
+
+def test_best_of_takes_the_best():
+    made = results_of(dense=[0.5, 0.5], x2=[0.6, 0.6], x3=[0.7, 0.7], x4=[0.4, 0.4])
+    verdict, sentence = claims.best_of(("x2", "x3", "x4"), 1.0837)(made)
+    assert verdict == HOLDS and "x3" in sentence and "140.0 %" in sentence
+
+
+def activations(trained, untrained, consecutive=0.5, shuffled=0.1):
+    site = lambda share: {"energy 50": 0.1, "energy 90": share, "energy 99": 0.9, "overlap consecutive": consecutive, "overlap shuffled": shuffled,
+                          "shared dims": 0.1, "specialised dims": 0.2}
+    rows = [{"name": "dense", "seed": seed, "state": state, "sites": {"mlp_norm": site(share)}}
+            for state, shares in (("trained", trained), ("untrained", untrained)) for seed, share in enumerate(shares)]
+    return {"activations": {"about": ABOUT, "rows": rows}}
+
+
+@pytest.mark.parametrize("trained,untrained,verdict", [((0.3, 0.31), (0.5, 0.51), HOLDS), ((0.5, 0.51), (0.3, 0.31), FAILS), ((0.3, 0.6), (0.5, 0.5), OPEN)])
+def test_sparse_tokens_compares_with_the_untrained(trained, untrained, verdict):
+    assert claims.sparse_tokens(activations(trained, untrained))[0] == verdict
+
+
+@pytest.mark.parametrize("consecutive,verdict", [(0.5, HOLDS), (0.05, FAILS)])
+def test_flow_compares_with_shuffled_tokens(consecutive, verdict):
+    assert claims.flow(activations((0.3, 0.3), (0.5, 0.5), consecutive, 0.1))[0] == verdict
+
+
+def times(slow=1.0):
+    names = ("dense", "x2", "x3", "x4")
+    return {"about": ABOUT, "threads": 2, "tokens_of_step": 2048, "tokens_of_prompt": 128, "tokens_decoded": 64}  | {
+        part: {name: {"median_s": slow if name == "x3" else 1.0, "samples_s": [1.0]} for name in names} for part in ("step", "prefill", "decode")}
+
+
+@pytest.mark.parametrize("slow,verdict", [(1.05, HOLDS), (1.5, FAILS)])
+def test_constant_cost_looks_at_the_slowest(slow, verdict):
+    found = claims.constant_cost({"times": times(slow)})
+    assert found[0] == verdict and f"{slow:.2f}x" in found[1]
+
+
+def test_difference_is_bold_outside_zero():
+    assert difference((0.5, 0.1)) == "**+0.500 ± 0.100**"
+    assert difference((-0.05, 0.1)) == "-0.050 ± 0.100"
+    assert difference((0.5, float("inf"))) == "+0.500"
+
+
+def test_table_is_markdown():
+    assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n|---|---|\n| 1 | 2 |"
+
+
+def test_page_has_every_part():
+    made = results_of(dense=[0.5, 0.51], half=[0.5, 0.5], x2=[0.5, 0.52], x3=[0.5, 0.52], x4=[0.5, 0.53])
+    made["ablations"] = {"runs": [run("fusion none", seed, 0.5, 1.1, (16, 6, 2)) for seed in range(2)]}
+    made["task"] = {"runs": [run("dense", 0, 0.1)]}
+    made["task"]["runs"][0]["model"]["vocab_size"] = 12
+    made["rates"] = {"runs": [run("dense, rate 0.006", 0, 0.4, 1.25, rate=6e-3)]}
+    made |= activations((0.3, 0.3), (0.5, 0.5)) | {"times": times()}
+    loss = {"dense": 2.0, "all groups": 2.0, "converted": 2.5, "recovered": 2.1}
+    made["conversion"] = {"about": ABOUT, "recovery_steps": 100, "rows": [{"name": "50 %", "seed": 0, "model": run("", 0, 0, groups=(16, 6, 2))["model"], "activated": 5, "loss": loss}]}
+    drawn = plots(made)
+    assert set(drawn) == {"study/main.svg", "study/ablations.svg"} and drawn == plots(made)
+    text = page(made, drawn)
+    for part in ("holds", "## Ablations", "fusion none", "**+0.100 ± 0.000**", "rate 0.006", "1.250", "Example CPU", "## Conversion", "2.500", "chance level is\n25.0 %", "plots/study/main.svg"):
+        assert part in text, part
+    assert "no results" not in text
+
+
+def test_report_needs_the_main_table(tmp_path):
+    done = subprocess.run([sys.executable, STUDIES / "report", "--results", tmp_path, "--out", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 1 and "expects the results of the table main" in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_committed_page_is_fresh():
+    assert subprocess.run([sys.executable, STUDIES / "report", "--check"]).returncode == 0
