@@ -64,16 +64,14 @@ def ablation_tables(results):
     return "\n\n".join(out)
 
 
-def rates_table(results):
-    """Losses of one seed at three learning rates."""
-    rows = []
-    runs = [run for part in ("main", "rates") for run in results[part]["runs"] if run["seed"] == 0]
-    rate_of = lambda run: run["settings"]["optimizer"]["rate"]
-    found = {(run["name"].partition(", rate")[0], rate_of(run)): run["loss"] for run in runs}
-    rates = sorted({rate for _, rate in found})
-    for name in dict.fromkeys(run["name"].partition(", rate")[0] for run in results["rates"]["runs"]):
-        rows.append([name, *(f"{found[name, rate]:.3f}" if (name, rate) in found else "" for rate in rates)])
-    return table(["model", *(f"rate {rate:g}" for rate in rates)], rows)
+def rates_table(runs):
+    """Losses of one seed at several learning rates, each model's lowest in bold."""
+    found = {}
+    for run in runs:
+        found.setdefault(run["name"].partition(", rate")[0], {})[run["settings"]["optimizer"]["rate"]] = run["loss"]
+    rates = sorted({rate for losses in found.values() for rate in losses})
+    mark = lambda losses, rate: f"**{losses[rate]:.3f}**" if losses[rate] == min(losses.values()) else f"{losses[rate]:.3f}"
+    return table(["model", *(f"rate {rate:g}" for rate in rates)], [[name, *(mark(losses, rate) if rate in losses else "" for rate in rates)] for name, losses in found.items()])
 
 
 def times_table(times):
@@ -137,7 +135,7 @@ def setting(results):
     model, seeds = run["model"], len({run["seed"] for run in results["main"]["runs"]})
     return (f"{model['num_hidden_layers']} layers, dense width {model['hidden_size']}, inner width {model['intermediate_size']}, {model['num_attention_heads']} heads of "
             f"{model['head_dim']}; bytes of the prose of Python's documentation; {run['settings']['steps']} steps of {run['settings']['batch']} sequences of "
-            f"{run['settings']['sequence_length']} tokens, {run['tokens'] / 1e6:.2f} M tokens in all; AdamW, peak rate {run['settings']['optimizer']['rate']:g}; {seeds} seeds "
+            f"{run['settings']['sequence_length']} tokens, {run['tokens'] / 1e6:.2f} M tokens in all; AdamW; {seeds} seeds "
             "for weights and order of the data")
 
 
@@ -166,9 +164,9 @@ all of it: the ceiling. `experts` is a mixture of {plan.EXPERTS['experts']} expe
     if results.get("rates", {}).get("runs"):
         parts.append(f"""### The learning rate
 
-All models above have the same. Losses of seed 0 with half and twice of it, to see whom that favours:
+Each model above has the rate that is best for it on one seed, and its ablations have that, too:
 
-{rates_table(results)}""")
+{rates_table(results['rates']['runs'])}""")
     if "times" in results:
         parts.append(f"""### Times
 

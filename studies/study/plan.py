@@ -8,7 +8,6 @@ is active. A variant of semantics.md's presets keeps its (N, K_s, K_r) and its f
 import dataclasses
 import hashlib
 import json
-import re
 
 from study.data import vocabulary
 
@@ -73,8 +72,8 @@ class Run:
 
     @property
     def folder(self):
-        """The name of a folder for its files."""
-        return f"{self.table}-{re.sub(r'[^a-z0-9_.]+', '-', self.name.lower())}-{self.seed}-{self.digest[:6]}"
+        """The name of a folder for its files: the same for the same run in several tables."""
+        return f"run-{self.digest}"
 
 
 def model(scale, factor=1, groups=None, task="text", **attributes):
@@ -92,7 +91,7 @@ def model(scale, factor=1, groups=None, task="text", **attributes):
 
 
 def _settings(scale, task, rate):
-    """The keys of mohd.train's configuration that do not depend on the model or the seed."""
+    """The keys of mohd.train's configuration that depend on neither the model nor the seed."""
     steps = scale.steps if task == "text" else scale.task_steps
     return {
         "sequence_length": scale.length, "batch": scale.batch, "steps": steps, "optimizer": {"rate": rate},
@@ -101,26 +100,47 @@ def _settings(scale, task, rate):
     }
 
 
-def _runs(table, scale, models, task="text", rate=None):
-    """A run of each seed of each of the models {name: (config.json, experts)}, seed by seed."""
-    settings = _settings(scale, task, rate or scale.rate)
-    return [
-        Run(table, name, seed, task, config, experts, settings | {"backend": scale.backend if "mohd" in config else "reference"})
-        for seed in range(scale.seeds) for name, (config, experts) in models.items()
-    ]
+def _runs(table, scale, models, task="text", factors=None):
+    """A run of each seed of each of the models {name: (config.json, experts)}, seed by seed; `factors` of the scale's learning rate by name."""
+    runs = []
+    for seed in range(scale.seeds):
+        for name, (config, experts) in models.items():
+            settings = _settings(scale, task, scale.rate * (factors or {}).get(name, 1))
+            runs.append(Run(table, name, seed, task, config, experts, settings | {"backend": scale.backend if "mohd" in config else "reference"}))
+    return runs
 
 
 def _experts(scale, task):
     return EXPERTS | {"inner": model(scale, task=task)["intermediate_size"] // EXPERTS["active"]}
 
 
-def main(scale):
+def _variants(scale):
     """Dense, every variant, the dense model of each one's whole width, and a mixture of experts."""
     models = {"dense": (model(scale), None)}
     models |= {name: (model(scale, *of), None) for name, of in GROUPS.items()}
     models |= {f"dense x{factor}": (model(scale, factor), None) for factor in (2, 3, 4)}
-    models["experts"] = (model(scale), _experts(scale, "text"))
-    return _runs("main", scale, models)
+    return models | {"experts": (model(scale), _experts(scale, "text"))}
+
+
+FACTORS = (1, 0.5, 2, 0.25)
+"""Of the scale's learning rate: what `rates` tries."""
+
+BEST = {}
+"""The factor with the lowest loss in `rates`, by model."""
+
+
+def rates(scale):
+    """One seed of each model at several learning rates, from which BEST is chosen."""
+    runs = []
+    for factor in FACTORS:
+        models = {f"{name}, rate {scale.rate * factor:g}": of for name, of in _variants(scale).items()}
+        runs += [run for run in _runs("rates", scale, models, factors=dict.fromkeys(models, factor)) if run.seed == 0]
+    return runs
+
+
+def main(scale):
+    """Every variant, each with the learning rate that suits it best."""
+    return _runs("main", scale, _variants(scale), factors=BEST)
 
 
 ABLATIONS = {
@@ -140,7 +160,7 @@ def ablations(scale):
         for name, change in changes.items():
             attributes = dict(change)
             models[name] = (model(scale, 2, attributes.pop("groups", (16, 6, 2)), **attributes), None)
-    return _runs("ablations", scale, models)
+    return _runs("ablations", scale, models, factors=dict.fromkeys(models, BEST.get("x2", 1)))
 
 
 def task(scale):
@@ -153,20 +173,7 @@ def task(scale):
     return _runs("task", scale, models, "tables")
 
 
-RATED = ("dense", "50 %", "x2", "x4", "dense x4", "experts")
-"""The models of `main` whose dependence on the learning rate is looked at."""
-
-
-def rates(scale):
-    """One seed of some models of `main` with half and twice the learning rate."""
-    runs = []
-    for factor in (0.5, 2):
-        models = {f"{run.name}, rate {scale.rate * factor:g}": (run.model, run.experts) for run in main(scale) if run.seed == 0 and run.name in RATED}
-        runs += [run for run in _runs("rates", scale, models, rate=scale.rate * factor) if run.seed == 0]
-    return runs
-
-
-TABLES = {"main": main, "ablations": ablations, "task": task, "rates": rates}
+TABLES = {"rates": rates, "main": main, "ablations": ablations, "task": task}
 """The tables that are trained, by name."""
 
 
