@@ -129,6 +129,16 @@ def about_runs(results):
     return "; ".join(f"`{command}` at commit {commit} on {cpu}, {cpus} CPUs" for commit, cpu, cpus, command in sorted(found))
 
 
+def missing(results):
+    """A sentence on what of the study is not there yet, empty if all is; known results tell the scale."""
+    made = {name: {run["digest"] for run in results.get(name, {}).get("runs", [])} for name in plan.TABLES}
+    wanted = max(({name: {run.digest for run in table(scale)} for name, table in plan.TABLES.items()} for scale in plan.SCALES.values()),
+                 key=lambda tables: sum(len(made[name] & tables[name]) for name in tables))
+    left = [f"{len(wanted[name] - made[name])} of {len(wanted[name])} runs of `{name}`" for name in wanted if wanted[name] - made[name]]
+    left += [f"`{name}`" for name in ("times", "activations", "conversion") if name not in results]
+    return f"**Not complete:** {', '.join(left)} are still to be made.\n\n" if left else ""
+
+
 def setting(results):
     """What the runs have in common, from one of them."""
     run = results["main"]["runs"][0]
@@ -148,7 +158,7 @@ Written by `studies/report` from `studies/results`; do not edit. The paper's mod
 one million tokens. What holds here need not hold there, and the other way round. The paper's figures are in [semantics.md](semantics.md); how to make
 these again is in [studies.md](studies.md).
 
-Setting: {setting(results)}. Losses are in nats per byte on {results['main']['runs'][0]['settings']['evaluation']['sequences']} held-out sequences, accuracy is that of the most likely next
+{missing(results)}Setting: {setting(results)}. Losses are in nats per byte on {results['main']['runs'][0]['settings']['evaluation']['sequences']} held-out sequences, accuracy is that of the most likely next
 byte; ± is half of a 95 % confidence interval over seeds (Student's t). Differences are taken seed by seed; bold ones leave zero outside their interval. No interval is corrected for the number
 of comparisons: of twenty without effect, one is bold.
 

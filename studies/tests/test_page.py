@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from conftest import STUDIES
-from study import claims
+from study import claims, plan
 from study.claims import FAILS, HOLDS, OPEN
-from study.page import difference, page, table
+from study.page import difference, missing, page, table
 from study.plots import plots
 
 ABOUT = {"commit": "0123456789ab", "date": "2026-01-02", "command": ["studies/run"], "machine": {"cpu": "Example CPU", "cpus": 2}}
@@ -103,6 +103,15 @@ def test_page_has_every_part():
     for part in ("holds", "## Ablations", "fusion none", "**+0.100 ± 0.000**", "rate 0.006", "**1.250**", "Example CPU", "## Conversion", "2.500", "chance level is\n25.0 %", "plots/study/main.svg"):
         assert part in text, part
     assert "no results" not in text
+
+
+def test_missing_runs_are_told():
+    scale = plan.SCALES["full"]
+    results = {name: {"runs": [{"digest": run.digest} for run in table(scale)]} for name, table in plan.TABLES.items()} | dict.fromkeys(("times", "activations", "conversion"), {})
+    assert missing(results) == ""
+    results["main"]["runs"].pop()
+    del results["times"]
+    assert f"1 of {len(plan.main(scale))} runs of `main`, `times` are still to be made" in missing(results)
 
 
 def test_report_needs_the_main_table(tmp_path):
