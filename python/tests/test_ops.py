@@ -245,12 +245,57 @@ def test_activation_checkpointing_and_another_thread_give_the_same(models):
     expect_equal_steps(found[0], want, 1e-6)
 
 
-def test_autocast_computes_in_the_type_of_weights(models):
+def test_autocast_multiplies_in_its_type(models):
     tokens = torch.randint(0, 32, (2, 11))
-    with torch.autocast("cpu", torch.bfloat16), warnings.catch_warnings():
-        warnings.simplefilter("error")
-        got = step(models[1], tokens)
-    expect_equal_steps(got, step(models[0], tokens), 5e-2)
+    with torch.autocast("cpu", torch.bfloat16):
+        compile_model(models[1])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            got = step(models[1], tokens)
+        plain = step(models[0], tokens)
+    want = step(models[0], tokens)
+    expect_equal_steps(got, want, 5e-2)
+    assert got[0] != want[0] and abs(got[0] - plain[0]) <= 2e-3 * want[0]
+
+
+@pytest.mark.parametrize("routing", ROUTINGS[::2], ids=name_of)
+def test_autocast_gives_compiled_plain_and_fake_operators_the_same_types(routing, tmp_path):
+    """float32 weights: products and fusions are in bfloat16, norms, routers and the residual stream in float32. The plain form runs first, then kernels."""
+    every = calls(routing) | {"routed_projections": lambda f, t: [
+        *(made := f.routed_projections(t["x"], t["norm"], 1e-5, t["phi"] if routing.needs_scores else None, [t["w0"], t["w1"]], routing))[0], *made[1:]]}
+    exact = {name: gradients(call, functional, made(routing, 9, torch.float64)) for name, call in calls(routing).items()}
+    with torch.autocast("cpu", torch.bfloat16), ops.recording() as specs:  # in plain form
+        plain = {name: call(ops, made(routing, 9)) for name, call in every.items()}
+        reference = {name: call(functional, made(routing, 9)) for name, call in every.items()}
+        with torch._subclasses.FakeTensorMode() as mode:
+            inputs = {key: mode.from_tensor(value) for key, value in made(routing, 9).items()}
+            fake = {name: call(ops, inputs) for name, call in every.items()}
+    ops.compile(specs, tmp_path / "ops.mohdb")
+    for name, call in every.items():
+        types = [value.dtype for value in reference[name]]
+        assert [value.dtype for value in plain[name]] == [value.dtype for value in fake[name]] == types, name
+        with torch.autocast("cpu", torch.bfloat16), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert [value.dtype for value in call(ops, made(routing, 9))] == types, name
+            results, grads = gradients(calls(routing).get(name, call), ops, made(routing, 9))
+        if name not in exact:
+            continue
+        for got, again, want in zip(results, plain[name], exact[name][0], strict=True):
+            expect_close(got, want, torch.bfloat16)
+            expect_close(again, want, torch.bfloat16)
+        for key, want in exact[name][1].items():
+            if key in grads or want.abs().sum() > 0:
+                assert grads[key].dtype == torch.float32
+                expect_close(grads[key], want, torch.bfloat16)
+    assert {value.dtype for value in plain["spmm"] + plain["sddmm"]} == {torch.bfloat16}
+    assert {value.dtype for value in plain["routed_output"] + plain["rms_norm"]} == {torch.float32}
+
+
+def test_torch_compile_makes_one_graph_under_autocast(models):
+    tokens = torch.randint(0, 32, (2, 11))
+    with torch.autocast("cpu", torch.bfloat16):
+        graph = torch.compile(models[1], fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(graph(tokens), models[1](tokens), rtol=1e-2, atol=1e-2)
 
 
 def test_torch_compile_makes_one_graph(models):

@@ -147,7 +147,7 @@ def group_fusion(o, kind, right=None, left=None, bias=None, indices=None):
     if kind == "monarch":
         y = torch.einsum("tkj,jsk->tsj", y, left)
     y = y.flatten(1)
-    return y if bias is None else y + bias
+    return y if bias is None else y + bias.to(y.dtype)
 
 
 def balance_loss(scores, indices, routing):

@@ -6,8 +6,8 @@
     mohd.ops.compile(specs, "ops.mohdb")    # once; mohd.ops.load("ops.mohdb") in other processes
 
 `mohd.nn.compile` does that for a model. Nothing compiles inside a forward pass: a size that no kernel was compiled for runs in plain PyTorch, with one warning. All are
-differentiable operators `torch.ops.mohd.*` with fake kernels, for `torch.compile`. Under autocast tokens are converted to the weights' type, in which everything is
-computed; sums, norms and routers are in float32. Shapes: T tokens, D routed width in N groups of d_e, K active groups, E inner width.
+differentiable operators `torch.ops.mohd.*` with fake kernels, for `torch.compile`. Tokens are converted to the type of weights that they are multiplied with and, under
+autocast, both to its type; norms and routers are not, and sums are in float32. Shapes: T tokens, D routed width in N groups of d_e, K active groups, E inner width.
 """
 
 import dataclasses
@@ -218,16 +218,28 @@ _OUTPUT = Operator(
 
 
 def _norm_shapes(tensors, attributes):
-    x, weight = tensors
+    x, weight, indices = tensors
     _expect(x.dim() == 2 and tuple(weight.shape) == (x.shape[1],), "mohd::rms_norm", f"weight [{x.shape[-1]}]", list(weight.shape))
+    if indices is not None:
+        _groups("mohd::rms_norm", x.shape[1], attributes[1])
     return (tuple(x.shape),)
 
 
+def _norm_spec(element, tensors, attributes):
+    x, _, indices = tensors
+    eps, num_groups = attributes
+    return Spec("rms_norm", element, (x.shape[1],), _bare(num_groups, indices.shape[1]) if indices is not None else None, (eps,))
+
+
+def _norm_reference(tensors, attributes):
+    x, weight, indices = tensors
+    eps, num_groups = attributes
+    return (functional.rms_norm(x, weight, eps, None if indices is None else functional.active_mask(indices, num_groups, x.shape[1] // num_groups)),)
+
+
 _NORM = Operator(
-    "rms_norm", ("x", "weight"), "float eps", ("y",),
-    spec=lambda element, tensors, attributes: Spec("rms_norm", element, (tensors[0].shape[1],), None, attributes),
-    shapes=_norm_shapes,
-    reference=lambda tensors, attributes: (functional.rms_norm(*tensors, *attributes),),
+    "rms_norm", ("x", "weight", "indices?"), "float eps, int num_groups", ("y",),
+    spec=_norm_spec, shapes=_norm_shapes, reference=_norm_reference,
 )
 
 _SWIGLU = Operator(
@@ -238,9 +250,19 @@ _SWIGLU = Operator(
 )
 
 
+def _multiplied(weight):
+    """A weight in the type of its products: its own or, under autocast, autocast's; None for None."""
+    if weight is None:
+        return None
+    device = weight.device.type
+    if device not in ("cpu", "cuda") or not torch.is_autocast_enabled(device) or weight.dtype == torch.float64:  # which autocast leaves as it is
+        return weight
+    return weight.to(torch.get_autocast_dtype(device))
+
+
 def rms_norm(x, weight, eps):
     """x [T, D] / rms(x) * weight [D]: [T, D]."""
-    return _NORM(x.to(weight.dtype), weight, eps)
+    return _NORM(x.to(weight.dtype), weight, None, eps, 1)
 
 
 def route(normed, centroids, routing):
@@ -253,11 +275,13 @@ def route(normed, centroids, routing):
 
 def spmm(x, indices, gates, weight, num_groups):
     """The gated active groups of x [T, D] times weight [E, D]: [T, E]."""
+    weight = _multiplied(weight)
     return _SPMM(x.to(weight.dtype), indices, gates, weight, num_groups)
 
 
 def sddmm(z, indices, weight, num_groups):
     """z [T, E] times weight [D, E] in active groups, 0 in the others: [T, D]."""
+    weight = _multiplied(weight)
     return _SDDMM(z.to(weight.dtype), indices, weight, num_groups)
 
 
@@ -266,7 +290,10 @@ def group_fusion(o, kind, right=None, left=None, bias=None, indices=None):
 
     `kind` is `monarch` (right and left), `block_diagonal` (right) or `none`. With `indices` [T, K] groups that are not in it count as 0.
     """
-    return o if kind == "none" else _FUSION(o.to(right.dtype), right, left, bias, indices, kind)
+    if kind == "none":
+        return o
+    right, left, bias = (_multiplied(weight) for weight in (right, left, bias))
+    return _FUSION(o if right is None else o.to(right.dtype), right, left, bias, indices, kind)
 
 
 def balance_loss(scores, indices, routing):
@@ -277,9 +304,17 @@ def balance_loss(scores, indices, routing):
 def routed_projections(x, norm_weight, eps, centroids, weights, routing):
     """Norm, router and contraction-side projections of a sub-layer's input x [T, D] by one to three `weights`, each [E_i, D].
 
-    Returns (the tuple of [T, E_i], indices, gates, scores).
+    Returns (the tuple of [T, E_i], indices, gates, scores). One operator if all weights have one type; else, as of float32 weights under autocast, norm and router
+    are computed in the type of theirs, and each product in its own.
     """
     _expect(1 <= len(weights) <= MOST_PROJECTIONS, "routed_projections", f"1 to {MOST_PROJECTIONS} weights", len(weights))
+    weights = [_multiplied(weight) for weight in weights]
+    if any(weight.dtype != norm_weight.dtype for weight in weights):
+        normed = rms_norm(x, norm_weight, eps)
+        indices, gates, scores = route(normed, centroids, routing)
+        if routing.norm_stat == "active":
+            normed = _NORM(x.to(norm_weight.dtype), norm_weight, indices, eps, routing.num_groups)
+        return tuple(spmm(normed, indices, gates, weight, routing.num_groups) for weight in weights), indices, gates, scores
     absent = [None] * (MOST_PROJECTIONS - len(weights))
     made = _PROJECTIONS(x.to(norm_weight.dtype), norm_weight, centroids, *weights, *absent, eps, *attributes_of(routing))
     gates, scores, indices = made[MOST_PROJECTIONS:]
@@ -287,8 +322,16 @@ def routed_projections(x, norm_weight, eps, centroids, weights, routing):
 
 
 def routed_output(residual, z, indices, weight, right, left, routing):
-    """residual [T, D] plus the fused output-side projection of z [T, E] by weight [D, E]; [T, D]."""
-    return _OUTPUT(residual.to(weight.dtype), z.to(weight.dtype), indices, weight, right, left, *attributes_of(routing))[0]
+    """residual [T, D] plus the fused output-side projection of z [T, E] by weight [D, E]; [T, D].
+
+    One operator if the residual stream has the weights' type; else, as a float32 one under autocast, it keeps its own, and product and fusion have theirs.
+    """
+    weight = _multiplied(weight)
+    if residual.dtype != weight.dtype:
+        o = sddmm(z, indices, weight, routing.num_groups)
+        return residual + group_fusion(o, routing.fusion, right, left, indices=indices)
+    right, left = _multiplied(right), _multiplied(left)
+    return _OUTPUT(residual, z.to(weight.dtype), indices, weight, right, left, *attributes_of(routing))[0]
 
 
 def swiglu(gate, up):

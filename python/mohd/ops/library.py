@@ -13,6 +13,7 @@ import typing
 import torch
 
 from mohd.config import Routing
+from mohd.nn import functional
 from mohd.ops import kernels
 from mohd.ops.source import Spec
 
@@ -190,8 +191,7 @@ class Operator:
         tensors, attributes = arguments[: len(self.names)], arguments[len(self.names) :]
         form, tokens = self.form(tensors, attributes)
         if form.forward is None:
-            made = self.reference(tensors, attributes)
-            made = [self._absent(tensors) if value is None else value.contiguous() for value in made]
+            made = [self._absent(tensors) if value is None else value.contiguous() for value in self._plain(tensors, attributes)]
         else:
             results = self._run(form.forward, tokens, form.forward_inputs, tensors)
             made = [results[i] if i >= 0 else self._absent(tensors) for i in form.forward_outputs]
@@ -220,6 +220,13 @@ class Operator:
     def _absent(self, tensors):
         """What stands for an output that there is not."""
         return tensors[0].new_empty(0)
+
+    def _plain(self, tensors, attributes):
+        """The outputs in plain PyTorch, of the types that compiled ones have, None for one that there is not."""
+        element = tensors[self._typed()].dtype
+        with functional.plain(tensors[0]):
+            made = self.reference(tensors, attributes)
+        return [None if value is None else value.to(self._dtype(name, element)) for name, value in zip(self.outputs, made)]
 
     def fake(self, *arguments):
         """Tensors without data of the outputs' shapes."""
@@ -286,7 +293,7 @@ class Operator:
         with torch.enable_grad():
             for i in floats:
                 inputs[i] = tensors[i].detach().requires_grad_()
-            made = self.reference(inputs, attributes)
+            made = self._plain(inputs, attributes)
             made = [made[i] for i in self.graded]
             pairs = [(value, grad) for value, grad in zip(made, grads) if value is not None and grad is not None and value.requires_grad]
             found: list = [None] * len(tensors)

@@ -221,7 +221,9 @@ def _build_routed_output(f: Function) -> None:
 def _build_rms_norm(f: Function) -> None:
     (width,), (eps,) = f.spec.sizes, f.spec.extra
     x, weight = f.tokens("x", width), f.weight("weight", width)
-    f.result("y", _norm(f, "y", x, weight, eps))
+    if f.spec.routing:
+        f.given_routing()
+    f.result("y", _norm(f, "y", x, weight, eps, routed=bool(f.spec.routing)))
 
 
 def _build_swiglu(f: Function) -> None:

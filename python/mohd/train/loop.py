@@ -131,7 +131,8 @@ class Trainer:
         bundle = pathlib.Path(self.settings.out) / "ops.mohdb"
         if parallel.is_first():
             bundle.parent.mkdir(parents=True, exist_ok=True)
-            compile_model(self.model, bundle)
+            with self.autocast():
+                compile_model(self.model, bundle)
         parallel.barrier()
         if not parallel.is_first():
             ops.load(bundle)
