@@ -21,7 +21,7 @@ from cases import config_of
 from mohd import weights
 from mohd.config import Routing
 from mohd.nn import MoHDForCausalLM
-from mohd.train import __main__ as program, checkpoint, config, data, loop, metrics
+from mohd.train import __main__ as program, checkpoint, config, data, loop, metrics, nonfinite
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TEXT = b"the quick brown fox jumps over the lazy dog; " * 40
@@ -187,25 +187,47 @@ def test_signal_saves_and_a_resumed_run_is_the_same(tmp_path, whole, monkeypatch
     assert outcome(tmp_path) == whole
 
 
-def test_nan_names_step_and_module(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("backend,autocast,weight,value,origin", [
+    ("reference", "none", "mlp.up_proj", "nan", "model.layers.0.mlp, aten::mm"),
+    ("reference", "bf16", "mlp.up_proj", "nan", "model.layers.0.mlp, aten::mm"),
+    ("reference", "none", "self_attn.o_proj", "inf", "model.layers.0.self_attn, aten::mm"),
+    ("compiled", "none", "mlp.up_proj", "nan", "model.layers.0.mlp, mohd::routed_projections"),
+    ("compiled", "none", "self_attn.o_proj", "inf", "model.layers.0.self_attn, mohd::routed_output"),
+    ("compiled", "bf16", "mlp.up_proj", "nan", "model.layers.0.mlp, mohd::spmm"),
+])
+def test_nan_names_step_module_and_operator(tmp_path, monkeypatch, capsys, backend, autocast, weight, value, origin):
     step = loop.Trainer.train_step
 
     def spoiled(trainer):
         if trainer.step == 1:
             with torch.no_grad():
-                trainer.model.model.layers[0].mlp.up_proj.weight[0, 0] = float("nan")
+                trainer.model.get_submodule(f"model.layers.0.{weight}").weight[0, 0] = float(value)
         return step(trainer)
 
     monkeypatch.setattr(loop.Trainer, "train_step", spoiled)
-    assert run(tmp_path) == 1
+    assert run(tmp_path, backend=backend, autocast=autocast) == 1
     error = capsys.readouterr().err
-    assert error == "error: expects a finite loss at step 2; the first module whose output is not finite: model.layers.0.mlp\n"
+    assert error == f"error: expects a finite loss at step 2; the first output that is not finite: {origin}\n"
+
+
+def test_origin_of_what_is_not_finite_is_not_a_mask():
+    class Mixed(torch.nn.Module):
+        def forward(self, x):
+            masked = torch.full((2, 2), -math.inf).triu(1) + x  # as an attention has it
+            return torch.softmax(masked, -1) @ x.log().t().contiguous().to(torch.float64).float()
+
+    model = torch.nn.Sequential(torch.nn.Identity(), Mixed())
+    assert nonfinite.origin(model, lambda: model(torch.ones(2, 2))) is None
+    assert nonfinite.origin(model, lambda: model(-torch.ones(2, 2))) == ("1", "aten::log")
+    model[0].weight = torch.nn.Parameter(torch.full((2, 2), math.nan))
+    model[0].forward = lambda x: model[0].weight
+    assert nonfinite.origin(model, lambda: model(torch.ones(2, 2))) == ("0", "its weights")
 
 
 def test_bad_gradient_stops_before_the_weights_are_changed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda parameters, limit: torch.tensor(float("inf")))
     assert run(tmp_path) == 1
-    assert "expects a finite gradient at step 1; every module's output is finite" in capsys.readouterr().err
+    assert "expects a finite gradient at step 1; every output of the forward pass is finite" in capsys.readouterr().err
 
 
 def test_exit_codes(tmp_path, capsys, monkeypatch):

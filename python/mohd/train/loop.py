@@ -16,7 +16,7 @@ from mohd.nn import MoHDForCausalLM
 from mohd.nn import compile as compile_model
 from mohd.nn.functional import active_mask
 from mohd.nn.model import save_weights
-from mohd.train import checkpoint, parallel
+from mohd.train import checkpoint, nonfinite, parallel
 from mohd.train.data import Batches
 from mohd.train.metrics import Metrics, clock
 
@@ -77,29 +77,6 @@ def load_of(model):
             count = active_mask(part.indices, routing.num_groups).sum(0)[routing.num_shared :].float()
             worst.append(count.max() / count.mean())
     return torch.stack(worst).max().item() if worst else 1.0
-
-
-def first_non_finite(model, forward):
-    """The name of the first module whose output is not finite when `forward` runs, or None."""
-    found, hooks = [], []
-
-    def look(name):
-        def hook(module, inputs, output):
-            tensors = output if isinstance(output, tuple) else (output,)
-            if not all(t.isfinite().all() for t in tensors if torch.is_tensor(t)):
-                found.append(name)
-        return hook
-
-    for name, module in model.named_modules():
-        if name:
-            hooks.append(module.register_forward_hook(look(name)))
-    try:
-        with torch.no_grad():
-            forward()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found[0] if found else None
 
 
 class Trainer:
@@ -172,11 +149,11 @@ class Trainer:
             yield [part.to(self.device) for part in rows]
 
     def explain(self, what):
-        """Raises NonFinite with the step and the first module whose output is not finite."""
+        """Raises NonFinite with the step, and the module and the operator whose output is the first that is not finite."""
         with self.autocast():
-            found = [first_non_finite(self.model, lambda: self.model(inputs)) for inputs, _ in self.micro_batches()]
-        names = [name for name in parallel.gathered(found) if name]
-        where = f"the first module whose output is not finite: {names[0]}" if names else "every module's output is finite"
+            found = [nonfinite.origin(self.model, lambda: self.model(inputs)) for inputs, _ in self.micro_batches()]
+        origins = [origin for origin in parallel.gathered(found) if origin]
+        where = f"the first output that is not finite: {', '.join(filter(None, origins[0]))}" if origins else "every output of the forward pass is finite"
         raise NonFinite(f"expects a finite {what} at step {self.step + 1}; {where}")
 
     def train_step(self):
