@@ -124,6 +124,16 @@ def kill(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def expect_killed(path, point):
+    """Runs the configuration at `path` in a process that dies at `point`."""
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["mohd.train.loop", "torch._dynamo"])
+    process = processes.Process(target=killed_run, args=(str(path), point))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+
+
 def killed_run(config_path, point):
     """A run that dies at `point` of its second checkpoint, or in the step after its first."""
     count, step = 0, loop.Trainer.train_step
@@ -155,17 +165,24 @@ def killed_run(config_path, point):
 
 @pytest.mark.parametrize("point,last", [("step", 2), ("weights", 2), ("state", 2), ("rename", 2), ("removal", 4)])
 def test_killed_run_resumes_bit_for_bit(tmp_path, whole, point, last):
-    path = write(tmp_path, checkpoints={"every": 2, "keep": 1})
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["mohd.train.loop", "torch._dynamo"])
-    process = processes.Process(target=killed_run, args=(str(path), point))
-    process.start()
-    process.join(120)
-    assert process.exitcode == -signal.SIGKILL
+    expect_killed(write(tmp_path, checkpoints={"every": 2, "keep": 1}), point)
     assert checkpoint.steps(tmp_path / "out/checkpoints")[-1] == last
     assert run(tmp_path, "--resume", checkpoints={"every": 2, "keep": 1}) == 0
     assert outcome(tmp_path) == whole
     assert [path.name for path in (tmp_path / "out/checkpoints").iterdir()] == ["step-00000006"]
+
+
+@pytest.mark.parametrize("point,last", [("step", 2), ("weights", 2)])
+def test_killed_run_with_compiled_operations_resumes_bit_for_bit(tmp_path, point, last):
+    changes = dict(backend="compiled", steps=4, evaluation={"every": 4, "sequences": 4})
+    folders = [tmp_path / name for name in ("whole", "killed")]
+    for folder in folders:
+        folder.mkdir()
+    assert run(folders[0], **changes) == 0
+    expect_killed(write(folders[1], **changes), point)
+    assert checkpoint.steps(folders[1] / "out/checkpoints")[-1] == last
+    assert run(folders[1], "--resume", **changes) == 0
+    assert outcome(folders[1]) == outcome(folders[0])
 
 
 @pytest.mark.parametrize("number,code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
