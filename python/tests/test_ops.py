@@ -25,6 +25,9 @@ ROUTINGS = [
 ]
 WIDTH, INNER = 5, 24  # of a group; of the projections
 TOKENS = (0, 1, 2, 37)
+OPERATORS = ("route", "spmm", "sddmm", "group_fusion", "balance_loss", "routed_projections_2", "routed_output", "rms_norm", "swiglu")
+SIXTEEN_BITS = (torch.bfloat16, torch.float16)
+SIXTEEN_BIT_CALLS = ("routed_projections_2", "routed_output", "group_fusion", "rms_norm", "swiglu")
 
 
 def name_of(routing):
@@ -73,12 +76,13 @@ def calls(routing):
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled(tmp_path_factory):
-    """Kernels for all of the above, in float32, and one operation in bfloat16."""
+    """Kernels for all of the above, in float32, and some operations with 16 bits."""
     with ops.recording() as specs:
         for routing in ROUTINGS:
             for call in calls(routing).values():
                 call(ops, made(routing, 2))
-        calls(ROUTINGS[0])["routed_projections_2"](ops, made(ROUTINGS[0], 2, torch.bfloat16))
+        for name, dtype in itertools.product(SIXTEEN_BIT_CALLS, SIXTEEN_BITS):
+            calls(ROUTINGS[0])[name](ops, made(ROUTINGS[0], 2, dtype))
     return ops.compile(specs, tmp_path_factory.mktemp("ops") / "ops.mohdb")
 
 
@@ -96,7 +100,7 @@ def gradients(call, functions, tensors, seed=1):
 
 def expect_close(actual, expected, dtype=torch.float32):
     """Equal up to rounding, relative to the largest value."""
-    limit = {torch.float32: 2e-5, torch.bfloat16: 4e-2}[dtype]
+    limit = {torch.float32: 2e-5, torch.bfloat16: 4e-2, torch.float16: 5e-3}[dtype]
     expected = expected.to(torch.float64)
     scale = expected.abs().max().item() if expected.numel() else 0.0
     assert actual.shape == expected.shape
@@ -131,18 +135,51 @@ def test_kernels_run_and_their_results_are_the_same_bits_each_time():
         assert torch.equal(first, second)
 
 
-def test_bfloat16_tokens_and_weights():
-    call = calls(ROUTINGS[0])["routed_projections_2"]
+@pytest.mark.parametrize("dtype", SIXTEEN_BITS, ids=str)
+@pytest.mark.parametrize("name", SIXTEEN_BIT_CALLS)
+def test_sixteen_bit_tokens_and_weights(name, dtype):
+    """Compiled, and in plain form where a kernel is missing."""
+    routing = ROUTINGS[0]
+    inputs = made(routing, 37, dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        results, grads = gradients(call, ops, made(ROUTINGS[0], 37, torch.bfloat16))
-    exact, exact_grads = gradients(call, functional, {name: t.detach().double().requires_grad_() if t.is_floating_point() else t
-                                                      for name, t in made(ROUTINGS[0], 37, torch.bfloat16).items()})
-    for got, want in zip(results, exact, strict=True):
-        expect_close(got, want, torch.bfloat16)
+        results, grads = gradients(calls(routing)[name], ops, inputs)
+    with ops.recording():
+        plain, plain_grads = gradients(calls(routing)[name], ops, inputs)
+    exact, exact_grads = gradients(calls(routing)[name], functional, {key: t.detach().double().requires_grad_() if t.is_floating_point() else t
+                                                                      for key, t in inputs.items()})
+    for got, again, want in zip(results, plain, exact, strict=True):
+        assert got.dtype == again.dtype
+        expect_close(got, want, dtype)
+        expect_close(again, want, dtype)
     for key, want in exact_grads.items():
-        assert grads[key].dtype == torch.bfloat16
-        expect_close(grads[key], want, torch.bfloat16)
+        if key not in grads:
+            assert want.abs().sum() == 0
+            continue
+        assert grads[key].dtype == inputs[key].dtype
+        for found in (grads, plain_grads):
+            expect_close(found[key], want, dtype)
+
+
+@pytest.mark.parametrize("routing", ROUTINGS[::2], ids=name_of)
+def test_deterministic_algorithms_change_nothing(routing):
+    """Forward and backward, with PyTorch's flag and without, of one thread and several: the same bits."""
+    threads, found = torch.get_num_threads(), []
+    try:
+        for deterministic, count in ((False, 1), (True, 1), (True, 1), (True, 3), (False, 4)):
+            torch.use_deterministic_algorithms(deterministic)
+            torch.set_num_threads(count)
+            tensors = []
+            for call in calls(routing).values():
+                results, grads = gradients(call, ops, made(routing, 301))
+                tensors += [*results, *grads.values()]
+            found.append(tensors)
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.set_num_threads(threads)
+    for again in found[1:]:
+        for first, second in zip(found[0], again, strict=True):
+            assert torch.equal(first, second)
 
 
 def test_an_unusual_layout_and_address_is_taken():
@@ -156,7 +193,7 @@ def test_an_unusual_layout_and_address_is_taken():
     assert torch.equal(ops.spmm(doubled, t["indices"], t["gates"], t["w0"], 8), plain)
 
 
-@pytest.mark.parametrize("name", ["route", "spmm", "sddmm", "group_fusion", "balance_loss", "routed_projections_2", "routed_output", "rms_norm", "swiglu"])
+@pytest.mark.parametrize("name", OPERATORS)
 def test_gradcheck_in_float64(name):
     routing = dataclasses.replace(ROUTINGS[0], gate="softmax")
     tensors = made(routing, 3, torch.float64)
@@ -168,12 +205,10 @@ def test_gradcheck_in_float64(name):
     assert torch.autograd.gradcheck(call, [tensors[key] for key in names])
 
 
-@pytest.mark.parametrize("name", ["route", "spmm", "sddmm", "group_fusion", "balance_loss", "routed_projections_3", "routed_output", "rms_norm", "swiglu"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_opcheck(name, dtype):
-    """PyTorch's own checks of a schema, a fake kernel, and a gradient under torch.compile's tracing, on the arguments of a real call."""
+def seen_calls(function):
+    """(operator, arguments) of each call of an operator of ours while `function` runs."""
     seen = []
-    operators = {operator.call for operator in vars(ops).values() if isinstance(operator, ops.Operator)}
+    operators = {call for operator in vars(ops).values() if isinstance(operator, ops.Operator) for call in (operator.call, operator.call_backward)}
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
         def __torch_dispatch__(self, function, types, arguments=(), options=None):
@@ -181,12 +216,30 @@ def test_opcheck(name, dtype):
                 seen.append((function, arguments))
             return function(*arguments, **(options or {}))
 
-    tensors = made(ROUTINGS[0], 5, dtype)
     with Watch():
-        calls(ROUTINGS[0])[name](ops, tensors)
-    (operator, arguments), = seen
+        function()
+    return seen
+
+
+@pytest.mark.parametrize("name", (*OPERATORS, "routed_projections_3"))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16], ids=str)
+def test_opcheck(name, dtype):
+    """PyTorch's own checks of a schema, a fake kernel, and a gradient under torch.compile's tracing, on the arguments of a real call."""
+    (operator, arguments), = seen_calls(lambda: calls(ROUTINGS[0])[name](ops, made(ROUTINGS[0], 5, dtype)))
     fresh = tuple(a.detach().requires_grad_(a.is_floating_point()) if torch.is_tensor(a) else a for a in arguments)
     torch.library.opcheck(operator, fresh)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("name", (*OPERATORS, "routed_projections_3"))
+def test_opcheck_of_gradients(name, turned):
+    """The operators that gradients are made by; of weights in another layout, too."""
+    tensors = made(ROUTINGS[0], 5)
+    if turned:
+        tensors = {key: t.detach().mT.contiguous().mT.requires_grad_() if t.dim() > 1 and t.is_floating_point() else t for key, t in tensors.items()}
+    _, (operator, arguments) = seen_calls(lambda: gradients(calls(ROUTINGS[0])[name], ops, tensors))
+    assert operator.name().endswith("_backward")
+    torch.library.opcheck(operator, tuple(a.detach() if torch.is_tensor(a) else a for a in arguments))
 
 
 def small_config(**changes):

@@ -214,7 +214,7 @@ class Operator:
                     total += made[place]
                 results.append(total.view(tensors[i].shape))
             else:
-                results.append(self._absent(tensors) if tensors[i] is None else torch.zeros_like(tensors[i]))
+                results.append(self._absent(tensors) if tensors[i] is None else tensors[i].new_zeros(tensors[i].shape))
         return tuple(results) if len(results) > 1 else results[0]
 
     def _absent(self, tensors):
@@ -248,7 +248,7 @@ class Operator:
     def fake_backward(self, *arguments):
         """Tensors without data of the gradients' shapes."""
         tensors = arguments[len(self.graded) : len(self.graded) + len(self.names)]
-        made = [self._absent(tensors) if tensors[i] is None else torch.empty_like(tensors[i]) for i in self.wanted]
+        made = [self._absent(tensors) if tensors[i] is None else tensors[i].new_empty(tensors[i].shape) for i in self.wanted]
         return tuple(made) if len(made) > 1 else made[0]
 
     # Gradients
