@@ -2,6 +2,7 @@
 """Backward functions: each rule of docs/differentiation.md against finite differences, compiled ones against autograd in float64."""
 
 import itertools
+import re
 import typing
 import zlib
 
@@ -16,11 +17,29 @@ from mohd.nn import functional
 from mohd.testing import arrays
 
 TOKENS, N, SHARED, ROUTED, WIDTH, INNER, ROWS = 9, 6, 2, 2, 4, 10, 7
-DIMS, ACTIVE, KIND = N * WIDTH, SHARED + ROUTED, f"!mohd.routing<{N}, {SHARED}, {ROUTED}>"
-X, Z, FLAT, PHI = f"tensor<?x{DIMS}xf32>", f"tensor<?x{INNER}xf32>", f"tensor<{DIMS}xf32>", f"tensor<{N}x{DIMS}xf32>"
-INDICES, GATES, SCORES, IDS, LOSS = (f"tensor<?x{ACTIVE}xi32>", f"tensor<?x{ACTIVE}xf32>", f"tensor<?x{N}xf32>", "tensor<?xi32>", "tensor<f32>")
-W_IN, W_OUT, RIGHT, LEFT = (f"tensor<{a}x{b}x{c}xf32>" for a, b, c in
-                            ((N, WIDTH, INNER), (N, INNER, WIDTH), (N, WIDTH, WIDTH), (WIDTH, N, N)))
+DIMS, ACTIVE = N * WIDTH, SHARED + ROUTED
+
+
+class Sizes(typing.NamedTuple):
+    """Sizes of a sub-layer, and the type of its tokens and weights."""
+
+    n: int = N
+    shared: int = SHARED
+    routed: int = ROUTED
+    width: int = WIDTH
+    inner: int = INNER
+    element: str = "f32"
+
+    def types(self):
+        """The types of tokens [T, D] and [T, E], of a norm's weight, centroids, weights in and out, and both factors; of a routing, its indices, gates and scores."""
+        n, active, width, inner, element = self.n, self.shared + self.routed, self.width, self.inner, self.element
+        shapes = ("?", n * width), ("?", inner), (n * width,), (n, n * width), (n, width, inner), (n, inner, width), (n, width, width), (width, n, n)
+        return (*(f"tensor<{'x'.join(map(str, shape))}x{element}>" for shape in shapes), f"!mohd.routing<{n}, {self.shared}, {self.routed}>",
+                f"tensor<?x{active}xi32>", f"tensor<?x{active}xf32>", f"tensor<?x{n}xf32>")
+
+
+X, Z, FLAT, PHI, W_IN, W_OUT, RIGHT, LEFT, KIND, INDICES, GATES, SCORES = Sizes().types()
+IDS, LOSS = "tensor<?xi32>", "tensor<f32>"
 COMBINATIONS = [combination for combination in itertools.product(VALUES["gate"], VALUES["score"], VALUES["scaling"])
                 if combination[::2] != ("shared_one", "n_times_mass")]
 
@@ -205,8 +224,8 @@ class Function(typing.NamedTuple):
         return values
 
     @staticmethod
-    def value(rng, name, type):
-        shape = [TOKENS if part == "?" else int(part) for part in type[7:-1].split("x")[:-1]]
+    def value(rng, name, type, tokens=TOKENS):
+        shape = [tokens if part == "?" else int(part) for part in type[7:-1].split("x")[:-1]]
         if type.endswith("xi32>"):
             return rng.integers(0, ROWS, shape).astype(np.int32)
         return rng.standard_normal(shape).astype(np.float32)
@@ -222,17 +241,17 @@ def spread(indices, gates):
     return zeros.scatter(1, indices, 1.0) > 0, zeros.scatter(1, indices, gates)
 
 
-def each(x):
+def each(x, n=N):
     """x [T, W] as [T, N, W / N]."""
-    return x.unflatten(1, (N, -1))
+    return x.unflatten(1, (n, -1))
 
 
 def gate(x, mask, gates):
-    return torch.where(mask[..., None], gates[..., None] * each(x), 0.0).flatten(1)
+    return torch.where(mask[..., None], gates[..., None] * each(x, mask.shape[1]), 0.0).flatten(1)
 
 
 def spmm(x, mask, gates, w):
-    return torch.einsum("tnp,npo->to", each(gate(x, mask, gates)), w)
+    return torch.einsum("tnp,npo->to", each(gate(x, mask, gates), mask.shape[1]), w)
 
 
 def sddmm(z, mask, w):
@@ -240,7 +259,7 @@ def sddmm(z, mask, w):
 
 
 def norm(x, w, mask=None):
-    return functional.rms_norm(x, w, 1e-5, None if mask is None else mask.repeat_interleave(WIDTH, 1))
+    return functional.rms_norm(x, w, 1e-5, None if mask is None else mask.repeat_interleave(x.shape[1] // mask.shape[1], 1))
 
 
 def fuse(x, kind, right, left=None, bias=None):
@@ -325,8 +344,7 @@ def rope(x, position):
     return torch.cat([low * angle.cos() - high * angle.sin(), high * angle.cos() + low * angle.sin()], -1).flatten(1)
 
 
-ROUTE = f"""%i, %g = mohd.unpack_routing %r : {KIND} -> {INDICES}, {GATES}
-"""
+ROUTE = "%i, %g = mohd.unpack_routing %r : {} -> {}, {}\n"
 ROUTED_RESULTS = {"i": INDICES, "g": GATES, "s": SCORES}
 
 
@@ -335,7 +353,7 @@ def chosen(routing, n, phi):
     logits = n @ phi.T
     indices, scores = functional.select(logits, routing).long(), functional.scores_of(logits, routing)
     gates = torch.zeros_like(scores).scatter(1, indices, functional.gates_of(scores, indices, routing))
-    return functional.active_mask(indices, N), gates, indices, scores
+    return functional.active_mask(indices, routing.num_groups), gates, indices, scores
 
 
 def routers():
@@ -354,39 +372,40 @@ def routers():
         body = f"""%r, %s = mohd.route %n, %phi gate {gate_kind} score {score} scaling {scaling} : {X}, {PHI} -> {KIND}, {SCORES}
 %y = mohd.gate %n, %r : {X}, {KIND}
 %loss = mohd.balance_loss %s, %r kind {balance} coefficient 1.0e-2 : {SCORES}, {KIND} -> {LOSS}
-""" + ROUTE
+""" + ROUTE.format(KIND, INDICES, GATES)
         yield Function(f"router_{number}_{gate_kind}_{score}_{scaling}_{balance}", {"n": X, "phi": PHI}, body,
                        {"y": X, "loss": LOSS, **ROUTED_RESULTS}, function, ("n", "phi", "i", "g", "s"))
 
 
-def sub_layers():
+def sub_layers(sizes=Sizes(), kinds=(("monarch", "full", True), ("block_diagonal", "active", True), ("none", "active", True), ("monarch", "active", False))):
     """A routed FFN with each fusion and both norms, and one that keeps nothing. The norm's weight comes twice, as a value that is no matrix has one gradient."""
-    for fusion, norm_stat, keeps in (("monarch", "full", True), ("block_diagonal", "active", True), ("none", "active", True), ("monarch", "active", False)):
-        routing = Routing(N, SHARED, ROUTED, fusion=fusion, norm_stat=norm_stat)
-        arguments = {"x": X, "norm_w": FLAT, "phi": PHI, "w_gate": W_IN, "w_up": W_IN, "w_down": W_OUT}
+    x_type, z_type, flat, phi, w_in, w_out, right, left, kind, indices, gates, scores = sizes.types()
+    for fusion, norm_stat, keeps in kinds:
+        routing = Routing(sizes.n, sizes.shared, sizes.routed, fusion=fusion, norm_stat=norm_stat)
+        arguments = {"x": x_type, "norm_w": flat, "phi": phi, "w_gate": w_in, "w_up": w_in, "w_down": w_out}
         if norm_stat == "active":
-            arguments["active_w"] = FLAT
+            arguments["active_w"] = flat
         fused = ""
         if fusion != "none":
-            arguments["right"] = RIGHT
-            fused = f"%f = mohd.group_fusion %o kind {fusion} right(%right) routing(%r) : {X} right {RIGHT} routing {KIND}"
+            arguments["right"] = right
+            fused = f"%f = mohd.group_fusion %o kind {fusion} right(%right) routing(%r) : {x_type} right {right} routing {kind}"
         if fusion == "monarch":
-            arguments["left"] = LEFT
+            arguments["left"] = left
             fused = (f"%f = mohd.group_fusion %o kind monarch right(%right) left(%left) routing(%r)"
-                     f" : {X} right {RIGHT} left {LEFT} routing {KIND}")
+                     f" : {x_type} right {right} left {left} routing {kind}")
         active = norm_stat == "active"
-        body = f"""%n = mohd.rms_norm %x, %norm_w epsilon 1.0e-5 : {X}, {FLAT}
-%r, %s = mohd.route %n, %phi gate softmax score softmax_all : {X}, {PHI} -> {KIND}, {SCORES}
-{f'%m = mohd.rms_norm %x, %active_w routing(%r) epsilon 1.0e-5 : {X}, {FLAT} routing {KIND}' if active else ''}
-%h = mohd.scale {'%m' if active else '%n'}, %r scaling sqrt_nk_over_mass : {X}, {KIND}
-%a = mohd.spmm %h, %r, %w_gate : {X}, {KIND}, {W_IN}
-%b = mohd.spmm %h, %r, %w_up : {X}, {KIND}, {W_IN}
-%z = mohd.swiglu %a, %b : {Z}
-%o = mohd.sddmm %z, %r, %w_down : {Z}, {KIND}, {W_OUT}
+        body = f"""%n = mohd.rms_norm %x, %norm_w epsilon 1.0e-5 : {x_type}, {flat}
+%r, %s = mohd.route %n, %phi gate softmax score softmax_all : {x_type}, {phi} -> {kind}, {scores}
+{f'%m = mohd.rms_norm %x, %active_w routing(%r) epsilon 1.0e-5 : {x_type}, {flat} routing {kind}' if active else ''}
+%h = mohd.scale {'%m' if active else '%n'}, %r scaling sqrt_nk_over_mass : {x_type}, {kind}
+%a = mohd.spmm %h, %r, %w_gate : {x_type}, {kind}, {w_in}
+%b = mohd.spmm %h, %r, %w_up : {x_type}, {kind}, {w_in}
+%z = mohd.swiglu %a, %b : {z_type}
+%o = mohd.sddmm %z, %r, %w_down : {z_type}, {kind}, {w_out}
 {fused}
-%y = mohd.add %x, {'%f' if fused else '%o'} : {X}
-%loss = mohd.balance_loss %s, %r kind deepseek coefficient 1.0e-2 : {SCORES}, {KIND} -> {LOSS}
-""" + (ROUTE if keeps else "")
+%y = mohd.add %x, {'%f' if fused else '%o'} : {x_type}
+%loss = mohd.balance_loss %s, %r kind deepseek coefficient 1.0e-2 : {scores}, {kind} -> {LOSS}
+""" + (ROUTE.format(kind, indices, gates) if keeps else "")
 
         def function(x, norm_w, phi, w_gate, w_up, w_down, active_w=None, right=None, left=None, routing=routing, keeps=keeps):
             n = norm(x, norm_w)
@@ -398,8 +417,8 @@ def sub_layers():
             made = y, functional.balance_loss(scores, indices, routing)
             return (*made, a, b, indices, gates.gather(1, indices), scores) if keeps else made
 
-        saved = {"a": Z, "b": Z, **ROUTED_RESULTS} if keeps else {}
-        yield Function(f"ffn_{fusion}_{norm_stat}_{len(saved)}", arguments, body, {"y": X, "loss": LOSS, **saved}, function, (*arguments, *saved))
+        saved = {"a": z_type, "b": z_type, "i": indices, "g": gates, "s": scores} if keeps else {}
+        yield Function(f"ffn_{fusion}_{norm_stat}_{len(saved)}", arguments, body, {"y": x_type, "loss": LOSS, **saved}, function, (*arguments, *saved))
 
 
 FUNCTIONS = {function.name: function for function in (*single_ops(), *routers(), *sub_layers())}
@@ -467,3 +486,63 @@ def test_backward_functions_take_what_they_need(context):
             taken = [tensor.name for tensor in context.module.entry_points[f"{name}_backward"].inputs]
             assert set(taken) - set(results) == set(function.takes), name
             assert [key for key in taken if key in results] == [key for key in results if key in taken], name
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 16 bits: kernels for tensor units
+# ---------------------------------------------------------------------------------------------------------------------
+
+HALF, HALF_TOKENS = Sizes(8, 3, 2, 32, 64, "bf16"), 72
+
+
+def half_inputs(function):
+    """Inputs in bfloat16, of tokens whose router is far from a tie."""
+    rng = np.random.default_rng(3)
+    made = {name: torch.tensor(function.value(rng, name, type, 8 * HALF_TOKENS)).mul(1.0 if name in ("x", "norm_w") else 0.2).bfloat16()
+            for name, type in function.arguments.items()}
+    logits = norm(made["x"].double(), made["norm_w"].double()) @ made["phi"].double().T
+    best = logits[:, HALF.shared :].sort(-1, descending=True).values
+    clear = (best[:, HALF.routed - 1] - best[:, HALF.routed]).sort(descending=True).indices[:HALF_TOKENS]
+    return made | {"x": made["x"][clear].contiguous()}
+
+
+def of_torch(tensor):
+    """What a runtime takes for a tensor."""
+    return tensor.view(torch.uint16).numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
+
+
+def to_torch(array):
+    """A runtime's result in float64, or int64."""
+    array = np.asarray(array)
+    tensor = torch.from_numpy(array.copy())
+    return tensor.view(torch.bfloat16).double() if array.dtype == np.uint16 else tensor.double() if array.dtype == np.float32 else tensor.long()
+
+
+@pytest.mark.parametrize("chip,products", [("sm_80", "mma"), ("sm_90a", "wgmma")])
+def test_bfloat16_ffn_on_tensor_units_agrees_with_autograd(chip, products, tmp_path):
+    """A function and its backward function of the kernels that GPUs run for 16-bit weights, in the emulator, beside float64."""
+    (function,) = sub_layers(HALF, [("monarch", "full", True)])
+    source = tmp_path / "half.mlir"
+    source.write_text(function.text())
+    module = runtime.Module(compile_model(source, f"emulate:{chip}", tmp_path / "half.mohdb"))
+    context, inputs = module.context(2, device="emulate"), half_inputs(function)
+    wide = {key: value.double().requires_grad_() for key, value in inputs.items()}
+    values = dict(zip(function.results, function.torch(**wide), strict=True))
+    given = {key: of_torch(value) for key, value in inputs.items()}
+    outputs = context.run(function.name, given)
+    random = torch.Generator().manual_seed(4)
+    grads = {key: torch.randn(value.shape, generator=random).to(torch.bfloat16 if "bf16" in function.results[key] else torch.float32)
+             for key, value in values.items() if value.is_floating_point()}
+    sum((grads[key].double() * values[key]).sum() for key in grads).backward()
+    given |= outputs | {f"grad_{key}": of_torch(value) for key, value in grads.items()}
+    entry = module.entry_points[f"{function.name}_backward"]
+    found = context.run(entry.name, {tensor.name: given[tensor.name] for tensor in entry.inputs})
+
+    assert found.keys() == {f"grad_{key}" for key in wide}
+    for key, got, want in (*((key, outputs[key], values[key].detach()) for key in values), *((key, found[f"grad_{key}"], wide[key].grad) for key in wide)):
+        assert (to_torch(got) - want).abs().max() <= 4e-2 * want.abs().max(), key
+    (target,) = module.manifest["targets"]
+    (program,) = (program for program in target["programs"] if module.manifest["entry_points"][program["entry"]]["name"] == entry.name)
+    names = {target["kernels"][dispatch["kernel"]]["name"] for dispatch in program["dispatches"]}
+    for product, kind in (("bucket_spmm", products), ("bucket_sddmm", products), ("bucket_weight_gradient", "mma")):
+        assert any(re.fullmatch(rf"{product}_\d+_{kind}\d+", name) for name in names), names
