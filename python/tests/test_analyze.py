@@ -684,25 +684,6 @@ def test_ctrl_c_leaves_no_halves(model, monkeypatch, capsys, where, no_figures):
     assert not (model.parent / "out").exists() or not list((model.parent / "out").iterdir())
 
 
-def test_progress_bar(capsys, monkeypatch):
-    class Terminal:
-        text = ""
-        isatty = lambda self: True
-        flush = lambda self: None
-
-        def write(self, text):
-            self.text += text
-
-    bar = program.Bar()
-    bar(0.5)
-    bar.close()
-    assert capsys.readouterr().err == ""  # no terminal
-    monkeypatch.setattr("sys.stderr", Terminal())
-    bar(0.25)
-    bar.close()
-    assert re.fullmatch(r"\r\[#{10}\.{30}\]  25 %  left \d+:\d\d:\d\d \n", sys.stderr.text)
-
-
 # The report.
 
 

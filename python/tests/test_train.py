@@ -413,7 +413,3 @@ def test_half_a_line_of_metrics_is_dropped(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"ste')
     metrics.Metrics(dataclasses.replace(config.from_dict(VALUES), out=str(tmp_path)), 1)
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n'
-
-
-def test_clock():
-    assert metrics.clock(3725.4) == "1:02:05"

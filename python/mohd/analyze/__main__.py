@@ -11,11 +11,10 @@ import argparse
 import json
 import pathlib
 import sys
-import time
 
 from mohd.analyze.analysis import Options, analyse
 from mohd.files import replace_file, replace_text
-from mohd.train.metrics import clock
+from mohd.progress import Bar
 
 CODES = {ImportError: 1, ValueError: 3, MemoryError: 6, OSError: 7}
 """Exit codes of errors that have a cause outside the program."""
@@ -63,27 +62,6 @@ def parse_args(arguments):
     if args.specialised > args.shared:
         parser.error(f"expects --specialised to be at most --shared {args.shared:g}, got {args.specialised:g}")
     return args
-
-
-class Bar:
-    """A progress bar on stderr, where that is a terminal. Call it with the share that is done."""
-
-    WIDTH = 40
-
-    def __init__(self):
-        self.started, self.shown = time.monotonic(), False
-
-    def __call__(self, done):
-        if sys.stderr.isatty():
-            left = clock((time.monotonic() - self.started) * (1 - done) / done)
-            filled = int(self.WIDTH * done)
-            print(f"\r[{'#' * filled}{'.' * (self.WIDTH - filled)}] {100 * done:3.0f} %  left {left} ", end="", file=sys.stderr, flush=True)
-            self.shown = True
-
-    def close(self):
-        """Ends the bar's line."""
-        if self.shown:
-            print(file=sys.stderr, flush=True)
 
 
 def write(out, result):

@@ -16,9 +16,10 @@ from mohd.nn import MoHDForCausalLM
 from mohd.nn import compile as compile_model
 from mohd.nn.functional import active_mask
 from mohd.nn.model import save_weights
+from mohd.progress import clock
 from mohd.train import checkpoint, nonfinite, parallel
 from mohd.train.data import Batches
-from mohd.train.metrics import Metrics, clock
+from mohd.train.metrics import Metrics
 
 FIXED = ("model", "sequence_length", "batch", "seed")
 """Keys that a resumed run must have as before: the data's order and the weights' shapes follow from them."""
@@ -196,8 +197,18 @@ class Trainer:
 
     def run(self):
         """Trains to the end or to `stop`; returns the held-out loss, or None if it was stopped."""
-        s, metrics = self.settings, Metrics(self.settings, self.step)
-        started, begun, marked, marked_step = time.monotonic(), self.step, time.monotonic(), self.step
+        with contextlib.closing(Metrics(self.settings, self.step)) as metrics:
+            held_out = self.steps(metrics)
+        if self.step == self.settings.steps:
+            self.export(self.settings.out)
+            return held_out
+        if self.step not in checkpoint.steps(self.checkpoints):
+            self.save()
+        return None
+
+    def steps(self, metrics):
+        """Trains and tells it to `metrics`; returns the held-out loss after the last step that had one, None if there was none."""
+        s, started, begun, marked, marked_step = self.settings, time.monotonic(), self.step, time.monotonic(), self.step
         held_out = self.evaluate() if self.step == s.steps else None
         while self.step < s.steps and not parallel.largest(self.stop, self.device):
             loss, balance, norm = self.train_step()
@@ -210,18 +221,13 @@ class Trainer:
                         f"{speed:.0f} tokens/s  left {left}  load {load:.2f}")
                 metrics.add(self.step, line, loss=loss, balance=balance, rate=rate, gradient_norm=norm, tokens_per_s=speed, load=load)
                 marked, marked_step = time.monotonic(), self.step
+            metrics.progress(self.step, loss, lambda: load_of(self.model))
             if self.step % s.evaluation.every == 0 or last:
                 held_out = self.evaluate()
                 metrics.add(self.step, f"step {self.step}/{s.steps}  held-out loss {held_out:.4f}", held_out_loss=held_out)
             if self.step % s.checkpoints.every == 0 or last:
                 self.save()
-        metrics.close()
-        if self.step == s.steps:
-            self.export(s.out)
-            return held_out
-        if self.step not in checkpoint.steps(self.checkpoints):
-            self.save()
-        return None
+        return held_out
 
     def export(self, folder):
         """Writes the model into `folder`, in Hugging Face layout."""

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""What a run tells: lines for people, metrics.jsonl and TensorBoard for programs. Only the first process tells anything."""
+"""What a run tells: lines and a bar for people, metrics.jsonl and TensorBoard for programs. Only the first process tells anything."""
 
 import json
 import pathlib
+import sys
+import time
 
 from mohd.files import replace_text
+from mohd.progress import Bar
 from mohd.train import parallel
 
 
@@ -21,7 +24,8 @@ class Metrics:
     """Appends records to `out`/metrics.jsonl, after removing those later than `step`, which a resumed run writes anew."""
 
     def __init__(self, settings, step):
-        self.board = None
+        self.board, self.settings, self.begun, self.started = None, settings, step, time.monotonic()
+        self.bar = Bar(step / settings.steps)
         if not parallel.is_first():
             return
         out = pathlib.Path(settings.out)
@@ -33,7 +37,7 @@ class Metrics:
             self.board = summary_writer(out / "tensorboard")
 
     def add(self, step, line, **values):
-        """Records `values` of `step` and prints `line`."""
+        """Records `values` of `step` and prints `line`; where lines and bar are on a terminal, the bar has those of single steps."""
         if not parallel.is_first():
             return
         with self.path.open("a") as file:
@@ -41,14 +45,23 @@ class Metrics:
         for name, value in values.items():
             if self.board:
                 self.board.add_scalar(name, value, step)
-        print(line, flush=True)
+        if "loss" not in values or not (sys.stdout.isatty() and sys.stderr.isatty()):
+            self.bar.clear()
+            print(line, flush=True)
+
+    def progress(self, step, loss, load):
+        """Draws the bar of a run that has done `step` steps; `load` is a function, which is called where there is a terminal only."""
+        s = self.settings
+
+        def text():
+            speed = (step - self.begun) * s.batch * s.sequence_length / (time.monotonic() - self.started)
+            return f"step {step}/{s.steps}  loss {loss:.4f}  {speed:.0f} tokens/s  load {load():.2f}"
+
+        if parallel.is_first():
+            self.bar(step / s.steps, text)
 
     def close(self):
-        """Ends TensorBoard's file."""
+        """Ends the bar's line and TensorBoard's file."""
+        self.bar.close()
         if self.board:
             self.board.close()
-
-
-def clock(seconds):
-    """Seconds as h:mm:ss."""
-    return f"{seconds // 3600:.0f}:{seconds // 60 % 60:02.0f}:{seconds % 60:02.0f}"
