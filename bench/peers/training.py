@@ -159,17 +159,23 @@ def first_losses(example, text, steps, threads, say):
 
 
 def overhead(repetitions=2000):
-    """Seconds of a call of the smallest operation on one token and one thread, and of an empty operator of PyTorch with as many arguments; forward only."""
+    """Seconds of a forward call on one token and one thread: of the smallest operation, and of an empty operator of PyTorch with as many arguments; `*_gradient` the same of a
+    product whose tokens and weight need gradients, beside an empty operator to which nothing needs any."""
     pytorch.set_threads(1)
     gate, up = torch.randn(1, 16), torch.randn(1, 16)
+    product = torch.randn(1, 16), torch.arange(2, dtype=torch.int32)[None], torch.ones(1, 2), torch.randn(16, 16), 4
+    graded = tuple(value.clone().requires_grad_() if i in (0, 3) else value for i, value in enumerate(product))
     library = torch.library.Library("mohd_bench", "FRAGMENT")
-    library.define("empty(Tensor gate, Tensor up) -> Tensor")
-    library.impl("empty", lambda gate, up: torch.empty((1, 16)), "CPU")
+    for schema in ("empty(Tensor gate, Tensor up)", "empty_product(Tensor x, Tensor indices, Tensor gates, Tensor weight, int num_groups)"):
+        library.define(f"{schema} -> Tensor")
+        library.impl(schema.partition("(")[0], lambda *arguments: torch.empty((1, 16)), "CPU")
     with tempfile.TemporaryDirectory() as folder:
         with ops.recording() as specs:
             ops.swiglu(gate, up)
+            ops.spmm(*product)
         ops.compile(specs, pathlib.Path(folder, "ops.mohdb"))
-    calls = {"mohd": lambda: ops.swiglu(gate, up), "empty": lambda: torch.ops.mohd_bench.empty(gate, up)}
+    calls = {"mohd": lambda: ops.swiglu(gate, up), "empty": lambda: torch.ops.mohd_bench.empty(gate, up),
+             "mohd_gradient": lambda: ops.spmm(*graded), "empty_gradient": lambda: torch.ops.mohd_bench.empty_product(*product)}
     samples = {name: [] for name in calls}
     for _ in range(9):
         for name, call in calls.items():

@@ -119,6 +119,15 @@ def test_nothing_measured_is_said(tmp_path):
     assert "Nothing has been measured yet." in text and "**missed" not in text and "| met |" not in text
 
 
+@pytest.mark.parametrize("measured", [True, False])
+def test_a_call_that_needs_gradients_is_told_if_it_was_measured(folder, measured):
+    samples = {"mohd": [5e-6], "empty": [2e-6]} | ({"mohd_gradient": [37e-6, 36e-6, 35e-6], "empty_gradient": [2.5e-6]} if measured else {})
+    (folder / "train.json").write_text(json.dumps({"about": ABOUT, "overhead": samples}))
+    text = page(Results(folder), [])
+    assert ("takes 36 us for one token on one thread, 33.5 us more than an empty operator" in text) == measured
+    assert "| call of an operator of PyTorch | over an empty one | 0.008 ms | 0.005 ms | 0.003 ms |" in text
+
+
 def test_share():
     assert share("16,6,2") == 0.5 and share([16, 3, 1]) == 0.25
 

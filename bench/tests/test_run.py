@@ -30,6 +30,7 @@ def test_quick_run_gives_a_page(tmp_path):
     assert {limit["threads"] for limit in parts["peers"]["limits"]} == {1}
     assert {name for row in parts["train"]["rows"] for name in row["memory"]} == {"mohd", "masked", "dense", "active"}
     assert parts["train"]["losses"]["loss_difference"] < 1e-5 and len(parts["train"]["losses"]["backends"]["reference"]["losses"]) == 2
+    assert parts["train"]["overhead"].keys() == {"mohd", "empty", "mohd_gradient", "empty_gradient"}
     assert not any(str(BENCH.parent) in path.read_text() for path in tmp_path.glob("*.json"))  # results are published
     command = [sys.executable, BENCH / "report", "--results", tmp_path, "--out", tmp_path / "docs"]
     assert subprocess.run(command).returncode == 0
