@@ -344,6 +344,13 @@ def test_autocast_gives_compiled_plain_and_fake_operators_the_same_types(routing
     assert {value.dtype for value in plain["routed_output"] + plain["rms_norm"]} == {torch.float32}
 
 
+def test_autocast_keeps_rounded_tokens_once():
+    t, kept = made(ROUTINGS[0], 11), {}
+    with torch.autocast("cpu", torch.bfloat16), torch.autograd.graph.saved_tensors_hooks(lambda t: kept.setdefault(t.data_ptr(), t), lambda t: t):
+        result = ops.routed_projections(t["x"], t["norm"], 1e-5, t["phi"], [t["w0"], t["w1"], t["w2"]], ROUTINGS[0])
+    assert result and sum(value.dtype == torch.bfloat16 and value.shape == (11, 40) for value in kept.values()) == 1
+
+
 def test_torch_compile_makes_one_graph_under_autocast(models):
     tokens = torch.randint(0, 32, (2, 11))
     with torch.autocast("cpu", torch.bfloat16):

@@ -314,7 +314,8 @@ def routed_projections(x, norm_weight, eps, centroids, weights, routing):
         indices, gates, scores = route(normed, centroids, routing)
         if routing.norm_stat == "active":
             normed = _NORM(x.to(norm_weight.dtype), norm_weight, indices, eps, routing.num_groups)
-        return tuple(spmm(normed, indices, gates, weight, routing.num_groups) for weight in weights), indices, gates, scores
+        rounded = {dtype: normed.to(dtype) for dtype in {weight.dtype for weight in weights}}  # one for all products, as it is kept for their gradients
+        return tuple(spmm(rounded[weight.dtype], indices, gates, weight, routing.num_groups) for weight in weights), indices, gates, scores
     absent = [None] * (MOST_PROJECTIONS - len(weights))
     made = _PROJECTIONS(x.to(norm_weight.dtype), norm_weight, centroids, *weights, *absent, eps, *attributes_of(routing))
     gates, scores, indices = made[MOST_PROJECTIONS:]
