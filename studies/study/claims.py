@@ -6,6 +6,7 @@ next byte of held-out text, relative to the dense model of the same seed.
 """
 
 import dataclasses
+import math
 
 from study.results import by_name, interval, paired
 
@@ -35,7 +36,8 @@ def relative_accuracy(results, name, base="dense", table="main"):
 
 
 def share(mean, half):
-    return f"{100 * mean:.1f} % ± {100 * half:.1f} of the dense model's accuracy"
+    spread = f" ± {100 * half:.1f}" if math.isfinite(half) else " (one seed)"
+    return f"{100 * mean:.1f} %{spread} of the dense model's accuracy"
 
 
 def quality(name, bound):

@@ -145,8 +145,8 @@ def setting(results):
     model, seeds = run["model"], len({run["seed"] for run in results["main"]["runs"]})
     return (f"{model['num_hidden_layers']} layers, dense width {model['hidden_size']}, inner width {model['intermediate_size']}, {model['num_attention_heads']} heads of "
             f"{model['head_dim']}; bytes of the prose of Python's documentation; {run['settings']['steps']} steps of {run['settings']['batch']} sequences of "
-            f"{run['settings']['sequence_length']} tokens, {run['tokens'] / 1e6:.2f} M tokens in all; AdamW; {seeds} seeds "
-            "for weights and order of the data")
+            f"{run['settings']['sequence_length']} tokens, {run['tokens'] / 1e6:.2f} M tokens in all; AdamW; "
+            f"{seeds} {'seeds' if seeds > 1 else 'seed'} for weights and order of the data")
 
 
 def page(results, plots):
@@ -195,7 +195,7 @@ One thing changed in {BASE} = ({groups_of(by_name(results['main']['runs'])[BASE]
         parts.append(f"""## A task that needs specialised dimensions
 
 Random tables, of which each token needs one entry (`studies/study/data.py` defines it); loss and accuracy are those of the answers, whose chance level is
-{100 / ((runs[0]['model']['vocab_size'] - _domains(runs)) / 2):.1f} %. One layer, dense width {runs[0]['model']['hidden_size']}, {runs[0]['settings']['steps']} steps. Base: dense.
+{100 / ((runs[0]['model']['vocab_size'] - _domains(runs)) / 2):.1f} %. One layer, dense width {runs[0]['model']['hidden_size']}, {runs[0]['settings']['steps']} steps, rate {runs[0]['settings']['optimizer']['rate']:g}. Base: dense.
 
 {trained_table(runs, by_name(runs)['dense'])}""")
     if "activations" in results:

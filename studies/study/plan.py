@@ -122,19 +122,23 @@ def _variants(scale):
     return models | {"experts": (model(scale), _experts(scale, "text"))}
 
 
-FACTORS = (1, 0.5, 2, 0.25)
-"""Of the scale's learning rate: what `rates` tries."""
+def tried(name):
+    """The factors of the scale's learning rate that `rates` tries: lower ones for models of three or four times the width."""
+    return (1, 0.5, 0.25) if name.endswith(("x3", "x4")) else (1, 0.5, 2)
 
-BEST = {}
-"""The factor with the lowest loss in `rates`, by model."""
+
+BEST = {"x2": 0.5, "x3": 0.5, "x4": 0.25, "dense x2": 0.5, "dense x3": 0.25, "dense x4": 0.25}
+"""The factor with the lowest loss in `rates` at full scale, by model; 1 for others."""
 
 
 def rates(scale):
     """One seed of each model at several learning rates, from which BEST is chosen."""
     runs = []
-    for factor in FACTORS:
-        models = {f"{name}, rate {scale.rate * factor:g}": of for name, of in _variants(scale).items()}
-        runs += [run for run in _runs("rates", scale, models, factors=dict.fromkeys(models, factor)) if run.seed == 0]
+    for turn in range(3):
+        models = {name: (tried(name)[turn], of) for name, of in _variants(scale).items()}
+        named = {f"{name}, rate {scale.rate * factor:g}": (factor, of) for name, (factor, of) in models.items()}
+        made = _runs("rates", scale, {name: of for name, (_, of) in named.items()}, factors={name: factor for name, (factor, _) in named.items()})
+        runs += [run for run in made if run.seed == 0]
     return runs
 
 

@@ -11,15 +11,16 @@ import torch.nn.functional as F
 
 from mohd.config import Config
 from mohd.nn.modules import RMSNorm
+from conftest import STUDIES
 from study import data, plan, results
 from study.moe import Experts, MoEForCausalLM
 
 
 def test_plan_runs_differ():
     for scale in plan.SCALES.values():
-        runs = [run for table in plan.TABLES.values() for run in table(scale)]
-        assert len({run.folder for run in runs}) == len(runs)
-        assert len({(run.table, run.name, run.seed) for run in runs}) == len(runs)
+        for table in plan.TABLES.values():
+            runs = table(scale)
+            assert len({run.folder for run in runs}) == len({(run.name, run.seed) for run in runs}) == len(runs)
 
 
 def test_plan_digest_follows_from_what_the_result_does():
@@ -48,6 +49,16 @@ def test_plan_ablations_change_one_thing():
             continue
         assert {key for key in run.model if run.model[key] != base.get(key)} == {"mohd"}
         Config.from_dict(run.model)
+
+
+def test_best_rates_are_those_of_the_committed_results():
+    losses = {}
+    for run in results.read(STUDIES / "results/rates.json")["runs"]:
+        losses.setdefault(run["name"].partition(", rate")[0], {})[run["settings"]["optimizer"]["rate"]] = run["loss"]
+    scale = plan.SCALES["full"]
+    for name, found in losses.items():
+        assert set(found) == {scale.rate * factor for factor in plan.tried(name)}
+        assert scale.rate * plan.BEST.get(name, 1) == min(found, key=found.get), name
 
 
 def test_tables_answers_are_a_permutation_of_each_domain():
