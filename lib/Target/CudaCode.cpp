@@ -154,26 +154,31 @@ extractKernel(const llvm::Module &module, const Generation &generation, llvm::St
   return alone;
 }
 
+/// Keeps `module`, before optimisation; returns the command that makes PTX of it.
+static std::string keepModule(const llvm::Module &module, const Generation &generation,
+                              const TargetInfo &target, const std::string &dumpDir,
+                              const std::string &name) {
+  const std::string flags = " -mcpu=" + target.cpu + " -mattr=" + generation.features;
+  std::string path = keepInput(dumpDir, name + "-" + target.arch, "ll", printModule(module));
+  return "opt -S -O3" + flags + " " + path + " | llc -O3" + flags;
+}
+
 /// Says which kernel `failure` comes from, and keeps it.
 static Status blameKernel(const Status &failure, const llvm::Module &module,
                           const Generation &generation, llvm::ArrayRef<GpuKernel> kernels,
                           const TargetInfo &target, const std::string &dumpDir) {
-  const std::string flags = " -mcpu=" + target.cpu + " -mattr=" + generation.features;
   for (const GpuKernel &kernel : kernels) {
     std::unique_ptr<llvm::Module> alone = extractKernel(module, generation, kernel.name);
     Result<std::vector<std::string>> result = generateIsolated(*alone, generation);
     if (result.ok())
       continue;
-    std::string path =
-        keepInput(dumpDir, kernel.name + "-" + target.arch, "ll", printModule(*alone));
     return withCommand(result.status().withPrefix("kernel '" + kernel.name +
                                                   "' cannot be made into PTX for " + target.arch),
-                       "opt -S -O3" + flags + " " + path + " | llc -O3" + flags);
+                       keepModule(*alone, generation, target, dumpDir, kernel.name));
   }
-  std::string path = keepInput(dumpDir, "kernels-" + target.arch, "ll", printModule(module));
   return withCommand(failure.withPrefix("the kernels cannot be made into PTX for " + target.arch +
                                         ", though each of them can alone"),
-                     "opt -S -O3" + flags + " " + path + " | llc -O3" + flags);
+                     keepModule(module, generation, target, dumpDir, "kernels"));
 }
 
 /// Fills in the image's PTX and LLVM IR.
@@ -200,7 +205,8 @@ static Status makePtx(ModuleOp module, const TargetInfo &target, const std::stri
   if (checked.ok())
     return checked;
   std::string path = keepInput(dumpDir, "kernels-" + target.arch, "ptx", image.ptx);
-  return Status(checked.code(), checked.message() + "\nthe PTX is kept in " + path);
+  return withCommand(Status(checked.code(), checked.message() + "\nthe PTX is kept in " + path),
+                     keepModule(**code, generation, target, dumpDir, "kernels"));
 }
 
 //===--- Machine code ---------------------------------------------------------------------------===//
