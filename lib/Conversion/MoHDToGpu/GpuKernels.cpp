@@ -6,6 +6,8 @@
 
 #include "llvm/ADT/TypeSwitch.h"
 
+#include <set>
+
 using namespace mlir;
 using namespace mlir::mohd;
 
@@ -27,6 +29,30 @@ LLVM::LLVMFuncOp mlir::mohd::createGpuKernel(OpBuilder &builder, Location loc, S
   function->setAttr(tile::kThreadsAttr, builder.getI32IntegerAttr(threads));
   function->setAttr(tile::kMinBlocksAttr, builder.getI32IntegerAttr(minBlocks));
   return function;
+}
+
+/// The instruction that an op is there for; nothing for ops that others could stand in for.
+static StringRef getInstruction(Operation *op) {
+  return llvm::TypeSwitch<Operation *, StringRef>(op)
+      .Case([](tile::MmaOp) { return "mma.sync"; })
+      .Case([](tile::WgmmaOp) { return "wgmma.mma_async"; })
+      .Case([](tile::LoadMatrixOp) { return "ldmatrix"; })
+      .Case([](tile::CopyAsyncOp copy) { // which cache: as convert-tile-to-ptx has it
+        return copy.getBytes() == 16 ? "cp.async.cg" : "cp.async.ca";
+      })
+      .Case<tile::TmaLoadOp, tile::TmaStoreOp>([](auto) { return "cp.async.bulk.tensor"; })
+      .Default([](Operation *) { return ""; });
+}
+
+void mlir::mohd::demandInstructions(LLVM::LLVMFuncOp kernel) {
+  std::set<StringRef> instructions; // in order
+  kernel.walk([&](Operation *op) {
+    if (StringRef instruction = getInstruction(op); !instruction.empty())
+      instructions.insert(instruction);
+  });
+  SmallVector<StringRef> list(instructions.begin(), instructions.end());
+  if (!list.empty())
+    kernel->setAttr(kInstructionsAttr, Builder(kernel).getStrArrayAttr(list));
 }
 
 GpuKernelSet::GpuKernelSet(OpBuilder &builder, Operation *op, ArrayRef<GpuBinding> bindings,
@@ -102,6 +128,7 @@ void GpuKernelSet::add(StringRef suffix, const GpuLaunch &launch, llvm::function
   body();
   LLVM::ReturnOp::create(builder, ValueRange());
   function->setAttr(tile::kSharedBytesAttr, outer.getI64IntegerAttr(emitter->getSharedBytes()));
+  demandInstructions(function);
   kernels.push_back({function, launch});
 }
 

@@ -32,9 +32,11 @@ func.func @narrow(%q: tensor<?x24xf32>, %k: tensor<1x?x?x24xf32> {mohd.dims = ["
 }
 
 // CHECK-LABEL: llvm.func @attention_0_rows(
+// CHECK-NOT: mohd.instructions
 // CHECK-SAME: tile.threads = 256
 // CHECK: tile.shuffle bfly
 // CHECK-LABEL: llvm.func @attention_0_wgmma(
+// CHECK-SAME: mohd.instructions = ["wgmma.mma_async"]
 // CHECK-SAME: tile.threads = 384
 // CHECK: tile.set_max_registers 200 increase
 // CHECK: tile.mbarrier_wait
@@ -44,6 +46,7 @@ func.func @narrow(%q: tensor<?x24xf32>, %k: tensor<1x?x?x24xf32> {mohd.dims = ["
 // CHECK: tile.fence proxy_async
 // CHECK: tile.mbarrier_arrive
 // SM80-LABEL: llvm.func @attention_0_tiles(
+// SM80-SAME: mohd.instructions = ["cp.async.cg", "ldmatrix", "mma.sync"]
 // SM80: tile.copy_async
 // SM80: tile.load_matrix
 // SM80: tile.mma bf16

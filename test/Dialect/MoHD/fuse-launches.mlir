@@ -67,7 +67,7 @@ mohd.program @either interface {dims = ["T"], inputs = [], outputs = []} workspa
 // The kernels that only stages used are gone.
 // CHECK-NOT: llvm.func @unused
 // CHECK: llvm.func @small(
-llvm.func @small(%x: !llvm.ptr<1>, %y: !llvm.ptr<1>, %t: i64) attributes {mohd.kernel, tile.kernel, tile.min_blocks = 1 : i32, tile.shared_bytes = 96 : i64, tile.threads = 64 : i32} {
+llvm.func @small(%x: !llvm.ptr<1>, %y: !llvm.ptr<1>, %t: i64) attributes {mohd.instructions = ["ldmatrix"], mohd.kernel, tile.kernel, tile.min_blocks = 1 : i32, tile.shared_bytes = 96 : i64, tile.threads = 64 : i32} {
   %thread = tile.special_register tid_x
   %block = tile.special_register ctaid_x
   %place = tile.shared[32]
@@ -79,7 +79,7 @@ llvm.func @small(%x: !llvm.ptr<1>, %y: !llvm.ptr<1>, %t: i64) attributes {mohd.k
   tile.store %value, %to : f32, !llvm.ptr<1>
   llvm.return
 }
-llvm.func @large(%x: !llvm.ptr<1>, %y: !llvm.ptr<1>, %t: i64) attributes {mohd.kernel, tile.kernel, tile.min_blocks = 1 : i32, tile.shared_bytes = 0 : i64, tile.threads = 256 : i32} {
+llvm.func @large(%x: !llvm.ptr<1>, %y: !llvm.ptr<1>, %t: i64) attributes {mohd.instructions = ["cp.async.cg", "ldmatrix"], mohd.kernel, tile.kernel, tile.min_blocks = 1 : i32, tile.shared_bytes = 0 : i64, tile.threads = 256 : i32} {
   %blocks = tile.special_register nctaid_x
   %size = tile.special_register ntid_x
   %value = tile.load %x : !llvm.ptr<1> -> f32
@@ -97,9 +97,9 @@ llvm.func @named(%x: !llvm.ptr<1>, %y: !llvm.ptr<1>, %t: i64) attributes {mohd.k
   llvm.return
 }
 
-// Four parts of a block run a stage of 64 threads, each with 128 bytes of shared memory and a barrier of its own; neighbouring tasks go to different blocks.
+// What the kernels of stages demand the launch's does. Four parts of a block run a stage of 64 threads, each with 128 bytes of shared memory and a barrier of its own; neighbouring tasks go to different blocks.
 // CHECK: llvm.func @fused_0(%[[X:.*]]: !llvm.ptr<1>, %[[M1:.*]]: !llvm.ptr<1>, %{{.*}}: !llvm.ptr<1>, %{{.*}}: !llvm.ptr<1>, %{{.*}}: !llvm.ptr<1>, %[[Y2:.*]]: !llvm.ptr<1>, %[[COUNTER:.*]]: !llvm.ptr<1>, %{{.*}}: i64, %[[GRID:.*]]: i64, %[[GRID2:.*]]: i64, %[[GRID3:.*]]: i64)
-// CHECK-SAME: tile.cooperative, tile.kernel, tile.min_blocks = 1 : i32, tile.shared_bytes = 512 : i64, tile.threads = 256 : i32
+// CHECK-SAME: mohd.instructions = ["cp.async.cg", "ldmatrix"], mohd.kernel, tile.cooperative, tile.kernel, tile.min_blocks = 1 : i32, tile.shared_bytes = 512 : i64, tile.threads = 256 : i32
 // CHECK-NOT: tile.grid_sync
 // CHECK: %[[TASKS:.*]] = arith.trunci %[[GRID]]
 // CHECK: %[[PART:.*]] = arith.divui %{{.*}}, %c64{{.*}}

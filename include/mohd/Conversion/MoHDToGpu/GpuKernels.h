@@ -45,6 +45,10 @@ struct GpuBinding {
 LLVM::LLVMFuncOp createGpuKernel(OpBuilder &builder, Location loc, StringRef name,
                                  ArrayRef<Type> params, int64_t threads, int64_t minBlocks);
 
+/// Demands of a kernel (`mohd.instructions`) the PTX instructions that its ops are there for: those of tensor units, and copies past
+/// the registers. For kernels whose body is complete.
+void demandInstructions(LLVM::LLVMFuncOp kernel);
+
 /// A kernel that was made, and its launch.
 struct EmittedKernel {
   LLVM::LLVMFuncOp function;

@@ -22,6 +22,8 @@
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Support/MathExtras.h"
 
+#include <set>
+
 namespace mlir::mohd {
 #define GEN_PASS_DEF_FUSELAUNCHESPASS
 #include "mohd/Dialect/MoHD/Transforms/Passes.h.inc"
@@ -381,6 +383,18 @@ void FusedKernelWriter::writeStage(GpuEmitter &e, size_t number, size_t firstBin
     e.when(part < parts.count, walk);
 }
 
+/// What the stages' kernels demand, in order; null if that is nothing. Not what the copies of their ops would: nothing may get lost here.
+static ArrayAttr collectInstructions(ArrayRef<Stage> stages) {
+  std::set<StringRef> instructions;
+  for (const Stage &stage : stages)
+    if (auto list = stage.kernel->function->getAttrOfType<ArrayAttr>(kInstructionsAttr))
+      for (auto text : list.getAsRange<StringAttr>())
+        instructions.insert(text.getValue());
+  SmallVector<StringRef> list(instructions.begin(), instructions.end());
+  Builder builder(stages.front().op->getContext());
+  return list.empty() ? ArrayAttr() : builder.getStrArrayAttr(list);
+}
+
 void FusedKernelWriter::write() {
   int64_t sharedBytes = 0;
   for (const Stage &stage : stages) {
@@ -391,6 +405,8 @@ void FusedKernelWriter::write() {
   OpBuilder outer(context);
   function->setAttr(tile::kCooperativeAttr, outer.getUnitAttr());
   function->setAttr(tile::kSharedBytesAttr, outer.getI64IntegerAttr(sharedBytes));
+  if (ArrayAttr instructions = collectInstructions(stages))
+    function->setAttr(kInstructionsAttr, instructions);
   ImplicitLocOpBuilder b(function.getLoc(), context);
   b.setInsertionPointToStart(function.addEntryBlock(outer));
   GpuEmitter e(b);
