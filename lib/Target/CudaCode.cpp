@@ -236,7 +236,8 @@ static Status assemble(const TargetInfo &target, const Ptxas &ptxas, CudaImage &
     return assembled.status().withPrefix("the kernels cannot be assembled for " + target.arch);
   MOHDRT_TRY(checkPtxasReport(assembled->report));
   MOHDRT_TRY(describeKernels(image, *target.gpu, assembled->report));
-  image.assembly = ptxasCommand(ptxas, target.cpu, "kernels-" + target.arch + ".ptx");
+  // The file is that of mohd-compile's --dump-dir.
+  image.assembly = ptxasCommand(ptxas, target.cpu, "kernels-cuda-" + target.arch + ".ptx");
   if (!target.gpu->isPtx) // else it was a test of the text
     image.cubin = std::move(assembled->cubin);
   return Status();

@@ -6,6 +6,8 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
+import shlex
 import subprocess
 import sys
 
@@ -43,11 +45,32 @@ def test_no_kernel_got_worse():
 @pytest.mark.skipif(find.compiler() is None and "MOHD_BUILD" not in os.environ, reason="no mohd-compile: build the project first")
 @pytest.mark.parametrize("preset", ["mohd-355m-dense", "mohd-495m-x3", "mohd-1130m-75", "third_party_ffn"])
 def test_presets_assemble_without_spills(preset, tmp_path):
+    """For the chips that have machine code of their own; and the text for others for three generations of them."""
     if not has_assembler():
         pytest.skip("no ptxas: scripts/setup --cuda installs it")
-    command = [find.compiler(), "--preset", preset, "--weights=none", "--weights-dtype=bf16", "--target=cuda:sm_80,sm_90a", "-q", "-o", tmp_path / "model.mohdb"]
+    command = [find.compiler(), "--preset", preset, "--weights=none", "--weights-dtype=bf16", "--target=cuda:sm_80,sm_90a,ptx", "-q", "-o", tmp_path / "model.mohdb",
+               "--dump-dir", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assemble = (tmp_path / "commands-cuda-ptx.txt").read_text()
+    assert assemble.count("-arch=sm_80") == 1  # which the compiler has run
+    for chip in ("sm_90", "sm_120"):
+        done = subprocess.run(shlex.split(assemble.replace("sm_80", chip)), cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, (chip, done.stdout + done.stderr)
+        assert not list(losses(done.stdout + done.stderr)), chip
+        assert (done.stdout + done.stderr).count("Compiling entry function") == (tmp_path / "kernels-cuda-ptx.ptx").read_text().count(".entry ")
+
+
+def losses(text):
+    """What the compiler refuses in ptxas's messages: stack frames, spills, and lost performance but for C7519."""
+    for line in text.splitlines():
+        if re.search(r"\b[1-9]\d* bytes (stack frame|spill)", line) or re.search(r"\((?!C7519)C75\d\d\)", line):
+            yield line
+
+
+def test_losses_are_seen():
+    kept = ["    8 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads", "    0 bytes stack frame, 0 bytes spill stores, 12 bytes spill loads", "info : (C7510) lost"]
+    assert list(losses("\n".join(["    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads", "info : (C7519) fence", *kept]))) == kept
 
 
 def test_what_counts_as_worse(figures):
