@@ -328,6 +328,36 @@ TEST_F(Cuda, RunsCanBeCaptured) {
   EXPECT_EQ(y.values(), std::vector<float>{-1});
 }
 
+// Nor do launches of all blocks at once, or the encoding of tensor maps.
+TEST_F(Cuda, CooperativeLaunchesAndTensorMapsCanBeCaptured) {
+  Target target = makeGpuTarget("cuda", "sm_90a");
+  target.kernels[0].cooperative = true;
+  load({target});
+  DeviceFloats x(context.get(), MOHD_DTYPE_F32, {1}), y(context.get(), MOHD_DTYPE_F32, {-1});
+  DeviceFloats rows(context.get(), MOHD_DTYPE_F32, countUp(128), 16);
+  DeviceFloats tripled(context.get(), MOHD_DTYPE_F32, std::vector<float>(128, -1), 16);
+  control->calls.clear();
+  control->isCapturing = true;
+  int stream = 0;
+  EXPECT_EQ(run(x, y, 0, &stream), MOHD_OK) << mohd_last_error();
+  for (int round = 0; round < 2; ++round) // the second time with the maps of the first
+    EXPECT_EQ(run(rows, tripled, 2, &stream), MOHD_OK) << mohd_last_error();
+  control->isCapturing = false;
+  EXPECT_EQ(control->calls,
+            (std::vector<std::string>{"cuCtxPushCurrent", "cuLaunchCooperativeKernel gpu_scale",
+                                      "cuCtxPushCurrent", "cuTensorMapEncodeTiled 7 2",
+                                      "cuTensorMapEncodeTiled 7 2", "cuLaunchKernel gpu_tiles",
+                                      "cuCtxPushCurrent", "cuLaunchKernel gpu_tiles"}));
+  EXPECT_EQ(control->streams, (std::vector<void *>{&stream, &stream, &stream}));
+  EXPECT_EQ(control->grids, std::vector<unsigned>{1});
+  EXPECT_EQ(y.values(), std::vector<float>{-1});
+  EXPECT_EQ(tripled.values(), std::vector<float>(128, -1));
+  EXPECT_EQ(run(x, y), MOHD_OK) << mohd_last_error();
+  EXPECT_EQ(run(rows, tripled, 2), MOHD_OK) << mohd_last_error();
+  EXPECT_EQ(y.values(), std::vector<float>{2});
+  EXPECT_EQ(tripled.values(), countUp(128, 3));
+}
+
 // A cooperative kernel has as many blocks as the GPU holds at a time, and no more.
 TEST_F(Cuda, CooperativeLaunches) {
   Target target = makeGpuTarget("cuda", "sm_90a");
@@ -432,6 +462,35 @@ TEST_F(Cuda, ErrorsThatStay) {
   EXPECT_EQ(control->retained[0], 0) << "and memory went with the driver's context";
   context = contextOrFail(module.get(), 1, "cuda");
   EXPECT_EQ(scale({3}), std::vector<float>{6});
+}
+
+TEST_F(Cuda, ErrorsThatStayDoSoOnTheirDevice) {
+  module =
+      loadOrFail(cudaBundle({makeGpuTarget("cuda", "sm_80"), makeGpuTarget("cuda", "sm_90a")}));
+  ContextHandle first = contextOrFail(module.get(), 1, "cuda:0");
+  context = contextOrFail(module.get(), 1, "cuda:1");
+  {
+    DeviceFloats x(first.get(), MOHD_DTYPE_F32, {1}), y(first.get(), MOHD_DTYPE_F32, {0});
+    control->failures["cuLaunchKernel"] = {0, 719};
+    std::swap(first, context);
+    EXPECT_EQ(run(x, y), MOHD_ERROR_DEVICE);
+    EXPECT_EQ(run(x, y), MOHD_ERROR_DEVICE);
+    EXPECT_TRUE(lastErrorHas("cuda:0 cannot be used after an error: "));
+    std::swap(first, context);
+  }
+  // Memory, kernels, weights and new contexts of the other one.
+  EXPECT_EQ(scale({3}), std::vector<float>{6});
+  EXPECT_EQ(tryContext("cuda:1"), MOHD_OK) << mohd_last_error();
+  EXPECT_EQ(tryContext("cuda:0"), MOHD_ERROR_DEVICE) << "though its kernels are loaded";
+  EXPECT_TRUE(lastErrorHas("cuda:0 cannot be used after an error: "));
+  EXPECT_EQ(scale({4}), std::vector<float>{8});
+  first.reset();
+  EXPECT_EQ(control->retained[0], 0);
+  EXPECT_EQ(control->retained[1], 1);
+  EXPECT_EQ(scale({5}), std::vector<float>{10}) << "and after the one at fault is gone";
+  first = contextOrFail(module.get(), 1, "cuda:0");
+  std::swap(first, context);
+  EXPECT_EQ(scale({3}), std::vector<float>{6}) << "which can be had again";
 }
 
 TEST_F(Cuda, WhichErrorsStay) {

@@ -47,8 +47,10 @@ Result<std::shared_ptr<Device>> Device::acquire(int ordinal) {
   if (!driver.ok())
     return driver.status();
   std::lock_guard<std::mutex> lock(mutex);
-  if (std::shared_ptr<Device> device = known[ordinal].lock())
+  if (std::shared_ptr<Device> device = known[ordinal].lock()) {
+    MOHDRT_TRY(device->checkUsable());
     return device;
+  }
   Result<Gpu> gpu = describeGpu(**driver, ordinal);
   if (!gpu.ok())
     return gpu.status();
@@ -69,13 +71,17 @@ Device::~Device() {
     driver_->cuDevicePrimaryCtxRelease(device_);
 }
 
+Status Device::checkUsable() {
+  if (!isBroken_)
+    return Status();
+  std::lock_guard<std::mutex> lock(mutex_);
+  return Status(firstError_.code(),
+                name_ + " cannot be used after an error: " + firstError_.message());
+}
+
 Device::Current::Current(Device &device) : device_(device), status_(checkNotForked()) {
-  if (status_.ok() && device.isBroken_) {
-    std::lock_guard<std::mutex> lock(device.mutex_);
-    status_ =
-        Status(device.firstError_.code(),
-               device.name_ + " cannot be used after an error: " + device.firstError_.message());
-  }
+  if (status_.ok())
+    status_ = device.checkUsable();
   if (status_.ok())
     status_ = device.check(device.driver_->cuCtxPushCurrent(device.context_),
                            [] { return "cuCtxPushCurrent"; });

@@ -15,7 +15,7 @@ namespace cuda {
 
 class Device {
 public:
-  /// Retains the primary context of GPU `ordinal`, once for all who use it.
+  /// Retains the primary context of GPU `ordinal`, once for all who use it. While one is in use that an error has made unusable, that error.
   static Result<std::shared_ptr<Device>> acquire(int ordinal);
   ~Device();
   Device(const Device &) = delete;
@@ -56,6 +56,7 @@ private:
       : driver_(std::move(driver)), gpu_(std::move(gpu)), name_("cuda:" + std::to_string(ordinal)) {
   }
   Status retain(int ordinal);
+  Status checkUsable(); // the error that broke it
   Status fail(CUresult result, const std::string &call);
   Status outOfMemory(size_t bytes, MemoryUse use);
 
