@@ -116,6 +116,34 @@ TEST(EmulatorRaces, MissingBarrier) {
       }
 }
 
+// Two threads write, and nobody reads: which of them wins is not said, even if both write the same.
+TEST(EmulatorRaces, TwoWritesOfAByte) {
+  for (uint64_t seed = 0; seed < 20; ++seed)
+    for (uint32_t other : {1u, 40u})
+      for (bool ordered : {false, true}) {
+        const Result result = run(
+            64, 64,
+            [=] {
+              if (threadIndex() == 0)
+                storeShared<uint32_t>(0, 1, "a write");
+              if (ordered)
+                syncBlock();
+              if (threadIndex() == other)
+                storeShared<uint8_t>(3, 0, "a write");
+            },
+            seed);
+        if (ordered)
+          EXPECT_TRUE(isClean(result));
+        else
+          EXPECT_TRUE(finds(result, ErrorKind::Race,
+                            "expects an order, by a barrier or a wait, "
+                            "after the write of thread ("))
+              << "seed " << seed;
+      }
+  // Beside each other they may.
+  EXPECT_TRUE(isClean(run(64, 64, [] { storeShared<uint8_t>(threadIndex(), 1, "own byte"); })));
+}
+
 TEST(EmulatorRaces, ReadBeforeOverwriteNeedsABarrierToo) {
   for (bool ordered : {false, true}) {
     const Result result = run(64, 256, [=] {
