@@ -115,7 +115,7 @@ def test_setup_installs_what_is_missing_and_nothing_else(machine):
     done = run_setup(MOHD_PYTHON=sys.executable, PATH=f"{machine}:{os.environ['PATH']}")
     assert done.returncode == 0, done.stderr
     update, install = [line for line in (machine / "log").read_text().splitlines() if line != "sudo"]
-    assert update.startswith("apt-get update") and " install " in install and install.endswith("codespell")
+    assert update.startswith("apt-get update") and " install " in install and install.endswith("chromium")
     assert "llvm-22-dev" in install and " git " not in install
     assert "installing Debian packages: llvm-22-dev" in done.stderr
 
