@@ -14,7 +14,7 @@ THREADED := mohd-runtime-tests mohd-emulator-tests
 PYTHON = $(shell scripts/setup --print-python)
 RUN_PYTHON = PYTHONPATH=python $(PYTHON)
 
-.PHONY: help setup build sanitized threads demo check bench study lint format docs clean
+.PHONY: help setup ptxas build sanitized threads demo check bench study lint format docs clean
 .DEFAULT_GOAL := build
 
 help:
@@ -25,11 +25,14 @@ help:
 	@echo 'make build    install and build into $(BUILD)/ (the default)'
 	@echo 'make lint     check the house rules;  make format fixes what can be fixed'
 	@echo 'make docs     write docs/generated/ anew'
-	@echo 'make setup    install Debian packages and the Python environment'
+	@echo 'make setup    install Debian packages and the Python environment;  make ptxas the assembler of CUDA kernels too'
 	@echo 'make clean    remove the build folders'
 
 setup:
 	@scripts/setup
+
+ptxas: setup
+	@scripts/setup --cuda
 
 $(BUILD)/build.ninja: CMakePresets.json | setup
 	cmake --preset default
@@ -55,10 +58,10 @@ demo: build
 	@echo python -m mohd.compare $(EXAMPLE) --text examples/sample.txt
 	@$(RUN_PYTHON) -m mohd.compare $(EXAMPLE) --text examples/sample.txt
 
-check: build sanitized threads
+check: ptxas build sanitized threads
 	@scripts/check --build $(BUILD) --sanitized build-asan --sanitized build-tsan --python $(PYTHON)
 
-bench: build
+bench: ptxas build
 	bench/run --build $(BUILD)
 	bench/report
 

@@ -126,3 +126,10 @@ def test_setup_says_what_to_do_without_sudo(machine):
         (machine / name).symlink_to(f"/usr/bin/{name}")
     done = run_setup(MOHD_PYTHON=sys.executable, PATH=str(machine))
     assert done.returncode == 1 and "neither root nor sudo; run as root: apt-get install llvm-22-dev" in done.stderr
+
+
+def test_make_check_installs_ptxas_first():
+    """Or tests that need it would be skipped."""
+    dry = subprocess.run(["make", "-n", "check"], cwd=SCRIPTS.parent, capture_output=True, text=True, check=True).stdout.splitlines()
+    steps = [line for line in dry if line.startswith("scripts/")]
+    assert steps.index("scripts/setup --cuda") < next(i for i, line in enumerate(steps) if line.startswith("scripts/check"))
