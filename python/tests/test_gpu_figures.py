@@ -74,9 +74,15 @@ def test_losses_are_seen():
 
 
 def test_what_counts_as_worse(figures):
-    old = {"a": {"blocks_per_sm": 2, "tensor_share": 0.9, "bytes_per_flop": 0.01}, "b": {"blocks_per_sm": 1}}
-    assert not list(figures.worse(old, {**old, "c": {}}))
+    old = {"a": {"blocks_per_sm": 2, "tensor_share": 0.9, "bytes_per_flop": 0.01}, "b": {"blocks_per_sm": 1, "registers": 41, "shared_bytes": 1000}}
+    assert not list(figures.worse(old, old))
     assert len(list(figures.worse(old, {"a": {"blocks_per_sm": 1, "tensor_share": 0.8, "bytes_per_flop": 0.02}}))) == 4
+    more = lambda **figures: {**old, "b": {**old["b"], **figures}}
+    assert not list(figures.worse(old, more(registers=48, shared_bytes=1024))), "as much is handed out"
+    assert not list(figures.worse(old, more(registers=30, shared_bytes=0)))
+    assert list(figures.worse(old, more(registers=49))) == ["b: registers was 41, is 49"]
+    assert list(figures.worse(old, more(shared_bytes=1040))) == ["b: shared_bytes was 1000, is 1040"]
+    assert list(figures.worse(old, {**old, "c": {}})) == ["c: expects figures in bench/results, got none: run bench/gpu/figures"]
 
 
 def test_page_is_that_of_the_results(figures):
