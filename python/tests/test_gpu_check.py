@@ -27,6 +27,12 @@ def check(*arguments):
                           env=environment)
 
 
+LEFT_TO_OTHERS = {
+    "bucket_sddmm_wgmma128",  # starts at some thousands of tokens; MohdGpuKernelTests run it with few, the check on a GPU with enough
+}
+"""Kernels that the emulated half has in its bundles and does not start."""
+
+
 @needs_build
 def test_in_the_emulator(tmp_path):
     done = check("--device=emulate", "--out", tmp_path / "result.json")
@@ -39,6 +45,7 @@ def test_in_the_emulator(tmp_path):
     for kind in ("fused", "norm_route_many", "bucket_order_many", "bucket_spmm_wgmma64", "bucket_sddmm_wgmma64", "bucket_fusion_many",
                  "attention_wgmma", "rope", "embed"):
         assert kind in result["kernels_run"]
+    assert set(result["kernels_never_run"]) == LEFT_TO_OTHERS
     assert str(ROOT) not in (tmp_path / "result.json").read_text()
 
 
