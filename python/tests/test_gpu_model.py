@@ -17,7 +17,7 @@ from test_quantized_model import ODD, quantized_model
 from mohd.reference_model import Model
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
-STEPS = 50
+STEPS = 50  # of decode
 
 # Without a build there is nothing to test; a build (MOHD_BUILD, set by scripts/check) must have the compiler.
 pytestmark = pytest.mark.skipif(
@@ -91,7 +91,7 @@ def generate(module, device):
     generator = mohd.Generator(module, 1, prompt.size + STEPS, device=device)
     logits = generator.prefill(prompt, all_rows=True)
     tokens = [int(np.argmax(logits[0, -1]))]
-    while len(tokens) < STEPS:
+    for _ in range(STEPS):
         tokens.append(int(np.argmax(generator.decode(tokens[-1:])[0])))
     return logits, tokens
 
