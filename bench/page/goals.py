@@ -154,6 +154,7 @@ GOALS = (
     Goal("call of an operator of PyTorch", "over an empty one", 0.008, 0.005, "ms", _overhead, most=True),
     Goal("compile one op", "mohd-compile, whole process", 1.0, 0.3, "s", _median("compile_op_s"), most=True),
     Goal("compile a 1.13B x4 preset", "all kernels, CPU target only, weights aside", 30, 8, "s", _median("compile_preset_s"), most=True),
+    Goal("compile a 1.13B x4 preset", "all kernels for x86-64-v3, sm_80, sm_90a and PTX, weights aside", 30, 8, "s", _median("compile_targets_s"), most=True),
     Goal("load to first result", "path of a bundle to logits, file in memory", 10, 2, "ms", _median("load_s", 1e3), most=True),
     Goal("size of the runtime library", "", 1.0, 0.5, "MB", _size("runtime_bytes"), most=True),
     Goal("size of a preset's kernels", "bundle without weights", 5, 2, "MB", _size("kernels_bytes"), most=True),

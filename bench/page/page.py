@@ -174,10 +174,17 @@ def build_table(results):
     spread = lambda samples, scale: (f"{statistics.median(samples) * scale:.3g}", f"{min(samples) * scale:.3g}", f"{max(samples) * scale:.3g}", len(samples))
     rows = [("`mohd-compile` of one SpMM, s", *spread(build["compile_op_s"], 1)),
             (f"`mohd-compile --preset {build['preset']} --weights=none`, s", *spread(build["compile_preset_s"], 1)),
+            *all_targets(build, spread),
             ("example model: bundle to first logits, ms", *spread(build["load_s"], 1e3)),
             ("`libmohd_rt.so`, MB", f"{build['runtime_bytes'] / 1e6:.2f}", "", "", ""),
             ("kernels of the preset, MB", f"{build['kernels_bytes'] / 1e6:.2f}", "", "", "")]
     return table(("what", "median", "least", "most", "n"), rows)
+
+
+def all_targets(build, spread):
+    """The row of a preset for CPU and GPUs, if it was measured: that needs ptxas."""
+    if "compile_targets_s" in build:
+        yield (f"the same for {', '.join(f'`{target}`' for target in build['targets'])}, s", *spread(build["compile_targets_s"], 1))
 
 
 def images(names):

@@ -49,7 +49,7 @@ def folder(tmp_path):
              peer_row("spmm", 512, [16, 6, 2], {"mohd": 1, "mohd dense": 2, "openblas dense": 1.9}),
              peer_row("spmm", 8, [16, 6, 2], {"mohd": 1, "mohd dense": 1.2, "openblas dense": 3})]
     build = {"compile_op_s": [0.2, 0.4, 0.3], "compile_preset_s": [40.0], "preset": "mohd-1130m-x4", "kernels_bytes": 1_500_000,
-             "runtime_bytes": 700_000, "load_s": [0.004]}
+             "targets": ["cpu:x86-64-v3", "cuda:sm_80,ptx"], "compile_targets_s": [20.0, 26.0, 40.0], "runtime_bytes": 700_000, "load_s": [0.004]}
     model = [{"model": "pydoc-mohd", "case": "decode", "tokens": 65, "threads": 1,
               "variants": {"mohd": {"tokens_per_s": 4000.0}, "torch": {"tokens_per_s": 160.0}}}]
     for name, part in {"ops": {"runs": runs}, "peers": {"rows": peers, "peers": {"openblas": "OpenBLAS 0.3"}, "limits": []}, "build": build,
@@ -77,6 +77,7 @@ def test_verdicts_on_known_numbers(folder):
         ("T=8, rho=1/2", "speed over the better of OpenBLAS and own dense"): (1.2, "missed"),
         ("compile one op", "mohd-compile, whole process"): (0.3, "met"),
         ("compile a 1.13B x4 preset", "all kernels, CPU target only, weights aside"): (40, "missed, beyond the floor"),
+        ("compile a 1.13B x4 preset", "all kernels for x86-64-v3, sm_80, sm_90a and PTX, weights aside"): (26, "missed"),
         ("load to first result", "path of a bundle to logits, file in memory"): (4, "missed"),
         ("N from 8 to 128, decode", "time over its floor, slowest over fastest, less 1"): (0.03, "met"),
         ("one token more", "t(T+1)/t(T), T from 1 to 128"): (1.2, "missed, beyond the floor"),
@@ -91,10 +92,20 @@ def test_page_shows_what_is_missed(folder):
     text = page(Results(folder), [])
     assert "| compile one op | mohd-compile, whole process | 1 s | 0.3 s | 0.3 s |  | met |" in text
     assert "| 30 s | 8 s | 40 s |  | **missed, beyond the floor** |" in text
+    assert "| the same for `cpu:x86-64-v3`, `cuda:sm_80,ptx`, s | 26 | 20 | 40 | 3 |" in text
     assert "not measured: no run on a GPU yet (bench/gpu/check)" in text
     assert "Example CPU, 2 CPUs, L1 32 KiB, L2 1024 KiB" in text
     assert "| spmm | 2048x5632 | 16,3,1 | f32 | 1 | 1 | uniform | 1e+03 | 4.00x | 5.00x | 3.50x |  |  | 2.00x (openblas groups) |  | 1 |" in text
     assert "| pydoc-mohd | decode | 65 | 1 | 4000 | 160 |  |" in text
+
+
+def test_page_of_results_without_gpu_targets(folder):
+    """As they are made where there is no ptxas."""
+    build = json.loads((folder / "build.json").read_text())
+    del build["targets"], build["compile_targets_s"]
+    (folder / "build.json").write_text(json.dumps(build))
+    text = page(Results(folder), [])
+    assert "the same for" not in text and "| compile a 1.13B x4 preset | all kernels for x86-64-v3, sm_80, sm_90a and PTX, weights aside | 30 s | 8 s |  |  | not measured |" in text
 
 
 def test_plots_are_well_formed(folder):
