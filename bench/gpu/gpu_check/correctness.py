@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 import mohd
-from gpu_check import cases
+from gpu_check import bundles, cases
 from mohd import reference_model
 from mohd.testing.arrays import ROUNDED, compare, compare_rounded, from_storage, to_storage
 from mohd.testing.entry import dtype_of, rounded_type
@@ -22,7 +22,7 @@ STEPS = 8
 def items(folder, quick, device):
     """Names of what there is to check: "bundle/entry point", and models by type of weights. The matrix has its own test in the emulator."""
     names = [f"{group}/{entry.name}" for group, entries in cases.groups(quick).items() for entry in entries]
-    models = [f"model/{path.stem}" for path in sorted((folder / "models").glob("*.mohdb"))]
+    models = [f"model/{path.name.partition('.')[0]}" for path in sorted((folder / "models").glob("*.mohdb.gz"))]
     first = [name for name in names if not name.startswith("matrix_")]
     return first + models + (names[len(first):] if device.startswith("cuda") else [])
 
@@ -39,7 +39,7 @@ class Checker:
         """Two contexts of the bundle whose results must be the same: on the emulator they have different schedules."""
         if self.bundle != bundle:
             self.contexts, self.module = [], None
-            self.module = mohd.load(bundle, flags=mohd.Module.DEFER_CPU)
+            self.module = bundles.load(bundle)
             for seed in (0, 1):
                 os.environ["MOHD_EMULATOR_SEED"] = str(seed)
                 self.contexts.append(self.module.context(2, device=self.device))

@@ -12,7 +12,7 @@ import subprocess
 import numpy as np
 
 import mohd
-from gpu_check import cases, correctness, rows
+from gpu_check import bundles, cases, correctness, rows
 from mohd import find, testing
 from mohd.config import Config, Routing
 
@@ -145,10 +145,13 @@ def pack(folder, quick=False, emulated=False, jobs=2, say=print):
             say(f"{number + 1}/{len(running)} bundles")
     for source in [*folder.glob("correctness/*.mlir"), *folder.glob("performance/*.mlir")]:
         source.unlink()
+    kernels = packer.kernels()
+    for bundle in folder.rglob("*.mohdb"):
+        bundles.compress(bundle)
     git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
     about = {"commit": commit, "date": datetime.date.today().isoformat(), "targets": packer.options, "quick": quick, "layouts": packer.layouts,
-             "kernels": packer.kernels()}
+             "kernels": kernels}
     (folder / "pack.json").write_text(json.dumps(about, indent=1) + "\n")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > LARGEST:

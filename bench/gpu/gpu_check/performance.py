@@ -6,8 +6,7 @@ import math
 
 import torch
 
-import mohd
-from gpu_check import peers, rows, timing
+from gpu_check import bundles, peers, rows, timing
 
 CHECKED = 6
 """Tokens whose results are compared with float64."""
@@ -107,7 +106,7 @@ class Bench:
                     torch.cuda.empty_cache()
 
     def context(self, row):
-        module = mohd.load(self.folder / f"performance/{row.bundle}.mohdb", flags=mohd.Module.DEFER_CPU)
+        module = bundles.load(self.folder / f"performance/{row.bundle}.mohdb")
         return module.context(device=self.device)
 
     def bind(self, context, entry, inputs, outputs):
