@@ -75,13 +75,13 @@ def test_interrupted_run_goes_on(build, tmp_path):
 
 def test_failed_run_is_an_error(build, tmp_path):
     other = tmp_path / "build"
-    shutil.copytree(build, other, symlinks=True, ignore=shutil.ignore_patterns("main-*", "ablations-*", "task-*", "rates-*", "times"))
+    shutil.copytree(build, other, symlinks=True, ignore=shutil.ignore_patterns("run-*", "times"))
     (other / "studies/test/python-doc.txt").write_bytes(b"too short")
     done = run(other, "--out", tmp_path, "main")
     assert done.returncode == 1 and "expects at least" in done.stderr and not list(tmp_path.glob("*.json"))
 
 
-@pytest.mark.parametrize("arguments,message", [(["everything"], "expected tables out of main"), (["--jobs", "0"], "expected --jobs of at least 1"),
+@pytest.mark.parametrize("arguments,message", [(["everything"], "expected tables out of rates, main"), (["--jobs", "0"], "expected --jobs of at least 1"),
                                                (["--scale", "huge"], "invalid choice")])
 def test_wrong_flags_are_told(build, arguments, message):
     done = run(build, *arguments)
@@ -90,6 +90,6 @@ def test_wrong_flags_are_told(build, arguments, message):
 
 def test_tables_of_trained_models_need_them(build, tmp_path):
     other = tmp_path / "build"
-    shutil.copytree(build, other, symlinks=True, ignore=shutil.ignore_patterns("main-*", "ablations-*", "task-*", "rates-*", "times"))
+    shutil.copytree(build, other, symlinks=True, ignore=shutil.ignore_patterns("run-*", "times"))
     done = run(other, "--out", tmp_path, "activations")
     assert done.returncode == 1 and "expects the trained model of dense, seed 0" in done.stderr
