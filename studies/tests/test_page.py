@@ -4,6 +4,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from conftest import STUDIES
@@ -59,6 +60,12 @@ def activations(trained, untrained, consecutive=0.5, shuffled=0.1):
 @pytest.mark.parametrize("trained,untrained,verdict", [((0.3, 0.31), (0.5, 0.51), HOLDS), ((0.5, 0.51), (0.3, 0.31), FAILS), ((0.3, 0.6), (0.5, 0.5), OPEN)])
 def test_sparse_tokens_compares_with_the_untrained(trained, untrained, verdict):
     assert claims.sparse_tokens(activations(trained, untrained))[0] == verdict
+
+
+@pytest.mark.parametrize("energy", [0.5, 0.9, 0.99])
+def test_normal_share_is_that_of_a_sample(energy):
+    squares = np.sort(np.random.default_rng(0).standard_normal(200_000) ** 2)[::-1].cumsum()
+    assert claims.normal_share(energy) == pytest.approx((squares < energy * squares[-1]).mean(), abs=2e-3)
 
 
 @pytest.mark.parametrize("consecutive,verdict", [(0.5, HOLDS), (0.05, FAILS)])
