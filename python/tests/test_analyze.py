@@ -528,7 +528,7 @@ def test_default_folder_and_a_dense_model_over_an_earlier_analysis(folders, tmp_
 
 @pytest.mark.parametrize("routing,without", [
     (Routing(4, 2, 0, gate="binary"), {"balance", "bucket"}), (Routing(4, 0, 4), {"bucket"}), (Routing(4, 0, 2, axis="ffn_inner"), set()),
-], ids=str)
+], ids=["none routed", "all active", "inner axis"])
 def test_figures_there_is_data_for(tmp_path, routing, without):
     save(tmp_path / "model", config_of(routing, vocab_size=128, tokenizer="bytes", num_hidden_layers=1))
     (tmp_path / "text").write_bytes(TEXT)
