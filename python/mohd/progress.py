@@ -9,6 +9,7 @@ import time
 
 def clock(seconds):
     """Seconds as h:mm:ss."""
+    seconds = round(seconds)
     return f"{seconds // 3600:.0f}:{seconds // 60 % 60:02.0f}:{seconds % 60:02.0f}"
 
 

@@ -564,6 +564,8 @@ def test_tokens_of_a_file_and_of_a_tokenizer(model, capsys, no_figures):
     np.save(model.parent / "tokens.npy", np.arange(40.0))
     assert run(model, "--tokens", model.parent / "tokens.npy", text=None) == 3
     assert "expects one-dimensional integers in" in capsys.readouterr().err
+    (model.parent / "tokens.npy").write_bytes(b"")
+    assert run(model, "--tokens", model.parent / "tokens.npy", text=None) == 3
     np.save(model.parent / "tokens.npy", np.arange(100, 140))
     assert run(model, "--tokens", model.parent / "tokens.npy", text=None) == 3
     assert "expects tokens from 0 to 127 in" in capsys.readouterr().err
@@ -614,12 +616,13 @@ def spoil(folder, edit):
     (lambda m: (m / "config.json").write_text("{"), 3, "config.json: "),
     (lambda m: change(m, attention_bias=True), 3, "config.json: expects attention_bias to be False, got True"),
     (lambda m: change(m, rope_scaling={"type": "linear"}), 3, "config.json: expects rope_scaling to be None, got"),
+    (lambda m: change(m, sliding_window=16), 3, "config.json: expects no sliding_window, which would change what is computed; got 16"),
     (lambda m: change(m, mohd={"num_group": 1}), 3, "config.json: .*num_group"),
     (lambda m: (m.parent / "text").write_bytes(b""), 3, "expects a positive multiple of 1 bytes in .*text, got 0"),
     (lambda m: (m.parent / "text").write_bytes(b"\xff" * 9), 3, "expects tokens from 0 to 127 in .*text, the model's vocabulary, got 255"),
     (lambda m: (m.parent / "text").unlink(), 7, "text"),
     (lambda m: (m.parent / "out").write_text("a file"), 7, "expects a folder or nothing at .*out, got a file"),
-], ids=range(19))
+], ids=range(20))
 def test_wrong_input_is_one_line(model, capsys, break_it, code, words):
     break_it(model)
     assert run(model) == code

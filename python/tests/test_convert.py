@@ -365,7 +365,7 @@ def test_tokens_and_tokenizers(dense, tmp_path, capsys):
     (dict(model_type="gpt2"), "config.json: expects model_type 'mohd' with a mohd block or 'llama' without, got 'gpt2'"),
     (dict(attention_bias=True), "config.json: expects attention_bias to be False, got True"),
     (dict(rope_scaling={"type": "linear"}), "config.json: expects rope_scaling to be None, got "),
-    (dict(rope_parameters={"rope_theta": 1e6}), 'expects no rope_parameters in .*config.json, got {"rope_theta": 1000000.0}'),
+    (dict(rope_parameters={"rope_theta": 1e6}), 'config.json: expects no rope_parameters, which would change what is computed, write rope_theta; got {"rope_theta": 1000000.0}'),
     (dict(hidden_size=None), "config.json: .*hidden_size"),
     (dict(num_attention_heads=0, head_dim=None), "config.json: .*zero"),
     (dict(vocab_size=127), r"expects the shape \[127, 32\] of .*, got \[128, 32\]"),

@@ -94,4 +94,4 @@ def test_time_left_counts_what_this_run_has_done():
 
 
 def test_clock():
-    assert clock(3725.4) == "1:02:05"
+    assert clock(3725.4) == "1:02:05" and clock(59.7) == "0:01:00" and clock(3599.6) == "1:00:00"

@@ -11,14 +11,15 @@ import statistics
 import torch
 
 from mohd.analyze.analysis import Options, analyse
+from mohd.config import Config
 from mohd.nn import MoHDForCausalLM
 from mohd.nn.model import save_weights
 from study import data, plan
 
-SITES = ("resid_pre", "attn_norm", "mlp_norm", "mlp_act")
+SITES = ("resid_pre", "attn_norm", "attn_out", "mlp_norm", "mlp_act", "mlp_out")
 """The sites that the page shows, by the names of docs/analysis.md."""
 
-TOKENS = 64
+SEQUENCES = 64
 """Sequences of held-out text that are analysed."""
 
 MODELS = ("dense", "dense x4")
@@ -30,7 +31,7 @@ def _runs(scale):
 
 def digest(scale):
     """A name for everything that is analysed."""
-    return hashlib.sha256(json.dumps([[run.digest for run in _runs(scale)], SITES, TOKENS]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([[run.digest for run in _runs(scale)], SITES, SEQUENCES, 2]).encode()).hexdigest()[:16]
 
 
 def summary(analysis):
@@ -46,16 +47,16 @@ def summary(analysis):
 
 
 def untrained(run, folder):
-    """Writes the run's model as it was before training into `folder`."""
+    """Writes the run's model as it was before training, of the seed that mohd.train gives it, into `folder`."""
+    config = Config.from_dict(run.model)
     torch.manual_seed(run.seed)
-    config = MoHDForCausalLM.from_pretrained(folder.parent / run.folder).config
     save_weights(config, MoHDForCausalLM(config).state_dict(), folder, torch.float32)
 
 
 def make(scale, work, say):
     """The activations table; needs the models of the main table."""
     held_out = data.held_out_file(work)
-    options = Options(sequence_length=scale.length, max_tokens=TOKENS * scale.length)
+    options = Options(sequence_length=scale.length, max_tokens=SEQUENCES * scale.length)
     rows = []
     for run in _runs(scale):
         plan.expect_trained(run, work)

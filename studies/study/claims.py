@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """The paper's claims, each with what would show it here and what the results say: holds, does not hold, or not decidable at this scale.
 
-A verdict follows from 95 % confidence intervals over seeds, by rules that were written before the runs were made. Quality is accuracy at the
+A verdict on quality or activations follows from 95 % confidence intervals over seeds. The rules were written before the runs were made, but for two: that of the
+first claim asked for fewer dimensions than before training, which 43 % against 45 % would have met, and that of expansion by four took the best of x2, x3 and x4. Quality is accuracy at the
 next byte of held-out text, relative to the dense model of the same seed.
 """
 
 import dataclasses
 import math
-from statistics import NormalDist
 
+import numpy as np
+
+from mohd.analyze.quantities import dims_of_energy
 from study.results import by_name, interval, paired
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decidable at this scale"
@@ -51,19 +54,6 @@ def quality(name, bound):
     return verdict
 
 
-def best_of(names, bound):
-    """The same of the best of several models: "up to"."""
-
-    def verdict(results):
-        found = [(relative_accuracy(results, name), name) for name in names]
-        if None in [values for values, _ in found]:
-            return None
-        best, name = max(found)
-        return at_least(*best, bound), f"The best, {name}, has {share(*best)}."
-
-    return verdict
-
-
 def _sites(results, name="dense"):
     """{(site, quantity): ((mean, half) of the trained models, of the untrained, of their differences by seed)}."""
     rows = [row for row in results.get("activations", {}).get("rows", []) if row["name"] == name]
@@ -76,27 +66,22 @@ def _sites(results, name="dense"):
     return found
 
 
-def normal_share(energy):
-    """The share of many independent normal numbers, the largest ones, that has a share `energy` of the sum of their squares."""
-    normal, low, high = NormalDist(), 0.0, 10.0
-    for _ in range(60):  # |x| > c has 2 Q(c) of the numbers and 2 (c phi(c) + Q(c)) of the energy
-        middle = (low + high) / 2
-        if 2 * (middle * normal.pdf(middle) + 1 - normal.cdf(middle)) > energy:
-            low = middle
-        else:
-            high = middle
-    return 2 * (1 - normal.cdf(low))
+def normal_share(energy, width):
+    """The mean share of `width` independent normal numbers, the largest ones, that has a share `energy` of the sum of their squares."""
+    rows = np.sort(np.abs(np.random.default_rng(0).standard_normal((4000, width))), 1)[:, ::-1]
+    return float(dims_of_energy(rows, (energy,)).mean()) / width
 
 
 def sparse_tokens(results):
-    """Few dimensions carry a token: 90 % of its energy in the sub-layers' input."""
-    found = _sites(results)
-    if not found:
+    """Few dimensions carry a token: 90 % of its energy at the FFN's input are in half of what independent normal numbers need, or less."""
+    found, runs = _sites(results), by_name(results.get("main", {}).get("runs", [])).get("dense")
+    if not found or not runs:
         return None
-    trained, untrained, difference = found["mlp_norm", "energy 90"]
-    sentence = (f"90 % of a token's energy at the FFN's input lie in {100 * trained[0]:.0f} % ± {100 * trained[1]:.0f} of the dimensions, "
-                f"{100 * untrained[0]:.0f} % before training and {100 * normal_share(0.9):.0f} % if they were independent normal numbers.")
-    return at_least(*difference, 0.0), sentence
+    (mean, half), untrained, _ = found["mlp_norm", "energy 90"]
+    normal = normal_share(0.9, runs[min(runs)]["model"]["hidden_size"])
+    sentence = (f"90 % of a token's energy at the FFN's input lie in {100 * mean:.0f} % ± {100 * half:.1f} of the dimensions, {100 * untrained[0]:.0f} % before training; "
+                f"independent normal numbers have {100 * normal:.0f} %.")
+    return at_least(-mean, half, -normal / 2), sentence
 
 
 def flow(results):
@@ -117,21 +102,22 @@ def constant_cost(results):
     over = lambda part, name, base: times[part][name]["median_s"] / times[part][base]["median_s"]
     parts = {"step": "a step of training", "prefill": "a prompt", "decode": "a token"}
     worst = {part: max(over(part, name, "dense") for name in ("x2", "x3", "x4")) for part in parts}
-    sentence = "At this size, x2, x3 and x4 take at most " + ", ".join(f"{worst[part]:.2f}x the dense model's time for {text}" for part, text in parts.items()) + "."
+    sentence = "At this size, x2, x3 and x4 take at most " + ", ".join(f"{worst[part]:.2f} times as long as the dense model for {text}" for part, text in parts.items()) + "."
     return HOLDS if max(worst.values()) <= 1.1 else FAILS, sentence
 
 
 CLAIMS = (
     Claim("Trained transformers use few hidden dimensions for each token.",
-          "The share of dimensions with 90 % of a token's energy at the input of the FFNs is smaller after training than before.", sparse_tokens),
+          "90 % of a token's energy at the input of the FFNs lie in at most half of the dimensions that independent normal numbers would need.", sparse_tokens),
     Claim("Some dimensions stay active over consecutive tokens (activation flow).",
-          "Consecutive tokens have more of their 10 % largest dimensions in common than shuffled ones.", flow),
+          "At the input of the FFNs, consecutive tokens have more of their 10 % largest dimensions in common than shuffled ones.", flow),
     Claim("With 50 % fewer activated parameters, task performance rises by 1.7 %.", "Accuracy of 50 % is at least 101.7 % of the dense model's.", quality("50 %", 1.017)),
     Claim("50 % compression keeps 99 % of the performance.", "Accuracy of 50 % is at least 99 % of the dense model's.", quality("50 %", 0.99)),
     Claim("With three times the parameters at constant activated cost, task performance rises by 3.7 %.",
           "Accuracy of x3 is at least 103.7 % of the dense model's.", quality("x3", 1.037)),
-    Claim("Expansion by four gains up to 8.37 %.", "Accuracy of the best of x2, x3 and x4 is at least 108.37 % of the dense model's.", best_of(("x2", "x3", "x4"), 1.0837)),
-    Claim("Width grows at constant cost.", "Time of a step, a prompt and a token of x2, x3 and x4 with compiled kernels is at most 1.1 times the dense model's.", constant_cost),
+    Claim("Expansion by four gains up to 8.37 %.", "Accuracy of x4 is at least 108.37 % of the dense model's.", quality("x4", 1.0837)),
+    Claim("Width grows at constant cost.",
+          "Time of a step, a prompt and a token of x2, x3 and x4 with compiled kernels is at most 1.1 times the dense model's (whose step is PyTorch's); medians of one machine.", constant_cost),
 )
 """What semantics.md lists as reported by the paper, and its two premises."""
 

@@ -167,27 +167,27 @@ of comparisons: of twenty without effect, one is bold.
 {claims_table(results)}""",
              f"""## Variants at equal activated width
 
-`50 %` and `75 %` compute with fewer dimensions than the dense model, `x2`, `x3` and `x4` have more and compute with as many. `dense x2` and so on have the whole width of the variant and use
-all of it: the ceiling. `experts` is a mixture of {plan.EXPERTS['experts']} experts, {plan.EXPERTS['active']} a token, in each FFN (Mixtral's routing). Base: dense.
+`50 %` and `75 %` compute with fewer dimensions than the dense model, `x2`, `x3` and `x4` have more and compute with as many. What is equal is the active width: routers, fusions and the wider embedding and
+head come on top, so that the variants activate more parameters than the dense model (the column tells). `dense x2` and so on have the whole width of the variant and use all of it, and were expected to be the ceiling. `experts` is a mixture of {plan.EXPERTS['experts']} experts, {plan.EXPERTS['active']} a token, in each FFN (Mixtral's routing). Base: dense.
 
 {trained_table(results['main']['runs'], by_name(results['main']['runs'])['dense'])}""" + shown("study/main.svg", "Held-out loss against activated parameters")]
     if results.get("rates", {}).get("runs"):
         parts.append(f"""### The learning rate
 
-Each model above has the rate that is best for it on one seed, and its ablations have that, too:
+Each model above has the best of three rates, by loss on seed 0, which is one of the three seeds above. Where it is the lowest that was tried, a lower one may be better:
 
 {rates_table(results['rates']['runs'])}""")
     if "times" in results:
         parts.append(f"""### Times
 
-Medians, {results['times']['threads']} threads, models in turn; MoHD with compiled kernels; training of the others and the mixture of experts in PyTorch, inference of all (but the latter) by bundles.
+Medians, {results['times']['threads']} threads, models in turn; MoHD with compiled kernels; the dense models and the mixture of experts are trained in plain PyTorch. Inference is by bundles, which the mixture of experts has not.
 These widths are small: what routing and fusion cost is not yet small beside the projections. Times at the paper's widths are in [performance.md](performance.md).
 
 {times_table(results['times'])}""")
     if results.get("ablations", {}).get("runs"):
         parts.append(f"""## Ablations
 
-One thing changed in {BASE} = ({groups_of(by_name(results['main']['runs'])[BASE][0]['model'])}) with the default attributes, which is the first row and the base of each table.
+One thing changed at a time (with N = 4 also the share of shared groups, 1/2) in {BASE} = ({groups_of(by_name(results['main']['runs'])[BASE][0]['model'])}) with the default attributes, which is the first row and the base of each table.
 
 {ablation_tables(results)}""" + shown("study/ablations.svg", "Loss of each ablation over x2's"))
     if results.get("task", {}).get("runs"):
@@ -201,7 +201,8 @@ Random tables, of which each token needs one entry (`studies/study/data.py` defi
     if "activations" in results:
         parts.append(f"""## Activations of dense models
 
-Means over layers and seeds, in percent; the quantities and sites are those of [analysis.md](analysis.md). `untrained` is the same model before the first step.
+Means over layers and seeds, in percent; the quantities and sites are those of [analysis.md](analysis.md): dimensions that hold 50, 90 and 99 % of a token's energy, top dimensions that it has
+in common with the token before and with any other, and dimensions that are shared or specialised. `untrained` is the same model before the first step.
 
 {activations_table(results['activations']['rows'])}""")
     if "conversion" in results:

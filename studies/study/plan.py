@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """What the study trains: tables of runs at a scale.
 
-Every model of a table has the same layers, heads, inner width, tokens, steps and rate; what differs is the hidden width and what of it
-is active. A variant of semantics.md's presets keeps its (N, K_s, K_r) and its factor of the width.
+Every model of a table has the same layers, heads, inner width, tokens and steps; what differs is the hidden width, what of it is active, and
+the learning rate. A variant of semantics.md's presets keeps its (N, K_s, K_r) and its factor of the width.
 """
 
 import dataclasses
@@ -184,4 +184,4 @@ TABLES = {"rates": rates, "main": main, "ablations": ablations, "task": task}
 def expect_trained(run, work):
     """Raises ValueError unless the files of `run` are in the folder `work`."""
     if not (work / run.folder / "model.safetensors").exists():
-        raise ValueError(f"expects the trained model of {run.name}, seed {run.seed}, in {work / run.folder}; make the table main again, without its results")
+        raise ValueError(f"expects the trained model of {run.name}, seed {run.seed}, in {work / run.folder}; train it by `studies/run main` with --out another folder")

@@ -2,6 +2,7 @@
 """The analysis of a model folder: its tokens, and all quantities of docs/analysis.md as one object for JSON."""
 
 import dataclasses
+import json
 import math
 import pathlib
 import types
@@ -33,11 +34,22 @@ class Options:
     seed: int = 0
 
 
+UNSUPPORTED = ("rope_parameters", "partial_rotary_factor", "sliding_window", "quantization_config")
+"""Keys of other models that change what is computed, and that `Config` does not know."""
+
+
 def config_of(folder):
     """The Config of the model in `folder`; ValueError with the file's name where it cannot be read as one."""
     path = pathlib.Path(folder) / "config.json"
     try:
-        return Config.load(folder)
+        values = json.loads(path.read_text())
+        if not isinstance(values, dict):
+            raise ValueError(f"expects an object, got {json.dumps(values)[:40]}")
+        found = {key: values[key] for key in UNSUPPORTED if values.get(key) is not None}
+        for key, value in found.items():
+            help = ", write rope_theta" if key == "rope_parameters" else ""
+            raise ValueError(f"expects no {key}, which would change what is computed{help}; got {json.dumps(value)}")
+        return Config.from_dict(values)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
 

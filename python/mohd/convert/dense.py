@@ -11,9 +11,6 @@ from mohd import weights
 from mohd.analyze.analysis import config_of
 from mohd.analyze.stream import Checkpoint
 
-UNSUPPORTED = ("rope_parameters", "partial_rotary_factor", "sliding_window", "quantization_config")
-"""Keys of other models that change what is computed, and that `Config` does not know."""
-
 KEPT = ("bos_token_id", "eos_token_id", "pad_token_id")
 """Keys that the converted config.json keeps: they mean nothing to us, but something to those who generate text."""
 
@@ -26,9 +23,6 @@ def read_config(folder):
         raise ValueError(f"expects an object in {path}, got {json.dumps(values)[:40]}")
     if values.get("model_type") == "mohd" or values.get("mohd") is not None:
         raise ValueError(f"expects a dense model (model_type 'llama') in {path}, got a MoHD one")
-    for key in UNSUPPORTED:
-        if values.get(key) is not None:
-            raise ValueError(f"expects no {key} in {path}, got {json.dumps(values[key])}")
     try:
         return config_of(folder), values
     except ZeroDivisionError as error:

@@ -15,7 +15,10 @@ def tokens_of(settings):
     """The tokens of settings.data.path as an array [count] that is mapped, not read."""
     path, kind = settings.data.path, settings.data.format
     if kind == "npy":
-        tokens = np.load(path, mmap_mode="r", allow_pickle=False)
+        try:
+            tokens = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (EOFError, ValueError) as error:
+            raise ValueError(f"expects a .npy file of integers in {path}, got another or an empty one") from error
         if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
             raise ValueError(f"expects one-dimensional integers in {path}, got {tokens.dtype} {list(tokens.shape)}")
         return tokens
