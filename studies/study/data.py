@@ -7,6 +7,7 @@ of one table, and nothing else can be predicted. A token of one domain has no us
 model whose tokens each see their own dimensions can hold more tables at the same cost. Chance is 1 / symbols.
 """
 
+import hashlib
 import pathlib
 import subprocess
 import sys
@@ -23,9 +24,16 @@ def text_file(folder):
     path = folder / "python-doc.txt"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        text = subprocess.run([sys.executable, ROOT / "examples/corpus.py", "--whole"], check=True, stdout=subprocess.PIPE).stdout
-        replace_file(path, lambda temporary: temporary.write_bytes(text))
+        done = subprocess.run([sys.executable, ROOT / "examples/corpus.py", "--whole"], stdout=subprocess.PIPE)
+        if done.returncode:
+            raise RuntimeError(f"expects examples/corpus.py to fetch the text, or the text in {path}; it ended with {done.returncode}")
+        replace_file(path, lambda temporary: temporary.write_bytes(done.stdout))
     return path
+
+
+def digest(path):
+    """The hash of a file, by which a result knows its data."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def held_out_file(folder):

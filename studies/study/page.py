@@ -51,7 +51,9 @@ def trained_table(runs, base):
             with_interval(interval([run["loss"] for run in values])), with_interval(interval([run["accuracy"] for run in values]), 100, 1),
             difference(paired(seeds, base, lambda run, other: run["loss"] - other["loss"])),
         ])
-    return table(["model", "D", "N, K_s, K_r", "parameters", "activated", "loss", "accuracy, %", "loss over base"], rows)
+    ended = [f"{run['name']}, seed {run['seed']} ({run['diverged']})" for run in runs if run.get("diverged")]
+    note = f"\n\nDiverged and left out: {'; '.join(ended)}." if ended else ""
+    return table(["model", "D", "N, K_s, K_r", "parameters", "activated", "loss", "accuracy, %", "loss over base"], rows) + note
 
 
 def ablation_tables(results):
@@ -68,9 +70,14 @@ def rates_table(runs):
     """Losses of one seed at several learning rates, each model's lowest in bold."""
     found = {}
     for run in runs:
-        found.setdefault(run["name"].partition(", rate")[0], {})[run["settings"]["optimizer"]["rate"]] = run["loss"]
+        found.setdefault(run["name"].partition(", rate")[0], {})[run["settings"]["optimizer"]["rate"]] = math.inf if run.get("diverged") else run["loss"]
     rates = sorted({rate for losses in found.values() for rate in losses})
-    mark = lambda losses, rate: f"**{losses[rate]:.3f}**" if losses[rate] == min(losses.values()) else f"{losses[rate]:.3f}"
+
+    def mark(losses, rate):
+        if math.isinf(losses[rate]):
+            return "diverged"
+        return f"**{losses[rate]:.3f}**" if losses[rate] == min(losses.values()) else f"{losses[rate]:.3f}"
+
     return table(["model", *(f"rate {rate:g}" for rate in rates)], [[name, *(mark(losses, rate) if rate in losses else "" for rate in rates)] for name, losses in found.items()])
 
 
@@ -195,7 +202,8 @@ One thing changed at a time (with N = 4 also the share of shared groups, 1/2) in
         parts.append(f"""## A task that needs specialised dimensions
 
 Random tables, of which each token needs one entry (`studies/study/data.py` defines it); loss and accuracy are those of the answers, whose chance level is
-{100 / ((runs[0]['model']['vocab_size'] - _domains(runs)) / 2):.1f} %. One layer, dense width {runs[0]['model']['hidden_size']}, {runs[0]['settings']['steps']} steps, rate {runs[0]['settings']['optimizer']['rate']:g}. Base: dense.
+{100 / ((runs[0]['model']['vocab_size'] - _domains(runs)) / 2):.1f} %. One layer, dense width {runs[0]['model']['hidden_size']}, {runs[0]['settings']['steps']} steps. The vocabulary's embedding and head are a large part of
+the activated parameters at this width, and grow with it. Base: dense.
 
 {trained_table(runs, by_name(runs)['dense'])}""")
     if "activations" in results:

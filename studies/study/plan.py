@@ -168,13 +168,13 @@ def ablations(scale):
 
 
 def task(scale):
-    """The constructed task: dense, x4 with and without routed groups, the dense model of its whole width, a mixture of experts."""
+    """The constructed task, at the learning rates of `main`: dense, x4 with and without routed groups, the dense model of its whole width, a mixture of experts."""
     make = lambda *of: model(scale, *of, task="tables")
     models = {
         "dense": (make(), None), "x2": (make(*GROUPS["x2"]), None), "x4": (make(*GROUPS["x4"]), None), "x4, shared only": (make(4, (16, 4, 0)), None),
         "x4, routed only": (make(4, (16, 0, 4)), None), "dense x4": (make(4), None), "experts": (make(), _experts(scale, "tables")),
     }
-    return _runs("task", scale, models, "tables")
+    return _runs("task", scale, models, "tables", {name: BEST.get(name.partition(",")[0], 1) for name in models})
 
 
 TABLES = {"rates": rates, "main": main, "ablations": ablations, "task": task}

@@ -47,9 +47,11 @@ def interval(values):
 
 
 def by_name(runs):
-    """{name: {seed: run}}."""
+    """{name: {seed: run}} of the runs that did not diverge."""
     found = {}
     for run in runs:
+        if run.get("diverged"):
+            continue
         found.setdefault(run["name"], {})[run["seed"]] = run
     return found
 

@@ -12,7 +12,7 @@ import time
 import torch
 
 from mohd.train import config
-from mohd.train.loop import Trainer, cross_entropy
+from mohd.train.loop import NonFinite, Trainer, cross_entropy
 from study import data
 from study.moe import MoEForCausalLM
 from study.plan import TRIPLES, Run
@@ -48,22 +48,25 @@ def evaluate(model, batches, answers_from=None):
 
 
 def result_of(run, folder, tables):
-    """Trains a run; returns what its result file says of it."""
+    """Trains a run; returns what its result file says of it. One whose loss is not finite any more has no loss and accuracy, and says so in `diverged`."""
     settings = settings_of(run, folder, tables)
     pathlib.Path(settings.out).mkdir(parents=True, exist_ok=True)
     model = model_of(run, settings)
     trainer = Trainer(settings, model)
     trainer.resume()
-    begun = time.monotonic()
-    if trainer.run() is None:
-        raise KeyboardInterrupt
-    loss, accuracy = evaluate(trainer.model, trainer.held_out, None if run.task == "text" else sum(tables))
+    begun, loss, accuracy, diverged = time.monotonic(), None, None, None
+    try:
+        if trainer.run() is None:
+            raise KeyboardInterrupt
+        loss, accuracy = evaluate(trainer.model, trainer.held_out, None if run.task == "text" else sum(tables))
+    except NonFinite as error:  # a result, too
+        diverged = str(error)
     total, activated = model.count() if model else settings.model.parameters()
     (pathlib.Path(settings.out) / "ops.mohdb").unlink(missing_ok=True)
     return {
         "name": run.name, "seed": run.seed, "digest": run.digest, "model": run.model, "experts": run.experts, "settings": run.settings,
         "parameters": total, "activated": activated, "tokens": settings.steps * settings.batch * settings.sequence_length, "loss": loss,
-        "accuracy": accuracy, "seconds": time.monotonic() - begun,
+        "accuracy": accuracy, "diverged": diverged, "data": data.digest(pathlib.Path(settings.data.path)), "seconds": time.monotonic() - begun,
     }
 
 

@@ -107,6 +107,14 @@ def test_page_has_every_part():
     assert "no results" not in text
 
 
+def test_diverged_runs_are_left_out_and_told():
+    made = results_of(dense=[0.5, 0.5], x2=[0.5, 0.5, 0.5])
+    made["main"]["runs"][-1] |= {"loss": None, "accuracy": None, "diverged": "expects a finite loss at step 7"}
+    made["rates"] = {"runs": [run("dense, rate 0.006", 0, None, None, rate=6e-3) | {"diverged": "at once"}]}
+    text = page(made, {})
+    assert "Diverged and left out: x2, seed 2 (expects a finite loss at step 7)." in text and "| dense | diverged |" in text
+
+
 def test_missing_runs_are_told():
     scale = plan.SCALES["full"]
     results = {name: {"runs": [{"digest": run.digest} for run in table(scale)]} for name, table in plan.TABLES.items()} | dict.fromkeys(("times", "activations", "conversion"), {})

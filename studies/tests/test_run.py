@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """studies/run from end to end at a tiny size, interrupted and resumed, and its command line."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ import sys
 import pytest
 
 from conftest import STUDIES
-from study import plan
+from study import plan, train
 
 ROOT = STUDIES.parent
 BUILD = os.environ.get("MOHD_BUILD", str(ROOT / "build"))
@@ -71,6 +72,14 @@ def test_interrupted_run_goes_on(build, tmp_path):
     assert done.returncode == 0, done.stderr
     every = json.loads((tmp_path / "ablations.json").read_text())["runs"]
     assert len(every) == len(wanted) and [result for result in every if result["digest"] in {r["digest"] for r in some}] == some
+
+
+def test_diverging_run_is_a_result(tmp_path):
+    run = plan.main(plan.SCALES["test"])[0]
+    run = dataclasses.replace(run, settings=run.settings | {"optimizer": {"rate": 1e30, "clip": 1e30}})
+    (tmp_path / "python-doc.txt").write_bytes((ROOT / "docs/semantics.md").read_bytes())
+    result = train.result_of(run, tmp_path, plan.SCALES["test"].tables)
+    assert "expects a finite" in result["diverged"] and result["loss"] is None and result["accuracy"] is None
 
 
 def test_failed_run_is_an_error(build, tmp_path):
