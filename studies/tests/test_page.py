@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Verdicts on constructed results, the page of them, and whether the committed page is what the committed results give."""
 
+import importlib.machinery
+import importlib.util
 import math
 import subprocess
 import sys
@@ -127,6 +129,16 @@ def test_missing_runs_are_told():
 def test_report_needs_the_main_table(tmp_path):
     done = subprocess.run([sys.executable, STUDIES / "report", "--results", tmp_path, "--out", tmp_path], capture_output=True, text=True)
     assert done.returncode == 1 and "expects results of dense and x2 of the table main" in done.stderr and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("old,new,same", [
+    ("a 1", "a 1", True), ("a 1", "a 1.001", False), ("<?xml d=1.001", "<?xml d=1.002", True), ("<?xml d=1", "<?xml d=2", False), ("<?xml d=1", "<?xml e=1", False),
+])
+def test_drawings_are_compared_to_a_hundredth(old, new, same):
+    loader = importlib.machinery.SourceFileLoader("study_report", str(STUDIES / "report"))
+    report = importlib.util.module_from_spec(importlib.util.spec_from_loader("study_report", loader))
+    loader.exec_module(report)
+    assert report.is_same(old, new) == same
 
 
 def test_committed_page_is_fresh():
