@@ -4,8 +4,6 @@
 Each trained dense model of the main table beside the same model before training, on held-out text, by mohd.analyze.
 """
 
-import hashlib
-import json
 import statistics
 
 import torch
@@ -31,7 +29,7 @@ def _runs(scale):
 
 def digest(scale):
     """A name for everything that is analysed."""
-    return hashlib.sha256(json.dumps([[run.digest for run in _runs(scale)], SITES, SEQUENCES, 2]).encode()).hexdigest()[:16]
+    return plan.digest_of([run.digest for run in _runs(scale)], SITES, SEQUENCES, 2)
 
 
 def summary(analysis):

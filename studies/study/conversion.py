@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """The dense models of the main table converted by mohd.convert to the variants, and trained on for a while; and trained on without being converted."""
 
-import hashlib
-import json
 import os
 import shutil
 
@@ -27,8 +25,7 @@ def _runs(scale):
 
 def digest(scale):
     """A name for everything that is converted."""
-    text = json.dumps([[run.digest for run in _runs(scale)], VARIANTS, RATE, scale.recovery_steps, scale.sequences])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return plan.digest_of([run.digest for run in _runs(scale)], VARIANTS, RATE, scale.recovery_steps, scale.sequences)
 
 
 def trained_on(folder, model, scale, source, seed):

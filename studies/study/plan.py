@@ -52,6 +52,11 @@ EXPERTS = {"experts": 8, "active": 2}
 """The mixture of experts: each has half the dense FFN's inner width, so that two cost what the dense one costs, and eight are four times its size."""
 
 
+def digest_of(*values):
+    """A name for JSON values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """A model to train: `model` as in config.json, `experts` None or what MoEForCausalLM takes beside it, `task` "text" or "tables"."""
@@ -67,8 +72,7 @@ class Run:
     @property
     def digest(self):
         """A name for everything that the result follows from."""
-        text = json.dumps([self.task, self.model, self.experts, self.settings, self.seed], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest_of(self.task, self.model, self.experts, self.settings, self.seed)
 
     @property
     def folder(self):
@@ -100,10 +104,10 @@ def _settings(scale, task, rate):
     }
 
 
-def _runs(table, scale, models, task="text", factors=None):
-    """A run of each seed of each of the models {name: (config.json, experts)}, seed by seed; `factors` of the scale's learning rate by name."""
+def _runs(table, scale, models, task="text", factors=None, seeds=None):
+    """A run of each seed (those of the scale, or the first `seeds`) of each of the models {name: (config.json, experts)}, seed by seed; `factors` of the scale's learning rate by name."""
     runs = []
-    for seed in range(scale.seeds):
+    for seed in range(scale.seeds if seeds is None else seeds):
         for name, (config, experts) in models.items():
             settings = _settings(scale, task, scale.rate * (factors or {}).get(name, 1))
             runs.append(Run(table, name, seed, task, config, experts, settings | {"backend": scale.backend if "mohd" in config else "reference"}))
@@ -137,8 +141,7 @@ def rates(scale):
     for turn in range(3):
         models = {name: (tried(name)[turn], of) for name, of in _variants(scale).items()}
         named = {f"{name}, rate {scale.rate * factor:g}": (factor, of) for name, (factor, of) in models.items()}
-        made = _runs("rates", scale, {name: of for name, (_, of) in named.items()}, factors={name: factor for name, (factor, _) in named.items()})
-        runs += [run for run in made if run.seed == 0]
+        runs += _runs("rates", scale, {name: of for name, (_, of) in named.items()}, factors={name: factor for name, (factor, _) in named.items()}, seeds=1)
     return runs
 
 

@@ -5,6 +5,7 @@ import json
 import math
 import statistics
 
+from mohd.analyze.analysis import rounded
 from mohd.files import replace_text
 
 T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
@@ -16,18 +17,9 @@ def read(path):
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def rounded(value):
-    """The value with eight digits in each fraction."""
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [rounded(item) for item in value]
-    return float(f"{value:.8g}") if isinstance(value, float) else value
-
-
 def write(path, values):
     """Writes a result file, whole or not at all; one line for each run."""
-    values = rounded(values)
+    values = rounded(values, digits=8)
     parts = []
     for key, value in values.items():
         if isinstance(value, list):

@@ -2,8 +2,6 @@
 """Times of the main table's models: a step of training, a prompt, a token. Models are measured in turn; all threads of the machine."""
 
 import dataclasses
-import hashlib
-import json
 import os
 import statistics
 import time
@@ -26,7 +24,7 @@ def _scale_name(scale):
 def digest(scale):
     """A name for everything that is measured."""
     runs = [run.digest for run in plan.main(scale) if run.seed == 0]
-    return hashlib.sha256(json.dumps([runs, REPETITIONS[_scale_name(scale)]]).encode()).hexdigest()[:16]
+    return plan.digest_of(runs, REPETITIONS[_scale_name(scale)])
 
 
 def in_turn(actions, rounds):

@@ -74,18 +74,24 @@ def encoded(tokenizer, path, limit):
         raise ValueError(f"expects a tokenizer in {tokenizer}, got: {error}") from error
 
 
+def tokenizer_of(folder, text):
+    """The path of the tokenizer of the model in `folder`, whose tokens are no bytes; ValueError if it has none to read `text` with."""
+    tokenizer = pathlib.Path(folder) / "tokenizer.json"
+    if not tokenizer.exists():
+        raise ValueError(f"expects --tokens, tokenizer 'bytes' in config.json or a file tokenizer.json in {folder}, got --text {text}")
+    return tokenizer
+
+
 def read_tokens(folder, config, text, numbers, options):
     """Tokens [sequences, length] int64: of the file `text` by the model's tokenizer, or of the .npy file `numbers`."""
-    path, tokenizer = text or numbers, pathlib.Path(folder) / "tokenizer.json"
+    path = text or numbers
     read = lambda kind: tokens_of(types.SimpleNamespace(data=Data(path=str(path), format=kind)))
     if numbers:
         flat = read("npy")
     elif config.tokenizer == "bytes":
         flat = read("bytes")
-    elif tokenizer.exists():
-        flat = encoded(tokenizer, path, options.max_tokens)
     else:
-        raise ValueError(f"expects --tokens, tokenizer 'bytes' in config.json or a file tokenizer.json in {folder}, got --text {path}")
+        flat = encoded(tokenizer_of(folder, path), path, options.max_tokens)
     flat = np.asarray(flat[: options.max_tokens], np.int64)
     if len(flat) == 0:
         raise ValueError(f"expects at least one token in {path}, got 0")

@@ -10,7 +10,7 @@ import shutil
 import numpy as np
 import torch
 
-from mohd.analyze.analysis import encoded, rounded
+from mohd.analyze.analysis import encoded, rounded, tokenizer_of
 from mohd.analyze.stream import Checkpoint
 from mohd.config import Routing
 from mohd.convert import build, dense, layout, quality, routers
@@ -60,10 +60,7 @@ def data_of(checkpoint, text, tokens, folder):
         return None
     if checkpoint.config.tokenizer == "bytes":
         return {"path": str(text.resolve()), "format": "bytes"}
-    tokenizer = checkpoint.folder / "tokenizer.json"
-    if not tokenizer.exists():
-        raise ValueError(f"expects --tokens, tokenizer 'bytes' in config.json or a file tokenizer.json in {checkpoint.folder}, got --text {text}")
-    np.save(folder / "tokens.npy", encoded(tokenizer, text, text.stat().st_size).astype(np.int32))
+    np.save(folder / "tokens.npy", encoded(tokenizer_of(checkpoint.folder, text), text, text.stat().st_size).astype(np.int32))
     return {"path": "tokens.npy", "format": "npy"}
 
 
