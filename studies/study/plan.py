@@ -80,11 +80,15 @@ class Run:
         return f"run-{self.digest}"
 
 
-def model(scale, factor=1, groups=None, task="text", **attributes):
-    """The config.json of a dense model, or of one with `groups` (N, K_s, K_r), `factor` times as wide as the scale says."""
+WIDE_FFN = 1.5
+"""Factor of the inner width with which a dense model activates as many parameters as x4 does, routers, fusions, embedding and head included."""
+
+
+def model(scale, factor=1, groups=None, task="text", inner=1, **attributes):
+    """The config.json of a dense model, or of one with `groups` (N, K_s, K_r), `factor` times as wide as the scale says, its FFNs `inner` times."""
     width, heads = (scale.width, scale.heads) if task == "text" else (scale.task_width, 2)
     out = {
-        "model_type": "mohd" if groups else "llama", "hidden_size": width * factor, "intermediate_size": scale.inner * width // scale.width,
+        "model_type": "mohd" if groups else "llama", "hidden_size": width * factor, "intermediate_size": int(inner * scale.inner) * width // scale.width,
         "num_hidden_layers": scale.layers if task == "text" else 1, "num_attention_heads": heads, "head_dim": scale.head_dim if task == "text" else 16,
         "vocab_size": 256 if task == "text" else vocabulary(*scale.tables), "max_position_embeddings": scale.length,
         "tokenizer": "bytes" if task == "text" else None,
@@ -119,8 +123,8 @@ def _experts(scale, task):
 
 
 def _variants(scale):
-    """Dense, every variant, the dense model of each one's whole width, and a mixture of experts."""
-    models = {"dense": (model(scale), None)}
+    """Dense at equal active width and at equal activated parameters, every variant, the dense model of each one's whole width, and a mixture of experts."""
+    models = {"dense": (model(scale), None), "dense, wide FFN": (model(scale, inner=WIDE_FFN), None)}
     models |= {name: (model(scale, *of), None) for name, of in GROUPS.items()}
     models |= {f"dense x{factor}": (model(scale, factor), None) for factor in (2, 3, 4)}
     return models | {"experts": (model(scale), _experts(scale, "text"))}
@@ -128,7 +132,7 @@ def _variants(scale):
 
 def tried(name):
     """The factors of the scale's learning rate that `rates` tries: lower ones for models of three or four times the width."""
-    return (1, 0.5, 0.25) if name.endswith(("x3", "x4")) else (1, 0.5, 2)
+    return {"x3": (1, 0.5, 0.25)}.get(name, (1, 0.5, 0.25, 0.125) if name.endswith(("x3", "x4")) else (1, 0.5, 2))
 
 
 BEST = {"x2": 0.5, "x3": 0.5, "x4": 0.25, "dense x2": 0.5, "dense x3": 0.25, "dense x4": 0.25}
@@ -138,8 +142,8 @@ BEST = {"x2": 0.5, "x3": 0.5, "x4": 0.25, "dense x2": 0.5, "dense x3": 0.25, "de
 def rates(scale):
     """One seed of each model at several learning rates, from which BEST is chosen."""
     runs = []
-    for turn in range(3):
-        models = {name: (tried(name)[turn], of) for name, of in _variants(scale).items()}
+    for turn in range(4):
+        models = {name: (tried(name)[turn], of) for name, of in _variants(scale).items() if turn < len(tried(name))}
         named = {f"{name}, rate {scale.rate * factor:g}": (factor, of) for name, (factor, of) in models.items()}
         runs += _runs("rates", scale, {name: of for name, (_, of) in named.items()}, factors={name: factor for name, (factor, _) in named.items()}, seeds=1)
     return runs
