@@ -23,16 +23,16 @@ struct ChipEntry {
   const char *name, *chip;
   int64_t ptxVersion, sharedPerBlock, sharedPerSm;
   bool hasWgmma;
-  int64_t typicalSms;
+  int64_t typicalSms, multipliesPerCycle, cacheBytesPerCycle;
 };
 } // namespace
 
 // The PTX versions are the newest that both LLVM 22 and ptxas 13.0 take for the chip; that of `ptx` is the first that knows sm_80, so
 // that no driver is too old for it.
 static constexpr ChipEntry chips[] = {
-    {"sm_80", "sm_80", 80, 163 << 10, 164 << 10, false, 108},
-    {"sm_90a", "sm_90a", 86, 227 << 10, 228 << 10, true, 132},
-    {"ptx", "sm_80", 70, 163 << 10, 164 << 10, false, 108},
+    {"sm_80", "sm_80", 80, 163 << 10, 164 << 10, false, 108, 1024, 47},
+    {"sm_90a", "sm_90a", 86, 227 << 10, 228 << 10, true, 132, 2048, 40},
+    {"ptx", "sm_80", 70, 163 << 10, 164 << 10, false, 108, 1024, 47},
 };
 
 static GpuInfo describe(const ChipEntry &entry) {
@@ -44,6 +44,11 @@ static GpuInfo describe(const ChipEntry &entry) {
   gpu.sharedPerSm = entry.sharedPerSm;
   gpu.hasWgmma = entry.hasWgmma;
   gpu.typicalSms = entry.typicalSms;
+  gpu.multipliesPerCycle = entry.multipliesPerCycle;
+  gpu.cacheBytesPerCycle = entry.cacheBytesPerCycle;
+  gpu.mmaTiles = {{128, 128}, {64, 64}};
+  if (gpu.hasWgmma)
+    gpu.wgmmaTiles = {{128, 256}, {128, 128}, {128, 64}, {128, 32}};
   return gpu;
 }
 

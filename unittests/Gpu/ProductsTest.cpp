@@ -384,30 +384,30 @@ TEST(Products, WgmmaOfSmallGroups) {
   ProductCase(true, {16, 3, 1, 16, 96}, options).check();
   ProductCase(false, {16, 3, 1, 8, 96}, options).check();
   // Many boxes of weights for a tile.
-  options.sms = 2;
+  options.sms = 1;
   options.rows = 16;
   options.kernels = {"few", "wgmma128"};
   for (int64_t groupSize : {8, 16}) {
-    ProductCase product(false, {32, 3, 1, groupSize, 320}, options);
+    ProductCase product(false, {32, 20, 1, groupSize, 320}, options);
     product.check();
     std::string figures;
     EXPECT_EQ(product.getOp().assemble(figures), "");
   }
 }
 
-// Large tiles if there are enough of them.
+// Large tiles where an SM would have several small ones.
 TEST(Products, MmaOfAllSizes) {
   for (bool isSpmm : {true, false}) {
     Options options;
     options.chip = "sm_80";
     options.tokens = {100, 300};
-    options.sms = 2;
+    options.sms = isSpmm ? 8 : 4;
     options.kernels = {"mma64", "mma128"};
     ProductCase(isSpmm, {4, 1, 1, 64, 256}, options).check();
   }
 }
 
-// The widest tiles of which there are enough for the SMs, where columns of zeros do not count. Two SMs: blocks go on to further tiles.
+// Wider tiles where an SM would have several narrow ones; columns of zeros do not count. Then blocks go on to further tiles.
 TEST(Products, WgmmaOfAllWidths) {
   for (bool isSpmm : {true, false}) {
     Options options;
@@ -415,12 +415,12 @@ TEST(Products, WgmmaOfAllWidths) {
     options.sms = 4;
     options.kernels = {"wgmma64", "wgmma128", "wgmma256"};
     if (!isSpmm)
-      options.kernels.erase(options.kernels.begin() + 1);
+      options.kernels.pop_back();
     ProductCase(isSpmm, {4, 1, 1, 64, 256}, options).check();
-    options.tokens = {300};
-    options.sms = 2;
+    options.tokens = {700};
+    options.sms = 3;
     options.kernels = {"wgmma256"};
-    ProductCase(isSpmm, {4, 1, 1, 64, 256}, options).check();
+    ProductCase(isSpmm, {8, 3, 1, 64, 256}, options).check();
   }
 }
 

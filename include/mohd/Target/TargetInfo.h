@@ -13,6 +13,11 @@ namespace mlir::mohd {
 /// What runs a target's kernels: a CPU, an NVIDIA GPU, or a CPU that emulates one.
 enum class TargetKind { Cpu, Cuda, Emulate };
 
+/// A tile of a product's result, which a block computes.
+struct GpuTile {
+  int64_t rows, columns;
+};
+
 /// A GPU as its kernels see it. How many multiprocessors (SMs) a card has differs within a chip's name and is known at run time only; `typicalSms` serves to
 /// choose between kernels, which work with any number.
 struct GpuInfo {
@@ -37,6 +42,10 @@ struct GpuInfo {
   bool hasWgmma = false;
   /// SMs of most cards.
   int64_t typicalSms = 0;
+  /// Of an SM in a cycle: multiply-adds of 16 bits on its tensor units, and bytes from the second-level cache.
+  int64_t multipliesPerCycle = 0, cacheBytesPerCycle = 0;
+  /// Tiles that products with `mma`, and with `wgmma`, may have.
+  std::vector<GpuTile> mmaTiles, wgmmaTiles;
 };
 
 /// A processor that code is generated for.

@@ -2,7 +2,9 @@
 // The kernel of mohd.bucket_order: a stable counting sort of the tokens by a key of their chosen groups, then the masks of the tiles.
 //
 // One block sorts all tokens. Each of its warps has a run of them: it counts their keys, gets the places of its own counts from a sum over keys and warps,
-// and walks its run again, 32 tokens at a time, to place them. Integers only, in an order that nothing changes: the result is always the same.
+// and walks its run again, 32 tokens at a time, to place them.
+#include "WarpSort.h"
+
 #include "mohd/Conversion/MoHDToGpu/GpuKernels.h"
 
 using namespace mlir;
@@ -38,12 +40,6 @@ public:
 private:
   Term loadGroup(Term token, int64_t slot);
   Term computeKey(Term token);
-  Value counter(Term warp, Term key) {
-    return e.advance(e.shared(counters), (key * numWarps + warp) * 4);
-  }
-  void countKeysOfRun(Term lower, Term upper);
-  void sumCounters();
-  void placeRun(Term lower, Term upper);
   void writeMasks();
 
   GpuKernelSet &kernels;
@@ -53,7 +49,6 @@ private:
   const int64_t numCandidates;
   const bool hasPairs;
   const int64_t numKeys, numWarps;
-  int64_t counters = 0; // shared: [keys, warps] i32
 };
 
 } // namespace
@@ -74,68 +69,6 @@ Term BucketOrderWriter::computeKey(Term token) {
   Term second = loadGroup(token, 1);
   Term other = select((first & 1) == 1, e.i32(numCandidates - 1) - second, second);
   return first * numCandidates + other;
-}
-
-void BucketOrderWriter::countKeysOfRun(Term lower, Term upper) {
-  e.loop(e.thread(), e.i32(numKeys * numWarps), 32 * numWarps,
-         [&](Term i) { e.store(e.i32(0), e.advance(e.shared(counters), i * 4)); });
-  e.barrier();
-  e.loop(lower + e.lane(), upper, 32, [&](Term token) {
-    tile::AtomicOp::create(e.b, tile::Atomic::Add, e.i32(1).value,
-                           counter(e.warp(), computeKey(token)));
-  });
-  e.barrier();
-}
-
-/// Turns counts into the places where each warp's tokens of each key begin.
-void BucketOrderWriter::sumCounters() {
-  // One warp, as the numbers are few.
-  e.when(e.warp() == 0, [&] {
-    int64_t total = numKeys * numWarps;
-    e.loop(e.i32(0), e.i32(total), e.i32(32), {e.i32(0)}, [&](Term first, ArrayRef<Term> base) {
-      Term place = first + e.lane();
-      Term isThere = place < total;
-      Value pointer = e.advance(e.shared(counters), min(place, e.i32(total - 1)) * 4);
-      Term count = select(isThere, e.load(pointer, e.b.getI32Type()), e.i32(0));
-      Term sum = count; // of the lanes up to this one
-      for (int64_t distance = 1; distance < 32; distance *= 2) {
-        Term other = e.wrap(tile::ShuffleOp::create(e.b, tile::Shuffle::Up, sum.value,
-                                                    e.i32(distance).value, 32, Value()));
-        sum = sum + select(e.lane() >= distance, other, e.i32(0));
-      }
-      e.warpSync(); // lanes after the last one have read its place
-      e.when(isThere, [&] { e.store(base[0] + sum - count, pointer); });
-      return SmallVector<Term>{base[0] + e.broadcast(sum, e.i32(31))};
-    });
-  });
-  e.barrier();
-}
-
-void BucketOrderWriter::placeRun(Term lower, Term upper) {
-  int64_t keyBits = llvm::Log2_64_Ceil(numKeys + 1);
-  e.loop(lower, upper, 32, [&](Term first) {
-    Term token = first + e.lane();
-    Term isThere = token < upper;
-    Term key = select(isThere, computeKey(min(token, upper - 1)), e.i32(numKeys));
-    Term peers = e.i32(-1); // lanes with the same key
-    for (int64_t bit = 0; bit < keyBits; ++bit) {
-      Term isSet = ((key >> bit) & 1) == 1;
-      Term lanes = e.ballot(isSet);
-      peers = peers & select(isSet, lanes, lanes ^ -1);
-    }
-    Term rank = e.countBelow(peers);
-    Value place = counter(e.warp(), min(key, e.i32(numKeys - 1)));
-    Term start = e.load(place, e.b.getI32Type());
-    e.warpSync();
-    e.when(isThere, [&] {
-      e.storeI32(token, kernels.buffer(op.getOrder()), {start + rank});
-      // The first of them moves the place on.
-      Term count = e.popCount(peers);
-      e.when(rank == 0, [&] { e.store(start + count, place); });
-    });
-    e.warpSync();
-  });
-  e.barrier();
 }
 
 void BucketOrderWriter::writeMasks() {
@@ -168,14 +101,21 @@ void BucketOrderWriter::writeMasks() {
 }
 
 void BucketOrderWriter::write() {
-  counters = e.reserveShared(numKeys * numWarps * 4);
-  Term numTokens = kernels.numTokens();
+  WarpSort sort(e, numKeys, numWarps);
+  Term numTokens = kernels.numTokens(), warp = e.warp();
   // Runs of whole groups of 32 tokens.
   Term run = ceilDiv(ceilDiv(numTokens, 32), numWarps) * 32;
-  Term lower = min(e.warp() * run, numTokens), upper = min(lower + run, numTokens);
-  countKeysOfRun(lower, upper);
-  sumCounters();
-  placeRun(lower, upper);
+  Term lower = min(warp * run, numTokens), upper = min(lower + run, numTokens);
+  sort.clear(e.thread(), 32 * numWarps);
+  e.barrier();
+  e.loop(lower + e.lane(), upper, 32, [&](Term token) { sort.count(warp, computeKey(token)); });
+  e.barrier();
+  e.when(warp == 0, [&] { sort.sumUp(); });
+  e.barrier();
+  sort.place(
+      warp, lower, upper, [&](Term token) { return computeKey(token); },
+      [&](Term place, Term token) { e.storeI32(token, kernels.buffer(op.getOrder()), {place}); });
+  e.barrier();
   writeMasks();
 }
 

@@ -2,6 +2,9 @@
 // Kernels of mohd.bucket_spmm and mohd.bucket_sddmm: which of them an op gets, and what they share.
 #include "Products.h"
 
+#include "mohd/Conversion/MoHDToGpu/TileChoice.h"
+
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/MathExtras.h"
 
 #include <algorithm>
@@ -353,6 +356,36 @@ void Product::write(const ResultRow &row, ArrayRef<EightColumns> eights) const {
 
 std::string mlir::mohd::gridOf(StringRef tokens, int64_t height, int64_t blocks) {
   return ("ceildiv(" + tokens + "," + Twine(height) + ")*" + Twine(blocks)).str();
+}
+
+void mlir::mohd::addTiles(const Product &product, ArrayRef<GpuTile> candidates, StringRef condition,
+                          llvm::function_ref<void(const GpuTile &, StringRef)> add) {
+  StringRef tokens = product.kernels.getTokens();
+  // The depth that all tokens have.
+  int64_t depth = product.groupsAreColumns
+                      ? product.depth
+                      : std::max<int64_t>(product.numCommon, 1) * product.groupSize;
+  SmallVector<TileRange> ranges = chooseTiles(product.kernels.gpu, candidates,
+                                              {product.getWorkingColumns(), depth}, kFewTokens);
+  for (auto [number, tile] : llvm::enumerate(candidates)) {
+    SmallVector<std::string> chosen; // each is 1 for some numbers of tokens
+    int64_t before = 0;
+    for (const TileRange &range : ranges) {
+      if (range.tile == number) {
+        SmallVector<std::string> factors = {condition.str()};
+        if (before > 0)
+          factors.push_back(isMany(tokens, before));
+        if (range.lastTokens != TileRange::kNoEnd)
+          factors.push_back(isFew(tokens, range.lastTokens));
+        chosen.push_back(llvm::join(factors, "*"));
+      }
+      before = range.lastTokens;
+    }
+    if (chosen.size() == 1)
+      add(tile, chosen.front());
+    else if (!chosen.empty())
+      add(tile, "(" + llvm::join(chosen, "+") + ")");
+  }
 }
 
 /// With more groups the masks of a thread's rows would not fit the registers beside the sums.

@@ -125,6 +125,9 @@ private:
 
 /// `blocks` blocks for each `height` rows.
 std::string gridOf(StringRef tokens, int64_t height, int64_t blocks);
+/// A kernel for each of the tiles that some number of tokens is best cut into (TileChoice.h): add(tile, condition), with that as a factor of `condition`.
+void addTiles(const Product &product, ArrayRef<GpuTile> candidates, StringRef condition,
+              llvm::function_ref<void(const GpuTile &, StringRef)> add);
 
 /// Columns of a block for few tokens, which are the rows of `mma`, and its warps: with 16 a thread of a fused launch has too few registers.
 inline constexpr int64_t kFewColumns = 16, kFewWarps = 8;

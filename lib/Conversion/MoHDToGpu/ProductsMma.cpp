@@ -203,14 +203,8 @@ static void addKernel(Product &product, const MmaShape &shape, StringRef conditi
 }
 
 void mlir::mohd::addMmaProduct(Product &product, StringRef condition) {
-  constexpr MmaShape small = {2, 2, 2}, large = {2, 4, 4}; // 64 x 64 and 128 x 128
-  // Large tiles if there are enough of them for most SMs, of which each can hold two; zeros are no work.
-  StringRef tokens = product.kernels.getTokens();
-  int64_t enough = product.kernels.gpu.typicalSms * 3 / 2;
-  int64_t across = std::max<int64_t>(1, product.getWorkingColumns() / large.getColumns());
-  int64_t most = (llvm::divideCeil(enough, across) - 1) * large.getRows();
-  if (most <= kFewTokens)
-    return addKernel(product, large, condition);
-  addKernel(product, small, (condition + "*" + isFew(tokens, most)).str());
-  addKernel(product, large, (condition + "*" + isMany(tokens, most)).str());
+  addTiles(product, product.kernels.gpu.mmaTiles, condition,
+           [&](const GpuTile &tile, StringRef condition) {
+             addKernel(product, {2, tile.columns / kWarpColumns, tile.rows / 32}, condition);
+           });
 }

@@ -4,7 +4,9 @@
 // A stage has a step of the depth of 128 rows of inputs and of the tile's columns of weights, both as rows of 128, 64 or 32 bytes with that swizzle. Weights come in boxes of
 // columns that are of one group. A barrier tells that a stage is full, another that both warpgroups have read it; one whose rows lack the step's group does not multiply it.
 // A block goes on to further tiles, whose first stages come while it writes the last one's results.
-#include "Products.h"
+#include "TileList.h"
+
+#include "mohd/Conversion/MoHDToGpu/TileChoice.h"
 
 #include "llvm/Support/MathExtras.h"
 
@@ -13,8 +15,6 @@
 using namespace mlir;
 using namespace mlir::mohd;
 
-/// Tiles below each other that are in work at one time.
-static constexpr int64_t kBand = 16;
 static constexpr int64_t kRows = 128, kWarpgroup = 128, kThreads = 3 * kWarpgroup, kMaxStages = 12;
 /// Steps that the first warpgroup is ahead of the second, so that each writes its results while the other still multiplies; fewer than there are stages.
 static constexpr int64_t kLead = 3;
@@ -42,11 +42,6 @@ struct WgmmaShape {
   }
 };
 
-/// A tile's first row, and the position of its first column.
-struct TilePlace {
-  Term row, position;
-};
-
 /// A stage and the parity of its phase.
 struct Turn {
   Term stage, parity;
@@ -56,7 +51,9 @@ class WgmmaWriter {
 public:
   WgmmaWriter(Product &product, const WgmmaShape &shape)
       : product(product), e(product.e()), shape(shape),
-        skipsSteps(product.hasMasks() && product.rows <= kRows / 2) {}
+        skipsSteps(product.hasMasks() && product.rows <= kRows / 2),
+        stages(e.reserveShared(shape.stages * shape.getStageBytes(), 1024)),
+        tiles(product, kRows, shape.columns, kThreads) {}
 
   void write();
 
@@ -80,7 +77,6 @@ private:
   void release(const Term &stage);
   void finish(const TilePlace &tile, ArrayRef<ResultRow> rows, const Term &sums);
 
-  TilePlace placeOf(const Term &tile);
   Value fullAt(const Term &stage) { return e.advance(e.shared(full), stage * 8); }
   Value emptyAt(const Term &stage) { return e.advance(e.shared(empty), stage * 8); }
   /// The warpgroup's number among those that multiply.
@@ -89,10 +85,11 @@ private:
   Product &product;
   GpuEmitter &e;
   const WgmmaShape shape;
-  const bool skipsSteps;                              // a warpgroup that lacks the group
-  int64_t stages = 0, full = 0, empty = 0, lists = 0; // places in shared memory
-  Term warp;                                          // the same in all its threads
-  Term numTilesDown, numTiles;
+  const bool skipsSteps;                  // a warpgroup that lacks the group
+  const int64_t stages;                   // place in shared memory
+  int64_t full = 0, empty = 0, lists = 0; // these, too
+  Term warp;                              // the same in all its threads
+  TileList tiles;
   // Of the tile.
   GroupList list;
   Term numSteps;
@@ -112,17 +109,6 @@ void WgmmaWriter::startBarriers() {
   });
 }
 
-/// Tiles below each other come first, so that those of groups that a tile lacks are the last. Where all tiles have the same columns only a band of them does, as what
-/// is in work at one time then has the fewest rows and columns, and the second-level cache holds them.
-TilePlace WgmmaWriter::placeOf(const Term &tile) {
-  if (product.groupsAreColumns && product.hasMasks())
-    return {tile % numTilesDown * kRows, tile / numTilesDown * shape.columns};
-  Term ofBand = numTiles / numTilesDown * kBand; // tiles
-  Term first = tile / ofBand * kBand;
-  Term height = min(e.i32(kBand), numTilesDown - first), inBand = tile % ofBand;
-  return {(first + inBand % height) * kRows, inBand / height * shape.columns};
-}
-
 /// The masks of a tile's two halves, or, where masks are of more rows, of the tile; a half that the call does not have has none.
 SmallVector<SmallVector<Term>> WgmmaWriter::loadMasks(const Term &row) {
   if (!skipsSteps)
@@ -139,12 +125,12 @@ void WgmmaWriter::forEachTile(
     ArrayRef<Term> init, llvm::function_ref<SmallVector<Term>(TilePlace, ArrayRef<Term>)> body) {
   // A tile's masks are loaded a tile before, so that nobody waits for them.
   SmallVector<Term> carried(init);
-  for (ArrayRef<Term> mask : loadMasks(placeOf(e.block()).row))
+  for (ArrayRef<Term> mask : loadMasks(tiles.at(e.block()).row))
     llvm::append_range(carried, mask);
-  e.loop(e.block(), numTiles, e.numBlocks(), carried, [&](Term tile, ArrayRef<Term> before) {
-    TilePlace place = placeOf(tile);
-    Term next = min(tile + e.numBlocks(), numTiles - 1);
-    SmallVector<SmallVector<Term>> nextMasks = loadMasks(placeOf(next).row);
+  e.loop(e.block(), tiles.size(), e.numBlocks(), carried, [&](Term tile, ArrayRef<Term> before) {
+    TilePlace place = tiles.at(tile);
+    Term next = min(tile + e.numBlocks(), tiles.size() - 1);
+    SmallVector<SmallVector<Term>> nextMasks = loadMasks(tiles.at(next).row);
     ArrayRef<Term> masks = before.drop_front(init.size());
     SmallVector<Term> mask(masks.take_front(nextMasks[0].size()));
     if (skipsSteps) {
@@ -337,14 +323,12 @@ void WgmmaWriter::multiplyTiles() {
 }
 
 void WgmmaWriter::write() {
-  stages = e.reserveShared(shape.stages * shape.getStageBytes(), 1024);
   full = e.reserveShared(8 * shape.stages, 8);
   empty = e.reserveShared(8 * shape.stages, 8);
   lists = product.reserveLists(kThreads / 32);
   warp = e.broadcast(e.warp(), e.i32(0));
-  numTilesDown = ceilDiv(product.kernels.numTokens(), kRows);
-  numTiles = numTilesDown * llvm::divideCeil(product.columns, shape.columns);
   startBarriers();
+  tiles.write();
   e.barrier();
   e.when(warp < 4, [&] { bringTiles(); }, [&] { multiplyTiles(); });
 }
@@ -378,9 +362,10 @@ static WgmmaShape chooseShape(const Product &product, int64_t columns) {
   shape.box = isCut ? std::min<int64_t>(columns, product.groupSize & -product.groupSize) : columns;
   int64_t whole = getWholeDepth(product);
   shape.step = whole % 64 == 0 ? 64 : whole % 32 == 0 ? 32 : 16;
-  // Barriers, and a list of groups for each warp.
+  // Barriers, the list of tiles, and one of groups for each warp.
   int64_t reserved =
-      1024 + (product.hasMasks() ? kThreads / 32 * 4 * llvm::alignTo(product.numGroups, 32) : 0);
+      1024 + TileList::getBytes(product, columns) +
+      (product.hasMasks() ? kThreads / 32 * 4 * llvm::alignTo(product.numGroups, 32) : 0);
   int64_t bytes = product.kernels.gpu.sharedPerBlock - reserved;
   shape.stages = std::min(kMaxStages, bytes / shape.getStageBytes());
   return shape;
@@ -416,24 +401,21 @@ static void addKernel(Product &product, int64_t columns, StringRef condition) {
                       [&] { WgmmaWriter(product, shape).write(); });
 }
 
+/// Whether a product can have tiles of so many columns.
+static bool fitsColumns(const Product &product, int64_t columns) {
+  if (columns <= 64) // the narrowest that holds all columns, or the wider one
+    return columns == (product.columns > 32 ? 64 : 32);
+  if (columns == 128)
+    return product.columns >= columns;
+  // Of many narrow groups what a row has takes more registers than sums of such a tile leave.
+  return product.columns % columns == 0 &&
+         (!product.groupsAreColumns || product.groupSize % 64 == 0);
+}
+
 void mlir::mohd::addWgmmaProduct(Product &product, StringRef condition) {
-  StringRef tokens = product.kernels.getTokens();
-  // The widest tiles of which there are enough for most SMs; zeros are no work.
-  int64_t enough = product.kernels.gpu.typicalSms * 3 / 4;
-  std::string rest = condition.str(); // of the numbers of tokens
-  for (int64_t columns : {256, 128}) {
-    bool isWide = columns == 256;
-    if (product.columns < columns || (isWide && product.columns % columns != 0))
-      continue;
-    // Of many narrow groups what a row has takes more registers than sums of such a tile leave.
-    if (isWide && product.groupsAreColumns && product.groupSize % 64 != 0)
-      continue;
-    int64_t tilesAcross = std::max<int64_t>(1, product.getWorkingColumns() / columns);
-    int64_t most = (llvm::divideCeil(enough, tilesAcross) - 1) * kRows; // tokens for narrower ones
-    if (most <= kFewTokens)
-      return addKernel(product, columns, rest);
-    addKernel(product, columns, rest + "*" + isMany(tokens, most));
-    rest += "*" + isFew(tokens, most);
-  }
-  addKernel(product, product.columns > 32 ? 64 : 32, rest);
+  auto fits = [&](const GpuTile &tile) { return fitsColumns(product, tile.columns); };
+  addTiles(product, llvm::filter_to_vector(product.kernels.gpu.wgmmaTiles, fits), condition,
+           [&](const GpuTile &tile, StringRef condition) {
+             addKernel(product, tile.columns, condition);
+           });
 }
