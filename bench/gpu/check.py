@@ -20,20 +20,25 @@ FOLDER = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER))
 sys.dont_write_bytecode = True
 os.environ["MOHD_RUNTIME"] = str(FOLDER / "mohd/libmohd_rt.so")
-from gpu_check import correctness, rows, supervise  # noqa: E402
+from gpu_check import correctness, goals, rows, supervise  # noqa: E402
 
 PARTS = ("correctness", "performance")
 BUDGET = 460
 """Seconds for everything; correctness takes at most this share of it."""
-CORRECTNESS_SHARE = 0.45
+CORRECTNESS_SHARE = 0.4
 ITEM_SECONDS = {"correctness": 60, "performance": 120}
+
+
+def packed():
+    """What pack.json says."""
+    return json.loads((FOLDER / "pack.json").read_text())
 
 
 def about(options, pack):
     """Machine, versions, commit and command."""
     import mohd
 
-    found = {"commit": pack["commit"], "packed": pack["date"], "targets": pack["targets"], "device": options.device, "quick": options.quick,
+    found = {"commit": pack["commit"], "packed": pack["date"], "targets": pack["targets"], "device": options.device, "quick": pack["quick"],
              "command": ["check.py", *sys.argv[1:]], "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "host": platform.machine(),
              "python": platform.python_version(), "runtime": mohd.version()}
     if options.device.startswith("cuda"):
@@ -54,14 +59,15 @@ def save(path, result):
 
 def work(options, part):
     """A child process: the items named on standard input."""
+    quick = packed()["quick"]
     say = supervise.messages()
     items = sys.stdin.read().split("\n")
     if part == "correctness":
-        check = correctness.Checker(FOLDER, options.device, options.quick).check
+        check = correctness.Checker(FOLDER, options.device, quick).check
     else:
         from gpu_check import performance
 
-        bench = performance.Bench(FOLDER, options.device, options.quick, not options.no_peers)
+        bench = performance.Bench(FOLDER, options.device, quick, not options.no_peers)
         say({"limits": bench.limits})
         check = bench.measure
     supervise.serve(check, items, say)
@@ -71,11 +77,16 @@ class Run:
     """A run: the result so far, which is saved after every item."""
 
     def __init__(self, options):
-        pack = json.loads((FOLDER / "pack.json").read_text())
+        pack = packed()
         self.options, self.end, self.start = options, time.monotonic() + options.budget, time.monotonic()
-        self.result = {"about": about(options, pack), "correctness": {}, "performance": {}, "limits": [], "left_out": [], "notes": {}, "kernels_never_run": []}
-        self.quick = pack["quick"] or options.quick
-        self.result["about"]["quick"] = options.quick = self.quick
+        self.result = {"about": about(options, pack), "goals": [], "failed": [], "left_out": [], "notes": {}, "kernels_never_run": [], "sizes": pack["sizes"],
+                       "limits": [], "correctness": {}, "performance": {}}
+        self.quick, self.parts = pack["quick"], [options.only] if options.only else pack["parts"]
+
+    def save(self):
+        """Judges and writes what there is."""
+        self.result["goals"] = goals.verdicts(self.result) if "performance" in self.parts else []
+        save(self.options.out, self.result)
 
     def say(self, text):
         print(f"[{time.monotonic() - self.start:5.0f} s] {text}", file=sys.stderr, flush=True)
@@ -90,13 +101,13 @@ class Run:
                 self.say(f"FAILED {item}: {'; '.join(result['problems'])[:300]}")
             elif part == "performance":
                 self.say(f"{item}: {result['summary']}")
-        save(self.options.out, self.result)
+        self.save()
 
     def part(self, name, items, deadline, environment=None):
         """One part in child processes; what there is no time for is listed. A row that fails is measured again without the peers, which may be at fault."""
         items = [item for item in items if self.options.match in item]
         self.say(f"{name}: {len(items)} items")
-        flags = [*(["--quick"] if self.quick else []), *(["--no-peers"] if self.options.no_peers else [])]
+        flags = ["--no-peers"] if self.options.no_peers else []
         command = [sys.executable, __file__, "--worker", name, "--device", self.options.device, *flags]
         report, allowed = functools.partial(self.report, name), ITEM_SECONDS[name]
         left = supervise.supervise(command, items, deadline, allowed, report, environment)
@@ -116,50 +127,48 @@ class Run:
         """Kernels of the bundles' target that no checked call started."""
         results = self.result["correctness"].values()
         names = {r["target"] for r in results if "target" in r}
-        packed = json.loads((FOLDER / "pack.json").read_text())["kernels"]
+        kernels = packed()["kernels"]
         started = {kernel for r in results for kernel in r.get("kernels", [])}
         self.result["kernels_run"] = sorted(started)
-        self.result["kernels_never_run"] = sorted({kernel for name in names for kernel in packed.get(name, [])} - started)
+        self.result["kernels_never_run"] = sorted({kernel for name in names for kernel in kernels.get(name, [])} - started)
 
     def all(self):
         """Both parts; whether nothing failed."""
         if "gpu_error" in self.result["about"]:
             self.result["failed"] = [self.result["about"]["gpu_error"]]
-            save(self.options.out, self.result)
+            self.save()
             self.say(f"FAILED: {self.result['failed'][0]}")
             return False
-        if "correctness" in self.options.parts:
-            share = CORRECTNESS_SHARE if "performance" in self.options.parts else 1.0
+        if "correctness" in self.parts:
+            share = CORRECTNESS_SHARE if "performance" in self.parts else 1.0
             deadline = time.monotonic() + share * self.options.budget
             self.part("correctness", correctness.items(FOLDER, self.quick, self.options.device), deadline, {"MOHD_CUDA_SYNCHRONIZE": "1"})
             self.coverage()
-        if "performance" in self.options.parts and not importlib.util.find_spec("torch"):
+        if "performance" in self.parts and not importlib.util.find_spec("torch"):
             self.result["notes"]["performance"] = "torch is not installed"
             self.result["left_out"] += [f"performance: {item}" for item in rows.names(self.quick)]
-        elif "performance" in self.options.parts:
+        elif "performance" in self.parts:
             self.part("performance", rows.names(self.quick), self.end)
         failed = [f"{part}: {item}" for part in PARTS for item, r in self.result[part].items() if not r["ok"]]
-        nothing = [part for part in self.options.parts if not self.result[part] and part not in self.result["notes"]]
+        nothing = [part for part in self.parts if not self.result[part] and part not in self.result["notes"]]
         self.result["failed"], self.result["seconds"] = failed + [f"{part}: nothing ran" for part in nothing], round(time.monotonic() - self.start, 1)
-        save(self.options.out, self.result)
+        self.save()
+        for line in goals.lines(self.result["goals"]):
+            print(line, file=sys.stderr)
         self.say(f"{len(self.result['failed'])} failed, wrote {self.options.out.name}")
         return not self.result["failed"]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--device", default="cuda:0", help="cuda:N, or emulate for the correctness half without a GPU (default: cuda:0)")
+    parser.add_argument("--device", default="cuda:0", help="cuda:N, or emulate for a try without a GPU (default: cuda:0)")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("gpu-check.json"), help="the result (default: gpu-check.json)")
-    parser.add_argument("--quick", action="store_true", help="small sizes: shows that it works")
-    parser.add_argument("--only", default="", help="correctness or performance (default: both; on emulate correctness)")
+    parser.add_argument("--only", choices=PARTS, help="one part alone (default: what was packed)")
     parser.add_argument("--match", default="", help="only what has this text in its name")
     parser.add_argument("--budget", type=float, default=BUDGET, help=f"seconds (default: {BUDGET})")
     parser.add_argument("--no-peers", action="store_true", help="measure no other software")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.parts = [options.only] if options.only else list(PARTS if options.device.startswith("cuda") else PARTS[:1])
-    if set(options.parts) - set(PARTS):
-        parser.error(f"expected --only out of {','.join(PARTS)}, got {options.only}")
     if options.worker:
         return work(options, options.worker)
     return 0 if Run(options).all() else 1

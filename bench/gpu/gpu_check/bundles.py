@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Bundles as they are packed: compressed, as most of one is PTX text."""
 
+import contextlib
 import gzip
 import pathlib
 import shutil
@@ -16,10 +17,17 @@ def compress(path):
     pathlib.Path(path).unlink()
 
 
-def load(path):
-    """The module of the packed bundle `path`, a name without .gz."""
+@contextlib.contextmanager
+def unpacked(path):
+    """The path of a file that has the packed bundle `path`, a name without .gz."""
     with tempfile.NamedTemporaryFile(suffix=".mohdb") as whole:
         with gzip.open(f"{path}.gz") as source:
             shutil.copyfileobj(source, whole)
         whole.flush()
-        return mohd.load(whole.name, flags=mohd.Module.DEFER_CPU)
+        yield whole.name
+
+
+def load(path):
+    """The module of the packed bundle `path`."""
+    with unpacked(path) as whole:
+        return mohd.load(whole, flags=mohd.Module.DEFER_CPU)

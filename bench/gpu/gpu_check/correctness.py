@@ -160,18 +160,22 @@ def _value(expression, dims):
     return eval(expression.replace("/", "//"), functions, dims)  # the bundle is our own
 
 
-def kernels_of(manifest, name, entry, shapes):
-    """Kinds of the kernels that a call of these shapes starts."""
+def launches_of(manifest, name, entry, shapes):
+    """Names of the kernels that a call of these shapes starts, in order."""
     target = target_of(manifest, name)
     number, info = next((i, e) for i, e in enumerate(manifest["entry_points"]) if e["name"] == entry)
     program = next((p for p in target["programs"] if p["entry"] == number), None) if target else None
     if program is None:
-        return set()
+        return []
     dims = {}
     for tensor in info["inputs"]:
         dims.update({dim: size for dim, size in zip(tensor["shape"], shapes.get(tensor["name"], ())) if isinstance(dim, str)})
-    return {kind_of(target["kernels"][dispatch["kernel"]]["name"]) for dispatch in program["dispatches"]
-            if _value(str(dispatch["grid"]), dims) > 0}
+    return [target["kernels"][dispatch["kernel"]]["name"] for dispatch in program["dispatches"] if _value(str(dispatch["grid"]), dims) > 0]
+
+
+def kernels_of(manifest, name, entry, shapes):
+    """Kinds of the kernels that a call of these shapes starts."""
+    return {kind_of(kernel) for kernel in launches_of(manifest, name, entry, shapes)}
 
 
 def packed_kernels(manifests, name):

@@ -38,13 +38,16 @@ def numbers(entry, key):
     return [int(number) for number in found.group(1).split(",")] if found else []
 
 
-def layouts(source):
-    """[name, expanded shape, permutation] of each weight as the kernels for GPUs read it."""
-    command = [find.compiler(), source, "--target=cuda:sm_90a", "--weights=none", "--compile-to=schedule", "-q"]
+def layouts(source, options):
+    """{input: [expanded shape, permutation]} of the weights as the kernels for GPUs read them."""
+    command = [find.compiler(), source, "--target=cuda:sm_90a", "--weights=none", "--compile-to=schedule", "-q", *options]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     listed = re.search(r"mohd\.weights = \[(.*?)\]", text.split("\n", 1)[0])
-    entries = re.findall(r"\{(.*?)\}", listed.group(1)) if listed else []
-    return [[re.search(r'source = "(.*?)"', e).group(1), numbers(e, "expanded_shape"), numbers(e, "permutation")] for e in entries]
+    found = {}
+    for entry in re.findall(r"\{(.*?)\}", listed.group(1)) if listed else []:
+        name = re.search(r'source = "(.*?)"', entry).group(1) + (".scales" if "quantized scales" in entry else "")
+        found[name] = numbers(entry, "expanded_shape"), numbers(entry, "permutation")
+    return found
 
 
 def tiny_weights(config):
@@ -81,8 +84,8 @@ def write_model(folder):
 class Packer:
     """Fills a folder."""
 
-    def __init__(self, folder, quick, emulated):
-        self.folder, self.quick, self.emulated, self.layouts = folder, quick, emulated, {}
+    def __init__(self, folder, quick, emulated, parts):
+        self.folder, self.quick, self.emulated, self.parts, self.layouts = folder, quick, emulated, parts, {}
         self.options = [f"--target={EMULATED}"] if emulated else [f"--target={MORE}", f"--target={EMULATED}"]
 
     def code(self):
@@ -97,34 +100,39 @@ class Packer:
 
     def jobs(self):
         """(source, bundle, options) of every call of the compiler."""
+        write_model(self.folder / "models/tiny_f32")
+        if "correctness" in self.parts:
+            yield from self.correctness()
+        for row in rows.bundles(self.quick) if "performance" in self.parts else ():
+            yield self.performance(row)
+
+    def correctness(self):
+        """The bundles of what is compared with float64."""
         for name, entries in cases.groups(self.quick).items():
             source = self.folder / f"correctness/{name}.mlir"
             source.parent.mkdir(exist_ok=True)
             source.write_text(testing.module_text(entries))
             yield source, source.with_suffix(".mohdb"), [f"--target={CUDA}"] if name.startswith("matrix_") else self.options
-        write_model(self.folder / "models/tiny_f32")
         models = [(self.folder / "models/tiny_f32", "f32")]
         if not self.quick:
             shutil.copytree(ROOT / "examples/pydoc-mohd", self.folder / "models/pydoc_bf16")
             models.append((self.folder / "models/pydoc_bf16", "bf16"))
         for folder, dtype in models:
             yield folder, folder.with_suffix(".mohdb"), [*self.options, f"--weights-dtype={dtype}"]
-        for row in () if self.emulated else {row.bundle: row for row in rows.every(self.quick)}.values():
-            yield from self.performance(row)
 
     def performance(self, row):
-        """The bundle that a row of the table runs; its weights are inputs."""
+        """The bundle that rows of the table run; its weights are inputs."""
         bundle = self.folder / f"performance/{row.bundle}.mohdb"
         bundle.parent.mkdir(exist_ok=True)
-        options = [*(self.options if self.quick else [f"--target={CUDA}"]), "--weights=none"]
-        if row.op == "decode":
+        target = self.options if self.quick else [f"--target=cuda:{row.target}" if row.target else f"--target={CUDA}"]
+        options = [*target, *row.options, "--weights=none"]
+        if isinstance(row, rows.Decode):
             model = self.folder / "models/tiny_f32" if row.preset == rows.TINY else None
-            yield model, bundle, [*options, *([] if model else [f"--preset={row.preset}"]), "--weights-dtype=bf16"]
-            return
+            return model, bundle, [*options, *([] if model else [f"--preset={row.preset}"])]
         source = bundle.with_suffix(".mlir")
         source.write_text(row.text())
-        self.layouts[row.bundle] = layouts(source)
-        yield source, bundle, options
+        self.layouts[row.bundle] = layouts(source, row.options)
+        return source, bundle, options
 
     def kernels(self):
         """Kinds of the kernels of the bundles for correctness, by target."""
@@ -132,11 +140,17 @@ class Packer:
         names = {f"{target['kind']}:{target['arch']}" for manifest in manifests for target in manifest["targets"]}
         return {name: sorted(correctness.packed_kernels(manifests, name)) for name in sorted(names)}
 
+    def sizes(self):
+        """Bytes of the runtime library, and of the bundle of a whole model without its weights."""
+        found = {"runtime_bytes": (self.folder / "mohd/libmohd_rt.so").stat().st_size}
+        model = self.folder / f"performance/{rows.Decode(rows.TINY if self.quick else rows.PRESET, 1).bundle}.mohdb"
+        return found | ({"kernels_bytes": model.stat().st_size} if model.exists() else {})
 
-def pack(folder, quick=False, emulated=False, jobs=2, say=print):
-    """Fills the new folder `folder`. `emulated`: for the emulator alone, without what is measured."""
+
+def pack(folder, parts, quick=False, emulated=False, jobs=2, say=print):
+    """Fills the new folder `folder` with some of the parts correctness and performance. `emulated`: for the emulator alone."""
     folder.mkdir(parents=True)
-    packer = Packer(folder, quick, emulated)
+    packer = Packer(folder, quick, emulated, parts)
     packer.code()
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         running = [pool.submit(compile_one, *job) for job in packer.jobs()]
@@ -145,13 +159,13 @@ def pack(folder, quick=False, emulated=False, jobs=2, say=print):
             say(f"{number + 1}/{len(running)} bundles")
     for source in [*folder.glob("correctness/*.mlir"), *folder.glob("performance/*.mlir")]:
         source.unlink()
-    kernels = packer.kernels()
+    kernels, sizes = packer.kernels(), packer.sizes()
     for bundle in folder.rglob("*.mohdb"):
         bundles.compress(bundle)
     git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
-    about = {"commit": commit, "date": datetime.date.today().isoformat(), "targets": packer.options, "quick": quick, "layouts": packer.layouts,
-             "kernels": kernels}
+    about = {"commit": commit, "date": datetime.date.today().isoformat(), "targets": packer.options, "quick": quick, "parts": list(parts), "layouts": packer.layouts,
+             "kernels": kernels, "sizes": sizes}
     (folder / "pack.json").write_text(json.dumps(about, indent=1) + "\n")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > LARGEST:

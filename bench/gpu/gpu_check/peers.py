@@ -103,15 +103,15 @@ def variants(data):
     """{name: (form of the weight, whether dense, function(data, lists, x, w))}."""
     row = data.row
     found = {"torch.mm": ("dense", True, _mm), "torch.mm of columns": ("dense columns", True, _mm)}
-    if row.compiles:
+    if row.peers == "compile":
         found["torch.compile dense"] = ("dense columns", True, _compiled(_mm))
-    if row.op == "linear":
+    if row.op == "linear" or row.peers == "dense":
         return found
     found["torch._grouped_mm"] = ("columns", False, grouped_mm)
     found["index_select + bmm"] = ("op", False, padded_bmm)
     if row.tokens <= 8:
         found["index_select of weights"] = ("op", False, gathered_weights)
-    if row.compiles:
+    if row.peers == "compile":
         found["torch.compile routed"] = ("op", False, _compiled(gathered_weights if row.tokens <= 8 else padded_bmm))
     found["Triton gathered GEMM"] = ("op", False, functools.partial(_triton, "gathered_gemm"))
     if row.tokens <= 8:
