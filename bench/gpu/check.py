@@ -155,6 +155,8 @@ class Run:
         self.save()
         for line in goals.lines(self.result["goals"]):
             print(line, file=sys.stderr)
+        if self.quick:
+            self.say("sizes are small: times say nothing")
         self.say(f"{len(self.result['failed'])} failed, wrote {self.options.out.name}")
         return not self.result["failed"]
 

@@ -10,7 +10,7 @@ from conftest import BENCH
 sys.path.append(str(BENCH / "gpu"))
 from gpu_check import goals, rows  # noqa: E402
 
-KINDS = {rows.Product, rows.Training, rows.Around, rows.Attention, rows.Decode, rows.Load}
+KINDS = {rows.Product, rows.Training, rows.FeedForward, rows.Around, rows.Attention, rows.Decode, rows.Load}
 
 
 def made(row, ours, shares=0.5, **more):
@@ -76,7 +76,7 @@ def test_prefill_and_own_dense():
 def test_router_and_fusion():
     around = [rows.Around(op, 2048, 0, (16, 6, 2), tokens) for op, tokens in (("route", 8192), ("route", 16), ("fusion", 8192))]
     found = judged(made(around[0], {"mohd": 7e-6}), made(around[1], {"mohd": 3e-6}), made(around[2], {"mohd": 1}, 0.8))
-    assert of(found, "router, T >= 1024") == (7, "floor kept")
+    assert of(found, "router, T >= 2048") == (7, "floor kept")
     assert of(found, "router, T <= 16") == (3, "missed, beyond the floor")
     assert of(found, "Monarch fusion") == (0.8, "floor kept")
 

@@ -22,8 +22,10 @@ def sdpa(row, qs, ks, vs):
     def heads(tensor, sequences, count):
         return tensor.view(sequences, -1, count, row.head_dim).transpose(1, 2).contiguous()
 
+    shares_keys = {"enable_gqa": True} if row.heads != row.kv_heads else {}
+
     def call(q, k, v):
-        return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=not row.cached, enable_gqa=row.heads != row.kv_heads)
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=not row.cached, **shares_keys)
 
     sequences = row.tokens if row.cached else 1
     given = [(heads(q, sequences, row.heads), heads(k, sequences, row.kv_heads), heads(v, sequences, row.kv_heads)) for q, k, v in zip(qs, ks, vs)]

@@ -5,7 +5,7 @@ import dataclasses
 import math
 import typing
 
-PREFILL = 1024
+PREFILL = 2048
 """Tokens from which on a row is one of prefill."""
 LARGE = 32e6
 """Bytes of active weights from which on bandwidth counts."""
@@ -150,7 +150,7 @@ def geomean(values):
     return math.exp(sum(map(math.log, values)) / len(values))
 
 
-PRODUCT, TRAIN = ("spmm", "sddmm"), ("train spmm", "train sddmm")
+PRODUCT, TRAIN = ("spmm", "sddmm"), ("train spmm", "train sddmm", "train ffn")
 GOALS = (
     Goal("decode, T=1..8, at least 32 MB of active weights", "bytes of the union over copy bandwidth", 0.75, 0.90, "%", _bandwidth),
     Goal("decode, T=1, rho=1/4", "speed over the best dense peer", 3.2, 3.8, "x", _decode_speed),
@@ -160,7 +160,7 @@ GOALS = (
     Goal("prefill, contraction side (spmm)", "the same", 0.65, 0.80, "%", _rate("spmm")),
     Goal("own dense product, sm_90a", "speed over the best dense peer", 0.85, 0.97, "%", _own_dense),
     Goal("own dense product, sm_80 (PTX)", "the same", 0.60, 0.75, "%", _ptx_dense),
-    Goal("router, T >= 1024", "time", 8, None, "us", _of(("route",), lambda row: 1e6 * seconds(row), tokens=is_prefill), most=True),
+    Goal("router, T >= 2048", "time", 8, None, "us", _of(("route",), lambda row: 1e6 * seconds(row), tokens=is_prefill), most=True),
     Goal("router, T <= 16", "time", 2, None, "us", _of(("route",), lambda row: 1e6 * seconds(row), tokens=lambda tokens: tokens <= 16), most=True),
     Goal("Monarch fusion", "bytes over copy bandwidth", 0.80, None, "%", _of(("fusion",), lambda row: row["variants"]["mohd"]["share_of_bandwidth"])),
     Goal("forward and backward, rho=1/4", "speed over the best dense peer", 2.2, 3.0, "x", _of(TRAIN, over_dense)),

@@ -11,7 +11,7 @@ from gpu_check import around, attention, bundles, model, products, rows, timing,
 
 SECONDS = 2.5
 """What the samples of a row may take, beyond the fewest."""
-MEASURES = {rows.Product: products.measure, rows.Training: training.measure, rows.Around: around.measure, rows.Attention: attention.measure,
+MEASURES = {rows.Product: products.measure, rows.Training: training.measure, rows.FeedForward: training.measure_sublayer, rows.Around: around.measure, rows.Attention: attention.measure,
             rows.Decode: model.decode, rows.Load: model.load}
 
 

@@ -147,6 +147,47 @@ class Training(Product):
 
 
 @dataclasses.dataclass(frozen=True)
+class FeedForward(Training):
+    """A whole routed feed-forward sub-layer, forward and backward: norm, router, gate and up, swiglu, down, Monarch fusion, residual stream."""
+
+    def tensors(self):
+        """Types of the module's tensors by name."""
+        n, d, k = self.groups[0], self.group_width, self.active
+        up, x, a = f"tensor<{self.inner}x{n}x{d}xbf16>", f"tensor<?x{self.width}xbf16>", f"tensor<?x{self.inner}xbf16>"
+        arguments = {"x": x, "norm": f"tensor<{self.width}xbf16>", "phi": f"tensor<{n}x{self.width}xbf16>", "gate": up, "up": up,
+                     "down": f"tensor<{n}x{d}x{self.inner}xbf16>", "right": f"tensor<{n}x{d}x{d}xbf16>", "left": f"tensor<{d}x{n}x{n}xbf16>"}
+        results = {"y": x, "a": a, "b": a, "active": f"tensor<?x{k * d}xbf16>", "i": f"tensor<?x{k}xi32>", "g": f"tensor<?x{k}xf32>", "s": f"tensor<?x{n}xf32>"}
+        return arguments, results
+
+    def text(self):
+        """The module; what the backward function would compute again is returned."""
+        n, d = self.groups[0], self.group_width
+        kind, (arguments, results) = self.routing_text()[0], self.tensors()
+        t = arguments | results
+        spmm, sddmm = f"tensor<{n}x{d}x{self.inner}xbf16>", f"tensor<{n}x{self.inner}x{d}xbf16>"
+        given = ", ".join(f'%{name}: {type} {{mohd.name = "{name}"}}' for name, type in arguments.items())
+        made = ", ".join(f'{type} {{mohd.name = "{name}"{"" if name in "yi" else ", mohd.frozen"}}}' for name, type in results.items())
+        return f"""func.func @main({given})
+    -> ({made}) attributes {{mohd.backward = "backward"}} {{
+  %n = mohd.rms_norm %x, %norm epsilon 1.0e-5 : {t["x"]}, {t["norm"]}
+  %r, %s = mohd.route %n, %phi gate softmax score softmax_all scaling sqrt_nk_over_mass : {t["x"]}, {t["phi"]} -> {kind}, {t["s"]}
+  %i, %g = mohd.unpack_routing %r : {kind} -> {t["i"]}, {t["g"]}
+  %p = mohd.permute_weight %gate [1, 2, 0] : {t["gate"]} -> {spmm}
+  %a = mohd.spmm %n, %r, %p : {t["x"]}, {kind}, {spmm}
+  %q = mohd.permute_weight %up [1, 2, 0] : {t["up"]} -> {spmm}
+  %b = mohd.spmm %n, %r, %q : {t["x"]}, {kind}, {spmm}
+  %z = mohd.swiglu %a, %b : {t["a"]}
+  %w = mohd.permute_weight %down [0, 2, 1] : {t["down"]} -> {sddmm}
+  %o = mohd.sddmm %z, %r, %w : {t["a"]}, {kind}, {sddmm}
+  %active = mohd.gather_groups %o, %r : {t["x"]}, {kind} -> {t["active"]}
+  %f = mohd.group_fusion %o kind monarch right(%right) left(%left) routing(%r) : {t["x"]} right {t["right"]} left {t["left"]} routing {kind}
+  %y = mohd.add %x, %f : {t["x"]}
+  return %{", %".join(results)} : {", ".join(results.values())}
+}}
+"""
+
+
+@dataclasses.dataclass(frozen=True)
 class Around(Product):
     """What is around the products: `op` route or fusion, of D."""
 
@@ -278,6 +319,7 @@ def quick_rows():
     yield from both(quarter, 40, shape)
     yield from both(quarter, 1, shape)
     yield from both(quarter, 40, (128, 160), Training)
+    yield FeedForward("ffn", 128, 160, quarter, 20)
     yield Attention(4, 2, 32, 40)
     yield Attention(4, 2, 32, 2, cached=48)
     yield Decode(TINY, 1)
@@ -296,6 +338,7 @@ def full_rows():
     yield from products(MAIN, 8192)
     yield from products(MAIN, 1)
     yield from both(ROUTED[0], 8192, kind=Training)
+    yield FeedForward("ffn", 2048, 5632, ROUTED[0], 8192)
     yield from (Decode(PRESET, tokens) for tokens in (1, 8))
     yield Load(PRESET, 1)
     yield from (Around("route", 2048, 0, ROUTED[1], tokens) for tokens in (8192, 16))

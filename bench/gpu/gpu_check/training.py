@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Rows of a product forward and backward: every gradient is compared with float64."""
+"""Rows of a product, and of a whole feed-forward sub-layer, forward and backward: every gradient is compared with float64."""
+
+import math
 
 import torch
 
 from gpu_check import products
+from gpu_check.around import TORCH, monarch
 from gpu_check.variants import Variant, copies, expect_error, relative_error
 
 LIMIT = 1e-2
 """Gradients are products of what has been rounded once before."""
+SUBLAYER_LIMIT = 2e-2
 
 
 def expected(data, w, x, dy):
@@ -37,6 +41,21 @@ def dense(bench, xs, dys, w):
     return Variant([lambda x=x, dy=dy: call(x, dy) for x, dy in zip(xs, dys)], error, True)
 
 
+def both_ways(bench, context, inputs, forward, gradients):
+    """A call of the function and then of its backward function, with the results that that one takes: {name: tensor} of each."""
+    parts = [bench.bind(context, "main", inputs, forward), bench.bind(context, "backward", inputs | forward, gradients)]
+    return lambda: [part() for part in parts]
+
+
+def ours(bench, calls, outputs, exact, limit):
+    """({result: error}, our variant) of calls whose results are `outputs`; those of `exact` are compared."""
+    found = bench.repeat(calls, outputs)
+    errors = {name: relative_error(found[name], value) for name, value in exact.items()}
+    for name, error in errors.items():
+        expect_error(name, error, limit)
+    return errors, Variant(calls, max(errors.values()))
+
+
 def measure(bench, row):
     """The result of a row."""
     data, context = products.Data(row, bench.clock.device), bench.context(row)
@@ -51,15 +70,73 @@ def measure(bench, row):
     for x, dy in zip(xs, dys):
         inputs = {"x": x, "indices": data.indices, "gates": data.gates, "w": stored, "grad_y": dy}
         made = {name: torch.empty(value.shape, device=x.device, dtype=torch.float32 if name == "grad_gates" else x.dtype) for name, value in exact.items()}
-        parts = [bench.bind(context, "main", inputs, {"y": made["y"]}),
-                 bench.bind(context, "backward", inputs, {name: tensor for name, tensor in made.items() if name != "y"})]
-        calls.append(lambda parts=parts: [part() for part in parts])
+        calls.append(both_ways(bench, context, inputs, {"y": made["y"]}, {name: tensor for name, tensor in made.items() if name != "y"}))
         outputs.append(made)
-    errors = {name: relative_error(found, exact[name]) for name, found in bench.repeat(calls, outputs).items()}
-    for name, error in errors.items():
-        expect_error(name, error, LIMIT)
+    errors, variant = ours(bench, calls, outputs, exact, LIMIT)
     del exact
-    variants, notes = {"mohd": Variant(calls, max(errors.values()))}, {}
+    variants, notes = {"mohd": variant}, {}
     bench.peer(variants, notes, "torch.mm", lambda: dense(bench, xs, dys, data.dense(w).contiguous()))
     bench.peer(variants, notes, "torch.mm of columns", lambda: dense(bench, xs, dys, data.dense(w).t().contiguous().t()))
     return bench.result(row, variants, notes, 3 * row.flops, moved, {"union": data.union, "coverage": row.active / data.union, "relative_errors": errors})
+
+
+def sublayer(row, index, x, norm, phi, gate, up, down, right, left):
+    """The sub-layer in torch, of the groups that ours chose."""
+    n, d = row.groups[0], row.group_width
+    h = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5) * norm
+    gates = torch.softmax(h @ phi.t(), -1).gather(1, index)
+    gates = gates * math.sqrt(n * row.active) / gates.sum(-1, keepdim=True)
+    wide = torch.zeros(len(x), n, device=x.device, dtype=x.dtype).scatter(1, index, gates).repeat_interleave(d, 1)
+    a, b = ((h * wide) @ w.reshape(row.inner, -1).t() for w in (gate, up))
+    o = (torch.nn.functional.silu(a) * b) @ down.reshape(-1, row.inner).t() * (wide != 0)
+    return x + monarch(o, right, left)
+
+
+def gradients_of_sublayer(row, index, inputs, dy):
+    """{result: value} in float64."""
+    with torch.inference_mode(False), torch.enable_grad():
+        leaves = {name: tensor.double().clone().requires_grad_() for name, tensor in inputs.items()}
+        y = sublayer(row, index.clone(), **leaves)
+        found = torch.autograd.grad(y, list(leaves.values()), dy.double().clone())
+    return {"y": y.detach()} | {f"grad_{name}": gradient for name, gradient in zip(leaves, found)}
+
+
+def dense_products(row, data, count, in_columns):
+    """The nine products of a dense sub-layer alone, each weight [depth, columns] or as its transpose."""
+
+    def weight(depth, columns):
+        return data.normal(columns, depth).t() if in_columns else data.normal(depth, columns)
+
+    def call(x, z, gate, up, down):  # tensors of equal shape stand for each other
+        for w in (gate, up):
+            torch.mm(x, w), torch.mm(z, w.t()), torch.mm(x.t(), z)
+        torch.mm(z, down), torch.mm(x, down.t()), torch.mm(z.t(), x)
+
+    given = [(data.normal(row.tokens, row.width), data.normal(row.tokens, row.inner), weight(row.width, row.inner), weight(row.width, row.inner),
+              weight(row.inner, row.width)) for _ in range(count)]
+    calls = [lambda each=each: call(*each) for each in given]
+    calls[0]()
+    return Variant(calls, None, True)
+
+
+def measure_sublayer(bench, row):
+    """The result of a row."""
+    data, context = products.Data(row, bench.clock.device), bench.context(row)
+    info = context.module.entry_points
+    inputs = {"x": data.normal(row.tokens, row.width), "norm": 1 + data.normal(row.width) / 8}
+    inputs |= {t.name: data.normal(*t.shape) * t.shape[-1] ** -0.5 for t in info["main"].inputs if t.name not in inputs}
+    dy, sizes = data.normal(row.tokens, row.width), {t.name: [{"T": row.tokens}.get(size, size) for size in t.shape] for t in (*info["main"].outputs, *info["backward"].outputs)}
+    types = {t.name: TORCH[t.dtype] for t in (*info["main"].outputs, *info["backward"].outputs)}
+    moved = 3 * sum(t.numel() * t.element_size() for name, t in inputs.items() if name != "x") + 4 * row.tokens * (2 * row.width + 5 * row.inner)
+    count, calls, outputs = bench.clock.copies(moved, 4 * moved), [], []
+    for _ in range(count):
+        given = {name: tensor.clone() for name, tensor in inputs.items()} | {"grad_y": dy.clone()}
+        outputs.append({name: torch.empty(size, device=dy.device, dtype=types[name]) for name, size in sizes.items()})
+        forward = {t.name: outputs[-1][t.name] for t in info["main"].outputs}
+        calls.append(both_ways(bench, context, given, forward, {name: made for name, made in outputs[-1].items() if name not in forward}))
+    index = bench.repeat(calls[:1], outputs[:1])["i"].long()
+    errors, variant = ours(bench, calls, outputs, gradients_of_sublayer(row, index, inputs, dy), SUBLAYER_LIMIT)
+    variants, notes = {"mohd": variant}, {}
+    for name, in_columns in (("torch.mm of the dense products alone", False), ("torch.mm of columns of the dense products alone", True)):
+        bench.peer(variants, notes, name, lambda in_columns=in_columns: dense_products(row, data, count, in_columns))
+    return bench.result(row, variants, notes, 9 * row.flops, moved, {"relative_errors": errors})
