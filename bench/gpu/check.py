@@ -115,7 +115,8 @@ class Run:
         if again and not self.options.no_peers:
             supervise.supervise([*command, "--no-peers"], list(again), deadline, allowed, report, environment)
             for item, first in again.items():
-                self.result[name][item]["with_peers"] = first
+                if self.result[name][item] is not first:  # there was time
+                    self.result[name][item]["with_peers"] = first
         slow = [item for item, result in self.result[name].items() if item.endswith(rows.COMPILED) and not result["ok"]]
         for item in slow:  # a peer's compiler is no failure of ours
             self.result["notes"][item] = self.result[name].pop(item)

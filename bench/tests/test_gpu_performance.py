@@ -2,6 +2,8 @@
 """The measuring half of bench/gpu/check in the emulator: every kind of row is measured and checked, wrong results of ours and of peers are noticed, and the result has
 what docs/benchmarks.md says. Speeds are nobody's business here."""
 
+import argparse
+import importlib.util
 import itertools
 import json
 import os
@@ -140,6 +142,28 @@ def test_a_row_that_fails_with_peers_is_tried_without(folder, tmp_path):
     (row,) = json.loads((tmp_path / "result.json").read_text())["performance"].values()
     assert done.returncode == 0 and row["ok"] and "torch.mm" not in row["variants"]
     assert row["with_peers"]["problems"] == ["the process ended with 3"]
+
+
+def test_a_row_that_fails_and_has_no_time_for_a_second_try(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("MOHD_RUNTIME", str(folder / "mohd/libmohd_rt.so"))  # the module sets both
+    spec = importlib.util.spec_from_file_location("check_of_gpu", folder / "check.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    tries = []
+
+    def supervise(command, items, deadline, seconds, report, environment=None):
+        tries.append("--no-peers" in command)
+        if len(tries) == 1:
+            report(items[0], {"ok": False, "problems": ["wrong"]})
+        return items
+
+    monkeypatch.setattr(module.supervise, "supervise", supervise)
+    out = tmp_path / "result.json"
+    run = module.Run(argparse.Namespace(device="emulate", out=out, only=None, match="", budget=1, no_peers=False))
+    run.part("performance", ["spmm"], 0)
+    run.save()
+    assert tries == [False, True] and json.loads(out.read_text())["performance"] == {"spmm": {"ok": False, "problems": ["wrong"]}}
 
 
 def spoil(bench, monkeypatch, entry, result, change):

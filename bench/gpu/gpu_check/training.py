@@ -125,15 +125,14 @@ def measure_sublayer(bench, row):
     info = context.module.entry_points
     inputs = {"x": data.normal(row.tokens, row.width), "norm": 1 + data.normal(row.width) / 8}
     inputs |= {t.name: data.normal(*t.shape) * t.shape[-1] ** -0.5 for t in info["main"].inputs if t.name not in inputs}
-    dy, sizes = data.normal(row.tokens, row.width), {t.name: [{"T": row.tokens}.get(size, size) for size in t.shape] for t in (*info["main"].outputs, *info["backward"].outputs)}
-    types = {t.name: TORCH[t.dtype] for t in (*info["main"].outputs, *info["backward"].outputs)}
+    dy, made = data.normal(row.tokens, row.width), (*info["main"].outputs, *info["backward"].outputs)
     moved = 3 * sum(t.numel() * t.element_size() for name, t in inputs.items() if name != "x") + 4 * row.tokens * (2 * row.width + 5 * row.inner)
     count, calls, outputs = bench.clock.copies(moved, 4 * moved), [], []
     for _ in range(count):
         given = {name: tensor.clone() for name, tensor in inputs.items()} | {"grad_y": dy.clone()}
-        outputs.append({name: torch.empty(size, device=dy.device, dtype=types[name]) for name, size in sizes.items()})
+        outputs.append({t.name: torch.empty([{"T": row.tokens}.get(size, size) for size in t.shape], device=dy.device, dtype=TORCH[t.dtype]) for t in made})
         forward = {t.name: outputs[-1][t.name] for t in info["main"].outputs}
-        calls.append(both_ways(bench, context, given, forward, {name: made for name, made in outputs[-1].items() if name not in forward}))
+        calls.append(both_ways(bench, context, given, forward, {name: out for name, out in outputs[-1].items() if name not in forward}))
     index = bench.repeat(calls[:1], outputs[:1])["i"].long()
     errors, variant = ours(bench, calls, outputs, gradients_of_sublayer(row, index, inputs, dy), SUBLAYER_LIMIT)
     variants, notes = {"mohd": variant}, {}
