@@ -115,12 +115,12 @@ class Run:
         if again and not self.options.no_peers:
             supervise.supervise([*command, "--no-peers"], list(again), deadline, allowed, report, environment)
             for item, first in again.items():
-                if self.result[name][item] is not first:  # there was time
+                if self.result[name][item] is not first:
                     self.result[name][item]["with_peers"] = first
-        slow = [item for item, result in self.result[name].items() if item.endswith(rows.COMPILED) and not result["ok"]]
-        for item in slow:  # a peer's compiler is no failure of ours
-            self.result["notes"][item] = self.result[name].pop(item)
-        self.result["left_out"] += [f"{name}: {item}" for item in [*left, *slow]]
+                elif item.endswith(rows.COMPILED):  # a peer's compiler is no failure of ours
+                    self.result["notes"][item] = self.result[name].pop(item)
+                    left.append(item)
+        self.result["left_out"] += [f"{name}: {item}" for item in left]
         done = self.result[name].values()
         self.say(f"{name}: {sum(r['ok'] for r in done)} ok, {sum(not r['ok'] for r in done)} failed, {len(left)} left out")
 

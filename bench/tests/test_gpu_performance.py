@@ -155,15 +155,20 @@ def test_a_row_that_fails_and_has_no_time_for_a_second_try(folder, tmp_path, mon
     def supervise(command, items, deadline, seconds, report, environment=None):
         tries.append("--no-peers" in command)
         if len(tries) == 1:
-            report(items[0], {"ok": False, "problems": ["wrong"]})
+            report(items[0], dict(wrong))
+            return []
         return items
 
     monkeypatch.setattr(module.supervise, "supervise", supervise)
-    out = tmp_path / "result.json"
-    run = module.Run(argparse.Namespace(device="emulate", out=out, only=None, match="", budget=1, no_peers=False))
-    run.part("performance", ["spmm"], 0)
-    run.save()
-    assert tries == [False, True] and json.loads(out.read_text())["performance"] == {"spmm": {"ok": False, "problems": ["wrong"]}}
+    out, wrong = tmp_path / "result.json", {"ok": False, "problems": ["wrong"]}
+    for item in ("spmm", "spmm" + rows.COMPILED):
+        tries.clear()
+        run = module.Run(argparse.Namespace(device="emulate", out=out, only=None, match="", budget=1, no_peers=False))
+        run.part("performance", [item], 0)
+        run.save()
+        result = json.loads(out.read_text())
+        assert tries == [False, True]
+        assert (result["performance"], result["notes"]) == (({}, {item: wrong}) if item.endswith(rows.COMPILED) else ({item: wrong}, {}))
 
 
 def spoil(bench, monkeypatch, entry, result, change):
@@ -244,6 +249,10 @@ def test_what_fails_while_it_is_timed_is_left_out():
     found = clock.measure({"good": [lambda: None], "late": [lambda: 1 / (next(count) < 200)], "never": [lambda: 1 / 0]}, 0.0)
     assert found["never"]["error"].startswith("ZeroDivisionError") and found["late"]["error"].startswith("ZeroDivisionError")
     assert len(found["good"]["samples_s"]) == timing.FEWEST and found["good"]["how"] == "events"
+
+
+def test_what_fails_alone_says_why():
+    assert timing.Clock("cpu").measure({"never": [lambda: [].pop()]}, 0.0) == {"never": {"error": "IndexError: pop from empty list"}}
 
 
 def test_calls_rotate_through_their_buffers():

@@ -87,7 +87,7 @@ class Clock:
         self.wait()
         end, order = time.monotonic() + seconds, list(ready)
         for sample in range(self.samples):
-            if sample >= self.fewest and time.monotonic() > end:
+            if not order or sample >= self.fewest and time.monotonic() > end:
                 break
             for name in order[sample % len(order):] + order[: sample % len(order)]:
                 run, count, _ = ready[name]
