@@ -14,28 +14,11 @@ from mohd.nn import MoHDForCausalLM
 from mohd.nn.model import save_weights
 from study import data, plan
 
-SITES = ("resid_pre", "attn_norm", "attn_out", "mlp_norm", "mlp_act", "mlp_out")
-"""The sites that the page shows, by the names of docs/analysis.md."""
-
-SEQUENCES = 64
-"""Sequences of held-out text that are analysed."""
-
-MODELS = ("dense", "dense x4")
-
-
-def _runs(scale):
-    return [run for run in plan.main(scale) if run.name in MODELS]
-
-
-def digest(scale):
-    """A name for everything that is analysed."""
-    return plan.digest_of([run.digest for run in _runs(scale)], SITES, SEQUENCES, 2)
-
 
 def summary(analysis):
     """{site: means over the layers} of what the page shows."""
     found = {}
-    for site in SITES:
+    for site in plan.SITES:
         layers = [layer["sites"][site] for layer in analysis["layers"]]
         mean = lambda get: statistics.mean(get(layer) for layer in layers)
         found[site] = {f"energy {share}": mean(lambda layer: layer["energy"][share]["mean"]) for share in ("50", "90", "99")}
@@ -51,16 +34,12 @@ def untrained(run, folder):
     save_weights(config, MoHDForCausalLM(config).state_dict(), folder, torch.float32)
 
 
-def make(scale, work, say):
-    """The activations table; needs the models of the main table."""
-    held_out = data.held_out_file(work)
-    options = Options(sequence_length=scale.length, max_tokens=SEQUENCES * scale.length)
-    rows = []
-    for run in _runs(scale):
-        plan.expect_trained(run, work)
-        say(f"activations: {run.name}, seed {run.seed}")
-        before = work / "untrained"
-        untrained(run, before)
-        for state, folder in (("trained", work / run.folder), ("untrained", before)):
-            rows.append({"name": run.name, "seed": run.seed, "state": state, "sites": summary(analyse(folder, text=held_out, options=options))})
-    return {"rows": rows}
+def make(row, scale, work):
+    """What the row's result says beside its name; needs the row's trained model."""
+    plan.expect_trained(row.run, work)
+    folder = work / row.run.folder
+    if row.settings["state"] == "untrained":
+        folder = work / "untrained"
+        untrained(row.run, folder)
+    options = Options(sequence_length=scale.length, max_tokens=row.settings["sequences"] * scale.length)
+    return {"state": row.settings["state"], "sites": summary(analyse(folder, text=data.held_out_file(work), options=options))}

@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from mohd.analyze.quantities import dims_of_energy
+from study import plan
 from study.results import by_name, interval, paired
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decidable at this scale"
@@ -104,6 +105,17 @@ def constant_cost(results):
     worst = {part: max(over(part, name, "dense") for name in ("x2", "x3", "x4")) for part in parts}
     sentence = "At this size, x2, x3 and x4 take at most " + ", ".join(f"{worst[part]:.2f} times as long as the dense model for {text}" for part, text in parts.items()) + "."
     return HOLDS if max(worst.values()) <= 1.1 else FAILS, sentence
+
+
+def recovered(rows):
+    """[(name, verdict on "its loss is lower than that of the dense model which was trained on as long", (mean, half) of the difference)] of the conversions."""
+    found = by_name(rows)
+    base, out = found.pop(plan.CONTINUED, {}), []
+    for name, seeds in found.items():
+        if seeds.keys() & base.keys():
+            mean, half = paired(seeds, base, lambda row, other: row["loss"]["recovered"] - other["loss"]["recovered"])
+            out.append((name, at_least(-mean, half, 0.0), (mean, half)))
+    return out
 
 
 CLAIMS = (

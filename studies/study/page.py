@@ -5,7 +5,7 @@ import math
 import statistics
 
 from study import plan
-from study.claims import verdicts
+from study.claims import FAILS, HOLDS, OPEN, recovered, verdicts
 from study.results import by_name, interval, paired
 
 BASE = "x2"
@@ -109,13 +109,30 @@ def activations_table(rows):
 
 
 def conversion_table(rows):
-    """Loss after each stage of a conversion, means over seeds."""
-    out = []
-    for name in dict.fromkeys(row["name"] for row in rows):
-        chosen = [row for row in rows if row["name"] == name]
+    """Loss after each stage of a conversion, means over seeds, and beside the dense model that was trained on."""
+    out, over = [], {name: difference(gap) for name, _, gap in recovered(rows)}
+    for name, seeds in by_name(rows).items():
+        chosen = list(seeds.values())
         cell = lambda key: with_interval(interval([row["loss"][key] for row in chosen])) if key in chosen[0]["loss"] else ""
-        out.append([name, groups_of(chosen[0]["model"]), number(chosen[0]["activated"]), *(cell(key) for key in ("dense", "all groups", "converted", "recovered"))])
-    return table(["conversion", "N, K_s, K_r", "activated", "dense", "all groups active", "converted", "after recovery"], out)
+        stages = (cell(key) for key in ("dense", "all groups", "converted", "recovered"))
+        out.append([name, groups_of(chosen[0]["model"]), number(chosen[0]["activated"]), *stages, over.get(name, "")])
+    head = ["conversion", "N, K_s, K_r", "activated", "dense", "all groups active", "converted", "after recovery", f"over {plan.CONTINUED}"]
+    return table(head, out)
+
+
+def names(values):
+    """Names as a part of a sentence."""
+    return " and ".join(filter(None, [", ".join(values[:-1]), values[-1]]))
+
+
+def conversion_sentences(rows):
+    """Which converted models are better than the dense one after the same training, by the rule of the claims."""
+    by_verdict = {}
+    for name, verdict, _ in recovered(rows):
+        by_verdict.setdefault(verdict, []).append(name)
+    words = {HOLDS: "better than the dense model that was trained on as long", FAILS: "not better than it", OPEN: "not decidable at this scale"}
+    parts = [f"{text}: {names(by_verdict[verdict])}" for verdict, text in words.items() if verdict in by_verdict]
+    return f" After recovery, by the interval of the difference over seeds, {'; '.join(parts)}." if parts else ""
 
 
 def claims_table(results):
@@ -127,23 +144,28 @@ def claims_table(results):
     return table(["the paper says", "looked at here", "here", "figures"], rows)
 
 
-def about_runs(results):
-    """A sentence on commits and machines of the result files."""
-    found = set()
-    for part in results.values():
-        for about in [part["about"]] if "about" in part else [run["about"] for run in part.get("runs", [])]:
-            found.add((about["commit"], about["machine"]["cpu"], about["machine"]["cpus"], " ".join(about["command"])))
-    return "; ".join(f"`{command}` at commit {commit} on {cpu}, {cpus} CPUs" for commit, cpu, cpus, command in sorted(found))
+def about_table(results):
+    """Which command made how many results of each table, at which commit and where."""
+    found = {}
+    for name, part in results.items():
+        for about in [part["about"]] if "about" in part else [one["about"] for one in part.get("runs", []) + part.get("rows", [])]:
+            key = (name, " ".join(about["command"]), about["commit"], f"{about['machine']['cpu']}, {about['machine']['cpus']} CPUs")
+            found.setdefault(key, []).append(about["date"])
+    rows = []
+    for (name, command, commit, machine), dates in sorted(found.items()):
+        clean, days = commit.removesuffix("-dirty"), " to ".join(dict.fromkeys((min(dates), max(dates))))
+        rows.append([f"`{name}`", str(len(dates)), f"`{command}`", f"`{clean}`" + " and changes" * (clean != commit), days, machine])
+    return table(["table", "results", "command", "commit", "date", "machine"], rows)
 
 
 def missing(results):
     """A sentence on what of the study is not there yet, empty if all is; known results tell the scale."""
-    made = {name: {run["digest"] for run in results.get(name, {}).get("runs", [])} for name in plan.TABLES}
-    wanted = max(({name: {run.digest for run in table(scale)} for name, table in plan.TABLES.items()} for scale in plan.SCALES.values()),
-                 key=lambda tables: sum(len(made[name] & tables[name]) for name in tables))
-    left = [f"{len(wanted[name] - made[name])} of {len(wanted[name])} runs of `{name}`" for name in wanted if wanted[name] - made[name]]
-    left += [f"`{name}`" for name in ("times", "activations", "conversion") if name not in results]
-    return f"**Not complete:** {', '.join(left)} are still to be made.\n\n" if left else ""
+    made = {name: {one.get("digest") for one in part.get("runs", []) + part.get("rows", [])} for name, part in results.items()}
+    plans = ({name: {one.digest for one in planned(scale)} for name, planned in (plan.TABLES | plan.ROWS).items()} for scale in plan.SCALES.values())
+    wanted = max(plans, key=lambda tables: sum(len(made.get(name, set()) & tables[name]) for name in tables))
+    left = {name: len(digests - made.get(name, set())) for name, digests in wanted.items()}
+    parts = [f"{count} of {len(wanted[name])} results of `{name}`" for name, count in left.items() if count] + ["`times`"] * ("times" not in results)
+    return f"**Not complete:** {', '.join(parts)} are still to be made.\n\n" if parts else ""
 
 
 def setting(results):
@@ -206,20 +228,26 @@ Random tables, of which each token needs one entry (`studies/study/data.py` defi
 the activated parameters at this width, and grow with it. Base: dense.
 
 {trained_table(runs, by_name(runs)['dense'])}""")
-    if "activations" in results:
+    if results.get("activations", {}).get("rows"):
         parts.append(f"""## Activations of dense models
 
 Means over layers and seeds, in percent; the quantities and sites are those of [analysis.md](analysis.md): dimensions that hold 50, 90 and 99 % of a token's energy, top dimensions that it has
 in common with the token before and with any other, and dimensions that are shared or specialised. `untrained` is the same model before the first step.
 
 {activations_table(results['activations']['rows'])}""")
-    if "conversion" in results:
+    if results.get("conversion", {}).get("rows"):
+        rows = results["conversion"]["rows"]
         parts.append(f"""## Conversion of dense models
 
-The dense models of the first table, converted by [`mohd.convert`](conversion.md), then trained for {results['conversion']['recovery_steps']} steps. Losses in nats per byte.
+The dense models of the first table, converted by [`mohd.convert`](conversion.md), then trained for {rows[0]['settings']['steps']} steps of other batches than their first ones. Losses in nats per byte;
+the dense model that was trained on had the same steps.{conversion_sentences(rows)}
 
-{conversion_table(results['conversion']['rows'])}""")
-    parts.append("## Where the figures come from\n\n" + about_runs(results) + ".")
+{conversion_table(rows)}""")
+    parts.append(f"""## Where the figures come from
+
+A result is a run, a row, or all times. "And changes": the files of the commit were changed when it was made.
+
+{about_table(results)}""")
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""What the study trains: tables of runs at a scale.
+"""What the study trains and measures: tables of runs, and of rows on what they trained, at a scale.
 
 Every model of a table has the same layers, heads, inner width, tokens and steps; what differs is the hidden width, what of it is active, and
 the learning rate. A variant of semantics.md's presets keeps its (N, K_s, K_r) and its factor of the width.
@@ -185,7 +185,60 @@ def task(scale):
 
 
 TABLES = {"rates": rates, "main": main, "ablations": ablations, "task": task}
-"""The tables that are trained, by name."""
+"""The tables of runs, by name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """Something to be measured on the trained model of `run`; `settings` are what it follows from beside that model."""
+
+    name: str
+    run: Run
+    settings: dict
+
+    @property
+    def digest(self):
+        """A name for everything that the row follows from."""
+        return digest_of(self.run.digest, self.settings)
+
+
+SITES = ("resid_pre", "attn_norm", "attn_out", "mlp_norm", "mlp_act", "mlp_out")
+"""The sites whose activations the page shows, by the names of docs/analysis.md."""
+
+SEQUENCES = 64
+"""Sequences of held-out text whose activations are analysed."""
+
+
+def activations(scale):
+    """Two dense models of `main`, each after training and as it was before."""
+    runs = [run for run in main(scale) if run.name in ("dense", "dense x4")]
+    return [Row(run.name, run, {"state": state, "sites": SITES, "sequences": SEQUENCES}) for run in runs for state in ("trained", "untrained")]
+
+
+CONTINUED = "dense, trained on"
+"""The row of `conversion` that is not converted."""
+
+RECOVERY_RATE = 1e-3
+"""Peak learning rate of the training after a conversion, mohd.convert's default."""
+
+RECOVERY_SEED = 1000
+"""What is added to a run's seed for the order of the data after a conversion: with the same seed it would begin with what the dense model began with."""
+
+
+def conversion(scale):
+    """The dense models of `main`, trained on as they are, and converted to each variant before that."""
+    rows = []
+    for run in main(scale):
+        if run.name != "dense":
+            continue
+        recovery = {"steps": scale.recovery_steps, "rate": RECOVERY_RATE, "seed": run.seed + RECOVERY_SEED}
+        rows.append(Row(CONTINUED, run, recovery))
+        rows += [Row(name, run, recovery | {"expand": factor, "groups": groups}) for name, (factor, groups) in GROUPS.items()]
+    return rows
+
+
+ROWS = {"activations": activations, "conversion": conversion}
+"""The tables of rows, by name."""
 
 
 def expect_trained(run, work):

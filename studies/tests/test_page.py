@@ -12,7 +12,7 @@ import pytest
 from conftest import STUDIES
 from study import claims, plan
 from study.claims import FAILS, HOLDS, OPEN
-from study.page import difference, missing, page, table
+from study.page import about_table, conversion_sentences, conversion_table, difference, missing, page, table
 from study.plots import plots
 
 ABOUT = {"commit": "0123456789ab", "date": "2026-01-02", "command": ["studies/run"], "machine": {"cpu": "Example CPU", "cpus": 2}}
@@ -48,9 +48,51 @@ def test_quality_without_results_is_no_verdict():
 def activations(trained, untrained, consecutive=0.5, shuffled=0.1):
     site = lambda share: {"energy 50": 0.1, "energy 90": share, "energy 99": 0.9, "overlap consecutive": consecutive, "overlap shuffled": shuffled,
                           "shared dims": 0.1, "specialised dims": 0.2}
-    rows = [{"name": "dense", "seed": seed, "state": state, "sites": {"mlp_norm": site(share)}}
+    rows = [{"name": "dense", "seed": seed, "state": state, "sites": {"mlp_norm": site(share)}, "about": ABOUT}
             for state, shares in (("trained", trained), ("untrained", untrained)) for seed, share in enumerate(shares)]
-    return {"activations": {"about": ABOUT, "rows": rows}}
+    return {"activations": {"rows": rows}}
+
+
+def conversions(**losses):
+    """Rows of the conversion table: losses after recovery over seeds by name; "base" stands for the dense model that was trained on, "half" for 50 %."""
+    names, model, rows = {"base": plan.CONTINUED, "half": "50 %"}, run("", 0, 0, groups=(16, 6, 2))["model"], []
+    for name, values in losses.items():
+        for seed, value in enumerate(values):
+            loss = {"recovered": value} | ({} if name == "base" else {"dense": 2.0, "all groups": 2.0, "converted": 2.5})
+            rows.append({"name": names.get(name, name), "seed": seed, "settings": {"steps": 100}, "model": model, "activated": 5, "loss": loss, "about": ABOUT})
+    return rows
+
+
+@pytest.mark.parametrize("losses,words", [
+    (dict(base=[2.0, 2.1], x2=[1.9, 2.0]), "over seeds, better than the dense model that was trained on as long: x2."),
+    (dict(base=[2.0, 2.1], x2=[1.9, 2.0], x3=[1.9, 2.0], x4=[1.9, 2.0]), "as long: x2, x3 and x4."),
+    (dict(base=[2.0, 2.1], half=[2.3, 2.4]), "over seeds, not better than it: 50 %."),
+    (dict(base=[2.0, 2.1], x2=[1.9, 2.2]), "over seeds, not decidable at this scale: x2."),
+    (dict(base=[2.0], x2=[1.0]), "over seeds, not decidable at this scale: x2."),
+    (dict(base=[2.0, 9.0], x2=[1.9, 8.9], x4=[1.9, 2.2], half=[2.1, 9.1]), "as long: x2; not better than it: 50 %; not decidable at this scale: x4."),
+])
+def test_conversions_are_judged_seed_by_seed(losses, words):
+    assert conversion_sentences(conversions(**losses)).endswith(words)
+
+
+def test_conversions_without_the_dense_model_are_not_judged():
+    assert conversion_sentences(conversions(x2=[1.0, 1.0])) == ""
+    assert conversion_sentences(conversions(base=[1.0])) == ""
+
+
+def test_conversion_table_has_the_difference():
+    lines = conversion_table(conversions(base=[2.0, 2.1], x2=[1.9, 2.0])).splitlines()
+    assert lines[2].endswith("|  |  |  | 2.050 ± 0.635 |  |") and lines[3].endswith("| 2.500 ± 0.000 | 1.950 ± 0.635 | **-0.100 ± 0.000** |")
+
+
+def test_about_table_counts_results_and_tells_changes():
+    one = lambda commit, date: {"about": ABOUT | {"commit": commit, "date": date}}
+    made = {"main": {"runs": [one("0123456789ab-dirty", "2026-01-02"), one("0123456789ab-dirty", "2026-01-01"), one("ba9876543210", "2026-01-03")]}, "times": one("ba9876543210", "2026-01-03")}
+    assert about_table(made).splitlines()[2:] == [
+        "| `main` | 2 | `studies/run` | `0123456789ab` and changes | 2026-01-01 to 2026-01-02 | Example CPU, 2 CPUs |",
+        "| `main` | 1 | `studies/run` | `ba9876543210` | 2026-01-03 | Example CPU, 2 CPUs |",
+        "| `times` | 1 | `studies/run` | `ba9876543210` | 2026-01-03 | Example CPU, 2 CPUs |",
+    ]
 
 
 @pytest.mark.parametrize("trained,verdict", [((0.1, 0.11), HOLDS), ((0.4, 0.41), FAILS), ((0.1, 0.4), OPEN)])
@@ -99,12 +141,11 @@ def test_page_has_every_part():
     made["task"]["runs"][0]["model"]["vocab_size"] = 12
     made["rates"] = {"runs": [run("dense, rate 0.006", 0, 0.4, 1.25, rate=6e-3)]}
     made |= activations((0.3, 0.3), (0.5, 0.5)) | {"times": times()}
-    loss = {"dense": 2.0, "all groups": 2.0, "converted": 2.5, "recovered": 2.1}
-    made["conversion"] = {"about": ABOUT, "recovery_steps": 100, "rows": [{"name": "50 %", "seed": 0, "model": run("", 0, 0, groups=(16, 6, 2))["model"], "activated": 5, "loss": loss}]}
+    made["conversion"] = {"rows": conversions(base=[2.0, 2.0], half=[2.1, 2.1])}
     drawn = plots(made)
     assert set(drawn) == {"study/main.svg", "study/ablations.svg"} and drawn == plots(made)
     text = page(made, drawn)
-    for part in ("holds", "## Ablations", "fusion none", "**+0.100 ± 0.000**", "rate 0.006", "**1.250**", "Example CPU", "## Conversion", "2.500", "chance level is\n25.0 %", "plots/study/main.svg"):
+    for part in ("holds", "## Ablations", "fusion none", "**+0.100 ± 0.000**", "rate 0.006", "**1.250**", "Example CPU", "## Conversion", "for 100 steps", "2.500", "not better than it: 50 %.", "chance level is\n25.0 %", "plots/study/main.svg"):
         assert part in text, part
     assert "no results" not in text
 
@@ -119,11 +160,13 @@ def test_diverged_runs_are_left_out_and_told():
 
 def test_missing_runs_are_told():
     scale = plan.SCALES["full"]
-    results = {name: {"runs": [{"digest": run.digest} for run in table(scale)]} for name, table in plan.TABLES.items()} | dict.fromkeys(("times", "activations", "conversion"), {})
+    made = lambda kind, tables: {name: {kind: [{"digest": one.digest} for one in table(scale)]} for name, table in tables.items()}
+    results = made("runs", plan.TABLES) | made("rows", plan.ROWS) | {"times": {}}
     assert missing(results) == ""
     results["main"]["runs"].pop()
+    results["conversion"]["rows"].pop()
     del results["times"]
-    assert f"1 of {len(plan.main(scale))} runs of `main`, `times` are still to be made" in missing(results)
+    assert f"1 of {len(plan.main(scale))} results of `main`, 1 of {len(plan.conversion(scale))} results of `conversion`, `times` are still to be made" in missing(results)
 
 
 def test_report_needs_the_main_table(tmp_path):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from mohd.config import Config
 from mohd.nn.modules import RMSNorm
 from conftest import STUDIES
-from study import data, plan, results
+from study import conversion, data, plan, results
 from study.moe import Experts, MoEForCausalLM
 
 
@@ -28,6 +28,30 @@ def test_plan_digest_follows_from_what_the_result_does():
     assert dataclasses.replace(run, table="other", name="other").digest == run.digest
     for change in ({"seed": 1}, {"settings": run.settings | {"steps": 1}}, {"model": run.model | {"hidden_size": 8}}, {"task": "tables"}, {"experts": {}}):
         assert dataclasses.replace(run, **change).digest != run.digest
+
+
+def test_plan_rows_differ():
+    for scale in plan.SCALES.values():
+        for table in plan.ROWS.values():
+            rows = table(scale)
+            assert len({row.digest for row in rows}) == len(rows) and {row.run.digest for row in rows} <= {run.digest for run in plan.main(scale)}
+        assert {row.name for row in plan.conversion(scale)} == {plan.CONTINUED, *plan.GROUPS}
+
+
+def test_recovery_has_an_order_of_its_own(monkeypatch, tmp_path):
+    """Not that of the dense model's training, whose first batches it would see again."""
+    scale = plan.SCALES["test"]
+    trained, given = {run.seed for run in plan.main(scale)}, []
+
+    def trainer(settings):
+        given.append(settings.seed)
+        raise InterruptedError
+
+    monkeypatch.setattr(conversion, "Trainer", trainer)
+    for row in plan.conversion(scale):
+        with pytest.raises(InterruptedError):
+            conversion.trained_on(tmp_path, row.run.model, row, scale, tmp_path / "text")
+    assert len(given) == len(plan.GROUPS) + 1 and not trained & set(given)
 
 
 def test_plan_models_are_the_variants():

@@ -46,7 +46,9 @@ def test_all_tables_give_a_page(build, tmp_path):
     done = run(build, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     made = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
-    assert set(made) == {*plan.TABLES, "times", "activations", "conversion"}
+    assert set(made) == {*plan.TABLES, *plan.ROWS, "times"}
+    for name, table in plan.ROWS.items():
+        assert [result["digest"] for result in made[name]["rows"]] == [row.digest for row in table(plan.SCALES["test"])]
     for name, table in plan.TABLES.items():
         wanted = table(plan.SCALES["test"])
         assert [result["digest"] for result in made[name]["runs"]] == [run.digest for run in wanted]
@@ -58,6 +60,11 @@ def test_all_tables_give_a_page(build, tmp_path):
     before = {path.name: path.read_bytes() for path in tmp_path.glob("*.json")}
     again = run(build, "--out", tmp_path)
     assert again.returncode == 0 and "all 1" in again.stderr and before == {path.name: path.read_bytes() for path in tmp_path.glob("*.json")}
+    rows = made["conversion"]["rows"]
+    (tmp_path / "conversion.json").write_text(json.dumps({"rows": [*rows[:2], *rows[3:5], rows[5] | {"data": "of another text"}]}))  # of six
+    again = run(build, "--out", tmp_path, "conversion")
+    assert again.returncode == 0 and "5 of 6  75 %, seed 0" in again.stderr and "6 of 6  x4, seed 0" in again.stderr and "4 of 6" not in again.stderr, again.stderr
+    assert [row["digest"] for row in json.loads((tmp_path / "conversion.json").read_text())["rows"]] == [row["digest"] for row in rows]
 
 
 def test_interrupted_run_goes_on(build, tmp_path):
@@ -88,6 +95,22 @@ def test_failed_run_is_an_error(build, tmp_path):
     (other / "studies/test/python-doc.txt").write_bytes(b"too short")
     done = run(other, "--out", tmp_path, "main")
     assert done.returncode == 1 and "expects at least" in done.stderr and not list(tmp_path.glob("*.json"))
+
+
+@pytest.mark.parametrize("folder", ["out", "build/studies/test"])
+def test_one_study_writes_into_a_folder(build, tmp_path, folder):
+    """The results, and what the runs leave below the build folder. A lock whose process has ended is none."""
+    shutil.copytree(build, tmp_path / "build", symlinks=True, ignore=shutil.ignore_patterns("run-*", "times"))
+    (tmp_path / folder).mkdir(exist_ok=True)
+    hold = f"import fcntl, os, sys; file = open({str(tmp_path / folder / '.lock')!r}, 'w'); fcntl.flock(file, fcntl.LOCK_EX); print(os.getpid(), file=file, end='', flush=True); print(); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        done = run(tmp_path / "build", "--out", tmp_path / "out", "main")
+        assert done.returncode == 1 and done.stderr == f"error: expects no other studies/run that writes into {tmp_path / folder}, got process {child.pid}\n"
+        assert not list(tmp_path.glob("*/*.json"))
+        child.kill()
+    done = run(tmp_path / "build", "--out", tmp_path / "out", "main")
+    assert done.returncode == 0 and (tmp_path / "out/main.json").exists(), done.stderr
 
 
 @pytest.mark.parametrize("arguments,message", [(["everything"], "expected tables out of rates, main"), (["--jobs", "0"], "expected --jobs of at least 1"),
