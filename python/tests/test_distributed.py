@@ -19,7 +19,7 @@ from cases import config_of
 from mohd import find
 from mohd.config import Routing
 from mohd.nn import MoHDForCausalLM
-from mohd.train import __main__ as program, checkpoint, cost, costs, loop
+from mohd.train import command as program, checkpoint, cost, costs, loop
 
 pytestmark = pytest.mark.xdist_group("distributed")  # one process, as the runs of two are made once
 
