@@ -2,10 +2,13 @@
 """The configuration of a MoHD model: `config.json` as docs/formats.md describes it, without any framework."""
 
 import dataclasses
-import json
 import math
 import pathlib
 import warnings
+
+from mohd.fields import choice, field, flag, integer, number, read_object, section, shown
+
+MISSING = dataclasses.MISSING
 
 VALUES = {
     "gate": ("softmax", "shared_one", "renormalized", "binary"),
@@ -30,17 +33,17 @@ IGNORED_KEYS = {
 class Routing:
     """The `mohd` block: N groups, K_s shared, K_r routed for each token, and the attributes of semantics.md."""
 
-    num_groups: int
-    num_shared: int
-    num_routed: int
-    gate: str = "softmax"
-    scaling: str = "sqrt_nk_over_mass"
-    score: str = "softmax_all"
-    fusion: str = "monarch"
-    balance: str = "deepseek"
-    balance_coefficient: float = 0.01
-    axis: str = "residual"
-    norm_stat: str = "full"
+    num_groups: int = integer(MISSING, 1)
+    num_shared: int = integer(MISSING, 0)
+    num_routed: int = integer(MISSING, 0)
+    gate: str = choice("softmax", *VALUES["gate"])
+    scaling: str = choice("sqrt_nk_over_mass", *VALUES["scaling"])
+    score: str = choice("softmax_all", *VALUES["score"])
+    fusion: str = choice("monarch", *VALUES["fusion"])
+    balance: str = choice("deepseek", *VALUES["balance"])
+    balance_coefficient: float = number(0.01, 0)
+    axis: str = choice("residual", *VALUES["axis"])
+    norm_stat: str = choice("full", *VALUES["norm_stat"])
 
     def __post_init__(self):
         for name, values in VALUES.items():
@@ -55,6 +58,11 @@ class Routing:
             raise ValueError("expects a scaling other than n_times_mass with gate shared_one")
         if self.axis == "ffn_inner" and self.norm_stat == "active":
             raise ValueError("expects norm_stat full with axis ffn_inner, whose groups are not groups of the norm")
+
+    @staticmethod
+    def from_dict(values):
+        """Reads the object `mohd` of a config.json."""
+        return section(Routing, {key: value for key, value in values.items() if value is not None} if isinstance(values, dict) else values, "mohd.", {})
 
     @property
     def num_active(self):
@@ -76,25 +84,27 @@ class Routing:
 class Config:
     """A LLaMA-style decoder; `mohd` is None for a dense one."""
 
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    vocab_size: int
-    max_position_embeddings: int
-    num_key_value_heads: int = 0
-    head_dim: int = 0
-    rms_norm_eps: float = 1e-5
-    rope_theta: float = 10000.0
-    tie_word_embeddings: bool = False
-    torch_dtype: str = "float32"
-    tokenizer: str | None = None
+    hidden_size: int = integer(MISSING, 1, 2**20)
+    intermediate_size: int = integer(MISSING, 1, 2**22)
+    num_hidden_layers: int = integer(MISSING, 1, 512)
+    num_attention_heads: int = integer(MISSING, 1, 2**20)
+    vocab_size: int = integer(MISSING, 1, 2**24)
+    max_position_embeddings: int = integer(MISSING, 1, 2**24)
+    num_key_value_heads: int = integer(0, 1, 2**20)
+    head_dim: int = field(0, int, lambda value: 2 <= value <= 4096 and value % 2 == 0, "an even integer from 2 to 4096")
+    rms_norm_eps: float = field(1e-5, float, lambda value: 0 < value <= 1, "a number above 0 and at most 1")
+    rope_theta: float = number(10000.0, 0, open_low=True)
+    tie_word_embeddings: bool = flag(False)
+    torch_dtype: str = choice("float32", "float32", "bfloat16", "float16")
+    tokenizer: str | None = choice(None, "bytes")
     mohd: Routing | None = None
 
     def __post_init__(self):
         if not self.num_key_value_heads:
             object.__setattr__(self, "num_key_value_heads", self.num_attention_heads)
         if not self.head_dim:
+            if self.hidden_size % (2 * self.num_attention_heads):
+                raise ValueError(f"expects hidden_size to be an even multiple of num_attention_heads {self.num_attention_heads}, or a head_dim, got {self.hidden_size}")
             object.__setattr__(self, "head_dim", self.hidden_size // self.num_attention_heads)
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
@@ -120,7 +130,7 @@ class Config:
 
     @staticmethod
     def from_dict(values):
-        """Reads the object of a config.json. Unknown keys warn; unknown keys inside `mohd` raise TypeError."""
+        """Reads the object of a config.json. Unknown keys warn; unknown keys inside `mohd`, and wrong values, raise ValueError."""
         values = {key: value for key, value in values.items() if value is not None}  # null is absent
         kind = values.get("model_type")
         if kind not in ("mohd", "llama") or (kind == "mohd") != ("mohd" in values):
@@ -128,17 +138,24 @@ class Config:
         for key, only in {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "rope_scaling": None}.items():
             if values.get(key, only) != only:
                 raise ValueError(f"expects {key} to be {only}, got {values[key]}")
-        fields = {f.name for f in dataclasses.fields(Config)}
+        fields = {key.name for key in dataclasses.fields(Config)}
         for key in values.keys() - fields - IGNORED_KEYS:
             warnings.warn(f"config.json: unknown key '{key}'")
-        block = {key: value for key, value in values.get("mohd", {}).items() if value is not None}
-        routing = Routing(**block) if "mohd" in values else None
-        return Config(**{k: v for k, v in values.items() if k in fields - {"mohd"}}, mohd=routing)
+        return section(Config, {key: value for key, value in values.items() if key in fields}, "", {"mohd": Routing.from_dict})
 
     @staticmethod
-    def load(folder):
-        """Reads `folder`/config.json."""
-        return Config.from_dict(json.loads((pathlib.Path(folder) / "config.json").read_text()))
+    def load(folder, unsupported=()):
+        """Reads `folder`/config.json; ValueError with its path where it is none. Keys that are `unsupported` must be absent."""
+        path = pathlib.Path(folder) / "config.json"
+        values = read_object(path)
+        try:
+            for key in unsupported:
+                if values.get(key) is not None:
+                    help = ", write rope_theta" if key == "rope_parameters" else ""
+                    raise ValueError(f"expects no {key}, which would change what is computed{help}; got {shown(values[key])}")
+            return Config.from_dict(values)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
     def to_dict(self):
         """The object to write as config.json."""

@@ -28,16 +28,54 @@ def test_defaults_of_llama_keys():
     ({"model_type": "llama"}, "expects model_type"),
     ({"hidden_act": "gelu"}, "expects hidden_act to be silu"),
     ({"attention_bias": True}, "expects attention_bias"),
-    ({"mohd": MOHD | {"gate": "tanh"}}, "expects gate to be one of softmax"),
+    ({"mohd": MOHD | {"gate": "tanh"}}, 'expects mohd.gate to be one of softmax, .*, got "tanh"'),
     ({"mohd": MOHD | {"num_routed": 4}}, "<= num_groups"),
     ({"mohd": MOHD | {"num_groups": 5}}, "multiple of num_groups 5, got 32"),
     ({"mohd": MOHD | {"gate": "shared_one", "scaling": "n_times_mass"}}, "other than n_times_mass"),
     ({"mohd": MOHD | {"axis": "ffn_inner", "norm_stat": "active"}}, "expects norm_stat full"),
     ({"num_key_value_heads": 3}, "multiple of num_key_value_heads 3"),
+    ({"hidden_size": 1.5}, "expects hidden_size to be an integer from 1 to 1048576, got 1.5$"),
+    ({"hidden_size": True}, "got true$"),
+    ({"hidden_size": "32"}, 'got "32"$'),
+    ({"hidden_size": 2**40}, "got 1099511627776$"),
+    ({"hidden_size": None}, "expects a value for hidden_size$"),
+    ({"num_attention_heads": -4}, "expects num_attention_heads to be an integer from 1 to 1048576, got -4$"),
+    ({"num_attention_heads": 0}, "got 0$"),
+    ({"num_key_value_heads": -2}, "expects num_key_value_heads to be an integer from 1 to 1048576, got -2$"),
+    ({"num_hidden_layers": 10**30}, "expects num_hidden_layers to be an integer from 1 to 512, got 10*$"),
+    ({"max_position_embeddings": 0}, "expects max_position_embeddings to be an integer from 1 to 16777216, got 0$"),
+    ({"head_dim": 7}, "expects head_dim to be an even integer from 2 to 4096, got 7$"),
+    ({"num_attention_heads": 3, "head_dim": None}, "expects hidden_size to be an even multiple of num_attention_heads 3, or a head_dim, got 32$"),
+    ({"rms_norm_eps": "x"}, 'expects rms_norm_eps to be a number above 0 and at most 1, got "x"$'),
+    ({"rms_norm_eps": 0}, "got 0.0$"),
+    ({"rope_theta": float("inf")}, "expects rope_theta to be a number above 0, got Infinity$"),
+    ({"rope_theta": float("nan")}, "got NaN$"),
+    ({"rope_theta": 10**400}, r"got 10*\.\.\.$"),
+    ({"tie_word_embeddings": 1}, "expects tie_word_embeddings to be true or false, got 1$"),
+    ({"torch_dtype": "int8"}, 'expects torch_dtype to be one of float32, bfloat16, float16, got "int8"$'),
+    ({"tokenizer": "words"}, 'expects tokenizer to be one of bytes, got "words"$'),
+    ({"mohd": 3}, "expects mohd to be an object, got 3$"),
+    ({"mohd": []}, r"expects mohd to be an object, got \[\]$"),
+    ({"mohd": MOHD | {"num_groups": "4"}}, 'expects mohd.num_groups to be an integer of at least 1, got "4"$'),
+    ({"mohd": MOHD | {"num_shared": -1}}, "expects mohd.num_shared to be an integer of at least 0, got -1$"),
+    ({"mohd": MOHD | {"num_groups": None}}, "expects a value for mohd.num_groups$"),
+    ({"mohd": MOHD | {"gate": ["softmax"]}}, r'expects mohd.gate to be one of softmax, .*, got \["softmax"\]$'),
+    ({"mohd": MOHD | {"balance_coefficient": "x"}}, 'expects mohd.balance_coefficient to be a number of at least 0, got "x"$'),
+    ({"mohd": MOHD | {"colour": 1}}, r"expects the keys axis, .*, got 'mohd\.colour'$"),
 ])
 def test_bad_values_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         Config.from_dict({"model_type": "mohd", "mohd": MOHD, **SIZES} | change)
+
+
+@pytest.mark.parametrize("text,message", [
+    ("{", "expects JSON, got: "), ("[" * 100000, "expects JSON, got: "), ("\ufeff{}", "expects JSON, got: "), ("[1]", r"expects an object, got \[1\]$"),
+    ('{"model_type": "llama", "hidden_size": -1}', "expects hidden_size to be an integer from 1 to 1048576, got -1$"),
+])
+def test_bad_files_are_named(tmp_path, text, message):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=f"^{tmp_path}/config.json: {message}"):
+        Config.load(tmp_path)
 
 
 def test_null_is_absent():
@@ -49,8 +87,6 @@ def test_null_is_absent():
 
 
 def test_unknown_keys():
-    with pytest.raises(TypeError, match="colour"):
-        Config.from_dict({"model_type": "mohd", "mohd": MOHD | {"colour": 1}, **SIZES})
     with pytest.warns(UserWarning, match="unknown key 'colour'"):
         Config.from_dict({"model_type": "mohd", "mohd": MOHD, "colour": 1, **SIZES})
 

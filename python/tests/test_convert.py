@@ -19,11 +19,11 @@ from cases import config_of, random_weights
 from mohd import find, reference, weights
 from mohd.analyze.stream import Checkpoint
 from mohd.config import VALUES, Config, Routing
-from mohd.convert import __main__ as program, build, calibrate, conversion, grouping, layout, routers
+from mohd.convert import command as program, build, calibrate, conversion, grouping, layout, routers
 from mohd.files import whole_folder
 from mohd.nn import MoHDForCausalLM
 from mohd.reference_model import Model
-from mohd.train import __main__ as train
+from mohd.train import command as train
 
 DENSE = config_of(None, vocab_size=128, tokenizer="bytes")
 TEXT = b"the quick brown fox jumps over the lazy dog; " * 60
@@ -301,6 +301,12 @@ def test_without_text_the_embedding_table_decides(dense, tmp_path, capsys):
     assert MoHDForCausalLM.from_pretrained(tmp_path / "out").model.layers[0].mlp.router.weight.any()
 
 
+@pytest.mark.parametrize("options", [["--expand", "2"], ["--expand", "2", "--noise", "0.1"]], ids=str)
+@pytest.mark.parametrize("routed", [2, 6])
+def test_the_largest_seed(dense, tmp_path, options, routed):
+    assert run(dense, tmp_path / "out", "--seed", str(2**63 - 1), *options, routed=routed) == 0
+
+
 def test_the_same_twice(dense, tmp_path):
     for name in ("a", "b"):
         assert run(dense, tmp_path / name, "--text", str(tmp_path / "text")) == 0
@@ -366,8 +372,8 @@ def test_tokens_and_tokenizers(dense, tmp_path, capsys):
     (dict(attention_bias=True), "config.json: expects attention_bias to be False, got True"),
     (dict(rope_scaling={"type": "linear"}), "config.json: expects rope_scaling to be None, got "),
     (dict(rope_parameters={"rope_theta": 1e6}), 'config.json: expects no rope_parameters, which would change what is computed, write rope_theta; got {"rope_theta": 1000000.0}'),
-    (dict(hidden_size=None), "config.json: .*hidden_size"),
-    (dict(num_attention_heads=0, head_dim=None), "config.json: .*zero"),
+    (dict(hidden_size=None), "config.json: expects a value for hidden_size"),
+    (dict(num_attention_heads=0, head_dim=None), "config.json: expects num_attention_heads to be an integer from 1 to 1048576, got 0"),
     (dict(vocab_size=127), r"expects the shape \[127, 32\] of .*, got \[128, 32\]"),
     (dict(num_hidden_layers=3), "expects the tensor model.layers.2.input_layernorm.weight in .*, got none"),
     (dict(num_hidden_layers=1), "expects only tensors of the model in .*, got model.layers.1"),
@@ -401,6 +407,8 @@ def refused(folder, tmp_path, words, capsys, *options, code=3, **sizes):
     (dict(), ["--expand", "2", "--fusion", "block_diagonal"], "expects fusion monarch with --expand 2"),
     (dict(), ["--spread", "nan"], "expects spread to be a finite number of at least 0, got nan"),
     (dict(), ["--calibrate", "0"], "expects calibrate to be a finite number of at least 1, got 0"),
+    (dict(), ["--seed", "-1"], "expects seed to be an integer from 0 to 9223372036854775807, got -1"),
+    (dict(), ["--seed", str(2**64)], "expects seed to be an integer from 0 to 9223372036854775807, got 18446744073709551616"),
     (dict(), ["--device", "tpu"], "expects device to be one of auto, cpu, cuda, got tpu"),
     (dict(), ["--held-out", "1"], "expects data.held_out to be a number above 0 and below 1, got 1.0"),
     (dict(), ["--sequence-length", "65"], "expects sequence_length to be at most the model's max_position_embeddings 64, got 65"),
@@ -431,7 +439,7 @@ def test_files_that_are_refused(dense, tmp_path, capsys):
     file.unlink()
     refused(dense, tmp_path, "expects the file .*model.safetensors, got none", capsys, code=7)
     (dense / "config.json").write_text("[]")
-    refused(dense, tmp_path, r"expects an object in .*config.json, got \[\]", capsys)
+    refused(dense, tmp_path, r"config.json: expects an object, got \[\]", capsys)
     (dense / "config.json").unlink()
     refused(dense, tmp_path, "No such file", capsys, code=7)
 

@@ -21,7 +21,7 @@ from cases import config_of
 from mohd import weights
 from mohd.config import Routing
 from mohd.nn import MoHDForCausalLM
-from mohd.train import __main__ as program, checkpoint, config, data, loop, metrics, nonfinite
+from mohd.train import command as program, checkpoint, config, data, loop, metrics, nonfinite
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TEXT = b"the quick brown fox jumps over the lazy dog; " * 40
@@ -301,8 +301,10 @@ def test_tensorboard_is_asked_for_only_if_it_is_there(tmp_path, monkeypatch, cap
     (dict(out=3), "expects out to be a string, got 3"),
     (dict(data={}), "expects a value for data.path"),
     (dict(model=3), "expects model to be an object or a folder, got 3"),
-    (dict(model=MODEL | {"mohd": MODEL["mohd"] | {"gate": "no"}}), "model: expects gate to be one of"),
-    (dict(model=MODEL | {"mohd": {"gates": 1}}), "model: .*unexpected keyword argument 'gates'"),
+    (dict(model=MODEL | {"mohd": MODEL["mohd"] | {"gate": "no"}}), "model: expects mohd.gate to be one of"),
+    (dict(model=MODEL | {"mohd": {"gates": 1}}), "model: expects the keys axis, .*, got 'mohd.gates'"),
+    (dict(seed=2**63), "expects seed to be an integer from 0 to 9223372036854775807, got 9223372036854775808"),
+    (dict(optimizer={"rate": 10**400}), "expects optimizer.rate to be a number above 0, got 1000"),
     (dict(sequence_length=65), "expects sequence_length to be at most the model's max_position_embeddings 64, got 65"),
 ], ids=str)
 def test_wrong_configurations_are_told(changes, words):

@@ -14,6 +14,7 @@ from mohd.analyze.analysis import encoded, rounded, tokenizer_of
 from mohd.analyze.stream import Checkpoint
 from mohd.config import Routing
 from mohd.convert import build, dense, layout, quality, routers
+from mohd.fields import MAX_SEED
 from mohd.files import replace_text, whole_folder
 from mohd.nn.model import save_weights
 from mohd.train import config as train_config
@@ -48,6 +49,8 @@ class Options:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= least):
                 raise ValueError(f"expects {name} to be a finite number of at least {least}, got {value}")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"expects seed to be an integer from 0 to {MAX_SEED}, got {self.seed}")
         if self.device not in DEVICES:
             raise ValueError(f"expects device to be one of {', '.join(DEVICES)}, got {self.device}")
 

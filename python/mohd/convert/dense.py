@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Reads a dense LLaMA checkpoint, and refuses what cannot be converted with a ValueError that says why."""
 
-import json
 import pathlib
 
 import torch
@@ -10,6 +9,7 @@ from safetensors.torch import load_file
 from mohd import weights
 from mohd.analyze.analysis import config_of
 from mohd.analyze.stream import Checkpoint
+from mohd.fields import read_object
 
 KEPT = ("bos_token_id", "eos_token_id", "pad_token_id")
 """Keys that the converted config.json keeps: they mean nothing to us, but something to those who generate text."""
@@ -18,15 +18,10 @@ KEPT = ("bos_token_id", "eos_token_id", "pad_token_id")
 def read_config(folder):
     """(Config, the object of `folder`/config.json) of a dense model."""
     path = pathlib.Path(folder) / "config.json"
-    values = json.loads(path.read_text())
-    if not isinstance(values, dict):
-        raise ValueError(f"expects an object in {path}, got {json.dumps(values)[:40]}")
+    values = read_object(path)
     if values.get("model_type") == "mohd" or values.get("mohd") is not None:
         raise ValueError(f"expects a dense model (model_type 'llama') in {path}, got a MoHD one")
-    try:
-        return config_of(folder), values
-    except ZeroDivisionError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return config_of(folder), values
 
 
 def read_tensors(checkpoint):

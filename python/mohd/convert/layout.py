@@ -11,8 +11,12 @@ import dataclasses
 import numpy as np
 import torch
 
-WRITERS = ("self_attn.o_proj.weight", "mlp.down_proj.weight")
-READERS = ("q_proj.weight", "k_proj.weight", "v_proj.weight", "gate_proj.weight", "up_proj.weight")
+from mohd.fields import MAX_SEED
+from mohd.nn import MoHDAttention, MoHDMLP
+
+PARTS = (MoHDAttention, MoHDMLP)
+WRITERS = tuple(f"{part.output}.weight" for part in PARTS)
+READERS = tuple(f"{name}.weight" for part in PARTS for name in part.inputs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +62,15 @@ def upcycled(order, expand, groups, shared, routed):
     return Layout(source, np.repeat(np.bincount(block)[block], width), expand)
 
 
+def generator(seed):
+    """A source of random numbers; `seed` may be larger than what torch takes."""
+    return torch.Generator().manual_seed(seed & MAX_SEED)
+
+
 def split(weight, layout, noise, seed):
     """Shares of a weight [E, D'] for the copies of its columns: random around 1/x, those of a column adding up to 1; float64."""
     dims = weight.shape[1] // layout.expand
-    draw = torch.randn(weight.shape[0], layout.expand, dims, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    draw = torch.randn(weight.shape[0], layout.expand, dims, generator=generator(seed), dtype=torch.float64)
     return ((1 + noise * (draw - draw.mean(1, keepdim=True))) / layout.expand).flatten(1)
 
 

@@ -13,9 +13,9 @@ import torch
 from mohd import reference
 from mohd.analyze.stream import PARTS, sub_layer
 from mohd.convert.calibrate import shares
+from mohd.convert.layout import generator
 from mohd.nn import functional
 
-READERS = {"self_attn": ("q_proj", "k_proj", "v_proj"), "mlp": ("gate_proj", "up_proj")}
 NORMS = {"self_attn": "input_layernorm", "mlp": "post_attention_layernorm"}
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """What is tried for the ridge, as a share of the mean energy of a dim."""
@@ -66,7 +66,7 @@ def fitted(normed, share, routing):
 def directions(routing, width, together, seed):
     """Centroids [N, D] float64: a random direction for each `together` routed groups, the directions adding up to 0; 0 for groups that are left over."""
     count = (routing.num_groups - routing.num_shared) // together
-    drawn = torch.randn(count, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    drawn = torch.randn(count, width, generator=generator(seed), dtype=torch.float64)
     drawn -= drawn.mean(0)
     out = torch.zeros(routing.num_groups, width, dtype=torch.float64)
     out[routing.num_shared : routing.num_shared + count * together] = drawn.repeat_interleave(together, 0)
@@ -122,7 +122,7 @@ def contributions(dense, name, x, state, groups):
     layer = dense.model.layers[int(layer)]
     module = getattr(layer, part)
     normed, _, output, _ = sub_layer(module, x, getattr(layer, NORMS[part]), *state)
-    columns = sum(getattr(module, reader).weight.double().square().sum(0) for reader in READERS[part])
+    columns = sum(getattr(module, reader).weight.double().square().sum(0) for reader in module.inputs)
     grouped = lambda energy: energy.unflatten(1, (groups, -1)).sum(-1)
     read, written = grouped(normed.double().square() * columns), grouped(output.double().square())
     share = (shares(read.cpu().numpy()) + shares(written.cpu().numpy())) / 2
