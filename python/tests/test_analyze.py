@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import weakref
@@ -19,7 +20,7 @@ from safetensors.torch import load_file, save_file
 import mohd
 from cases import config_of
 from mohd import find
-from mohd.analyze import __main__ as program, analysis, plots, quantities, report, stream
+from mohd.analyze import command as program, analysis, plots, quantities, report, stream
 from mohd.analyze.quantities import Activations, Routings
 from mohd.config import Routing
 from mohd.nn import MoHDForCausalLM, functional
@@ -586,6 +587,22 @@ def test_tokens_of_a_file_and_of_a_tokenizer(model, capsys, no_figures):
     assert "expects UTF-8 text in" in errors and "expects a tokenizer in" in errors
 
 
+def test_text_is_taken_as_it_is(model):
+    """With its byte order mark and its line ends, as bytes and by a tokenizer, here of single characters."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+
+    text = model.parent / "text"
+    text.write_bytes(b"\xef\xbb\xbfa\r\nb\n")
+    read = lambda: analysis.read_tokens(model, analysis.config_of(model), text, None, analysis.Options()).tolist()
+    change(model, vocab_size=256)
+    assert read() == [[0xEF, 0xBB, 0xBF, ord("a"), 13, 10, ord("b"), 10]]
+    letters = Tokenizer(models.WordLevel({"[UNK]": 0, "\ufeff": 1, "a": 2, "\r": 3, "\n": 4, "b": 5}, "[UNK]"))
+    letters.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    letters.save(str(model / "tokenizer.json"))
+    change(model, tokenizer=None)
+    assert read() == [[1, 2, 3, 4, 5, 4]]
+
+
 def change(folder, **values):
     """Changes keys of config.json."""
     path = folder / "config.json"
@@ -672,7 +689,7 @@ def test_a_package_that_is_not_there(model, monkeypatch, capsys, package, option
 @pytest.mark.parametrize("where", ["stream", "write"])
 def test_ctrl_c_leaves_no_halves(model, monkeypatch, capsys, where, no_figures):
     def interrupt(*_, **__):
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGINT)
 
     if where == "stream":
         monkeypatch.setattr(stream.Checkpoint, "layer", interrupt)
@@ -735,7 +752,7 @@ def test_report_opens_in_a_browser(whole, tmp_path):
 
 def test_every_option_and_figure_is_documented():
     page = (ROOT / "docs/analysis.md").read_text()
-    source = (ROOT / "python/mohd/analyze/__main__.py").read_text()
+    source = (ROOT / "python/mohd/analyze/command.py").read_text()
     options = re.findall(r'"(--[a-z-]+)"', source)
     assert len(options) == 9
     for option in options:

@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -12,8 +13,9 @@ import pytest
 import torch
 
 from mohd import compare, weights
+from mohd.analyze import analyse
 from mohd.nn import MoHDForCausalLM
-from mohd.train import __main__ as program, config, loop
+from mohd.train import command as program, config, loop
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
@@ -65,6 +67,50 @@ def test_near_ties_are_seen_and_rows_after_them_left_out():
     clear = compare.reference_logits(model, tokens)[1]
     assert not clear[:, -1].any()
     assert (np.diff(clear.astype(int), axis=1) <= 0).all()  # once left out, left out to the end
+
+
+@pytest.fixture(scope="module")
+def analyses():
+    return {name: analyse(EXAMPLES / f"pydoc-{name}", EXAMPLES / "sample.txt") for name in NAMES}
+
+
+def expect_shown(cells, values):
+    """The numbers in a row of a page are `values`, but for one in the last digit that is shown."""
+    shown = re.findall(r"\d+(?:\.\d+)?", " ".join(cells))
+    assert len(shown) == len(values), cells
+    for text, value in zip(shown, values):
+        assert float(text) == pytest.approx(value, abs=10 ** -len(text.partition(".")[2])), (cells, value)
+
+
+PAGE = [[cell.strip() for cell in line.strip("|").split("|")] for line in (EXAMPLES.parent / "docs/analysis.md").read_text().splitlines() if line.startswith("|")]
+"""Rows of the tables of docs/analysis.md."""
+
+
+@pytest.mark.parametrize("site", ["resid_pre", "attn_out", "mlp_norm", "mlp_act"])
+def test_shown_dims_are_those_of_the_committed_models(analyses, site):
+    first = next(i for i, row in enumerate(PAGE) if row[0] == f"`{site}`, MoHD")
+    assert PAGE[first + 1][0] == "dense"
+    for name, row in zip(NAMES, PAGE[first:]):
+        sites = [layer["sites"][site] for layer in analyses[name]["layers"]]
+        values = [[100 * s["energy"][share]["mean"] for share in ("50", "90", "99")] + [100 * s["overlap"][kind]["mean"] for kind in ("consecutive", "shuffled")]
+                  + [s["shared"]["count"], 100 * s["shared"]["energy"], s["specialised"]["count"]] for s in sites]
+        expect_shown(row[1:], np.mean(values, 0))
+
+
+@pytest.mark.parametrize("layer,part,name", [(0, "self_attn", "attention"), (0, "mlp", "FFN"), (1, "self_attn", "attention"), (3, "mlp", "FFN")])
+def test_shown_routers_are_those_of_the_committed_model(analyses, layer, part, name):
+    router = analyses["mohd"]["layers"][layer]["routing"][part]
+    entropies = [100 * router[key]["share"] for key in ("use_entropy", "score_entropy")]
+    coverage = [100 * calls["coverage"] for calls in router["bucket"] if calls["tile_rows"] == 64]
+    (row,) = (row for row in PAGE if row[0] == f"layer {layer}, {name}")
+    expect_shown(row[1:], [router["balance"], router["load"], *entropies, *(router["sets"][key] for key in ("seen", "possible", "effective")), *coverage])
+
+
+def test_shown_ranges_are_those_of_the_committed_model(analyses):
+    text = (EXAMPLES.parent / "docs/analysis.md").read_text()
+    calls = [calls for layer in analyses["mohd"]["layers"] for router in layer["routing"].values() for calls in router["bucket"] if calls["tile_rows"] == 64]
+    for words, values in (("tokens fill (\\d+ to \\d+) %", [c["unordered"] for c in calls]), ("at 256 a product does (\\d+ to \\d+) %", [c["of_dense"] for c in calls if c["tokens"] == 256])):
+        expect_shown(re.findall(words, text), [100 * min(values), 100 * max(values)])
 
 
 def test_prose_takes_the_long_paragraphs_of_the_body():

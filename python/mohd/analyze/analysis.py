@@ -2,7 +2,6 @@
 """The analysis of a model folder: its tokens, and all quantities of docs/analysis.md as one object for JSON."""
 
 import dataclasses
-import json
 import math
 import pathlib
 import types
@@ -40,18 +39,7 @@ UNSUPPORTED = ("rope_parameters", "partial_rotary_factor", "sliding_window", "qu
 
 def config_of(folder):
     """The Config of the model in `folder`; ValueError with the file's name where it cannot be read as one."""
-    path = pathlib.Path(folder) / "config.json"
-    try:
-        values = json.loads(path.read_text())
-        if not isinstance(values, dict):
-            raise ValueError(f"expects an object, got {json.dumps(values)[:40]}")
-        found = {key: values[key] for key in UNSUPPORTED if values.get(key) is not None}
-        for key, value in found.items():
-            help = ", write rope_theta" if key == "rope_parameters" else ""
-            raise ValueError(f"expects no {key}, which would change what is computed{help}; got {json.dumps(value)}")
-        return Config.from_dict(values)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    return Config.load(folder, UNSUPPORTED)
 
 
 def encoded(tokenizer, path, limit):
@@ -64,7 +52,7 @@ def encoded(tokenizer, path, limit):
     except ImportError as error:
         raise ImportError(f"expects the package tokenizers to read {tokenizer}, got: {error}") from error
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", newline="") as file:  # line ends as they are
             text = file.read(64 * limit)
     except UnicodeDecodeError as error:
         raise ValueError(f"expects UTF-8 text in {path}, got: {error}") from error
