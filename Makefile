@@ -14,7 +14,7 @@ THREADED := mohd-runtime-tests mohd-emulator-tests
 PYTHON = $(shell scripts/setup --print-python)
 RUN_PYTHON = PYTHONPATH=python $(PYTHON)
 
-.PHONY: help setup ptxas build sanitized threads demo check bench study lint format docs clean
+.PHONY: help setup ptxas build sanitized threads demo check bench study study-small lint format docs clean
 .DEFAULT_GOAL := build
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo 'make check    install, build, run every test, those of hostile input and of threads with sanitizers too'
 	@echo 'make bench    measure beside other software (35 minutes) and write docs/performance.md anew'
 	@echo 'make study    train the small models of docs/results.md (two hours; goes on where it was) and write it anew'
+	@echo 'make study-small    the same, mohd.analyze and mohd.convert at a small size, into $(BUILD)/studies/small'
 	@echo 'make build    install and build into $(BUILD)/ (the default)'
 	@echo 'make lint     check the house rules;  make format fixes what can be fixed'
 	@echo 'make docs     write docs/generated/ anew'
@@ -68,6 +69,9 @@ bench: ptxas build
 study: build
 	studies/run --build $(BUILD)
 	studies/report
+
+study-small: build
+	studies/small $(BUILD)
 
 lint:
 	scripts/lint

@@ -10,7 +10,7 @@ from mohd.config import Config, Routing
 from mohd.convert import Options, convert
 from mohd.train import config
 from mohd.train.loop import Trainer
-from study import data, plan, train
+from study import data, plan
 
 
 def trained_on(folder, model, row, scale, source):
@@ -25,7 +25,7 @@ def trained_on(folder, model, row, scale, source):
     trainer = Trainer(settings)
     for _ in range(steps):
         trainer.train_step()
-    return train.evaluate(trainer.model, trainer.held_out)[0]
+    return trainer.evaluate()
 
 
 def converted(row, scale, work, folder, source):

@@ -42,10 +42,13 @@ def run(build, *arguments):
     return subprocess.run([*command("--build", build, *arguments)], capture_output=True, text=True, env=ENVIRONMENT)
 
 
-def test_all_tables_give_a_page(build, tmp_path):
-    done = run(build, "--out", tmp_path)
+def test_everything_at_a_small_size(build):
+    """studies/small as the Makefile calls it, at the scale of tests; then some of it again."""
+    done = subprocess.run([STUDIES / "small", build, "test"], capture_output=True, text=True, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
-    made = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+    out = build / "studies/test"
+    results = out / "results"
+    made = {path.stem: json.loads(path.read_text()) for path in results.glob("*.json")}
     assert set(made) == {*plan.TABLES, *plan.ROWS, "times"}
     for name, table in plan.ROWS.items():
         assert [result["digest"] for result in made[name]["rows"]] == [row.digest for row in table(plan.SCALES["test"])]
@@ -53,18 +56,22 @@ def test_all_tables_give_a_page(build, tmp_path):
         wanted = table(plan.SCALES["test"])
         assert [result["digest"] for result in made[name]["runs"]] == [run.digest for run in wanted]
         assert all(0 < result["loss"] < 10 and 0 <= result["accuracy"] <= 1 and result["about"]["commit"] for result in made[name]["runs"])
-    assert not any(str(ROOT) in path.read_text() for path in tmp_path.glob("*.json"))  # results are published
-    page = tmp_path / "docs"
-    assert subprocess.run([sys.executable, STUDIES / "report", "--results", tmp_path, "--out", page], env=ENVIRONMENT).returncode == 0
-    assert "## Conversion" in (page / "results.md").read_text()
-    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.json")}
-    again = run(build, "--out", tmp_path)
-    assert again.returncode == 0 and "all 1" in again.stderr and before == {path.name: path.read_bytes() for path in tmp_path.glob("*.json")}
+    assert not any(str(ROOT) in path.read_text() for path in results.glob("*.json"))  # results are published
+    assert "## Conversion" in (out / "page/results.md").read_text() and (out / "analysis/report.html").exists()
+    assert (out / "mohd/conversion.json").exists() and (out / "mohd/recovered/model.safetensors").exists()
+    before = {path.name: path.read_bytes() for path in results.glob("*.json")}
+    again = run(build)
+    assert again.returncode == 0 and "all 1" in again.stderr and before == {path.name: path.read_bytes() for path in results.glob("*.json")}
     rows = made["conversion"]["rows"]
-    (tmp_path / "conversion.json").write_text(json.dumps({"rows": [*rows[:2], *rows[3:5], rows[5] | {"data": "of another text"}]}))  # of six
-    again = run(build, "--out", tmp_path, "conversion")
+    (results / "conversion.json").write_text(json.dumps({"rows": [*rows[:2], *rows[3:5], rows[5] | {"data": "of another text"}]}))  # of six
+    again = run(build, "conversion")
     assert again.returncode == 0 and "5 of 6  75 %, seed 0" in again.stderr and "6 of 6  x4, seed 0" in again.stderr and "4 of 6" not in again.stderr, again.stderr
-    assert [row["digest"] for row in json.loads((tmp_path / "conversion.json").read_text())["rows"]] == [row["digest"] for row in rows]
+    assert [row["digest"] for row in json.loads((results / "conversion.json").read_text())["rows"]] == [row["digest"] for row in rows]
+
+
+def test_small_knows_its_scales():
+    done = subprocess.run([STUDIES / "small", "build", "full"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr == "error: expects small or test, got full\n"
 
 
 def test_interrupted_run_goes_on(build, tmp_path):
