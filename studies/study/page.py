@@ -194,16 +194,16 @@ of comparisons: of twenty without effect, one is bold.
 ## The claims
 
 {claims_table(results)}""",
-             f"""## Variants at equal activated width
+             f"""## Variants at equal active width
 
 `50 %` and `75 %` compute with fewer dimensions than the dense model, `x2`, `x3` and `x4` have more and compute with as many. What is equal is the active width: routers, fusions and the wider embedding and
-head come on top, so that the variants activate more parameters than the dense model (the column tells). `dense x2` and so on have the whole width of the variant and use all of it, and were expected to be the ceiling. `experts` is a mixture of {plan.EXPERTS['experts']} experts, {plan.EXPERTS['active']} a token, in each FFN (Mixtral's routing). Base: dense.
+head come on top, so that the variants activate more parameters than the dense model (the column tells). `dense, wide FFN` activates as many as `x4`. `dense x2` and so on have the whole width of the variant and use all of it, and were expected to be the ceiling. `experts` is a mixture of {plan.EXPERTS['experts']} experts, {plan.EXPERTS['active']} a token, in each FFN (Mixtral's routing). Base: dense.
 
 {trained_table(results['main']['runs'], by_name(results['main']['runs'])['dense'])}""" + shown("study/main.svg", "Held-out loss against activated parameters")]
     if results.get("rates", {}).get("runs"):
         parts.append(f"""### The learning rate
 
-Each model above has the best of three rates, by loss on seed 0, which is one of the three seeds above. Where it is the lowest that was tried, a lower one may be better:
+Each model above has the best of the rates that were tried, by loss on seed 0, which is one of the seeds above:
 
 {rates_table(results['rates']['runs'])}""")
     if "times" in results:

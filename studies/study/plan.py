@@ -80,8 +80,8 @@ class Run:
         return f"run-{self.digest}"
 
 
-WIDE_FFN = 1.5
-"""Factor of the inner width with which a dense model activates as many parameters as x4 does, routers, fusions, embedding and head included."""
+WIDE, WIDE_FACTOR = "dense, wide FFN", 1.5
+"""The dense model that activates as many parameters as x4, routers, fusions, embedding and head included, and more than x2 and x3; the factor of its inner width."""
 
 
 def model(scale, factor=1, groups=None, task="text", inner=1, **attributes):
@@ -124,7 +124,7 @@ def _experts(scale, task):
 
 def _variants(scale):
     """Dense at equal active width and at equal activated parameters, every variant, the dense model of each one's whole width, and a mixture of experts."""
-    models = {"dense": (model(scale), None), "dense, wide FFN": (model(scale, inner=WIDE_FFN), None)}
+    models = {"dense": (model(scale), None), WIDE: (model(scale, inner=WIDE_FACTOR), None)}
     models |= {name: (model(scale, *of), None) for name, of in GROUPS.items()}
     models |= {f"dense x{factor}": (model(scale, factor), None) for factor in (2, 3, 4)}
     return models | {"experts": (model(scale), _experts(scale, "text"))}

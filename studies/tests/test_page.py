@@ -39,6 +39,17 @@ def test_quality_is_judged_by_its_interval(values, verdict):
     assert found[0] == verdict and "50 % has" in found[1]
 
 
+def test_expansions_are_judged_beside_the_dense_model_of_as_many_activated_parameters():
+    made = results_of(dense=[0.5, 0.501, 0.499], x3=[0.55, 0.551, 0.549])
+    judge = next(claim.verdict for claim in claims.CLAIMS if "x3" in claim.test)
+    assert judge(made) is None
+    for share, verdict in ((0.51, HOLDS), (0.549, FAILS)):
+        made["main"]["runs"] += [run(plan.WIDE, seed, share * (1 + seed / 1000)) for seed in range(3)]
+        found, sentence = judge(made)
+        assert found == verdict and f"of the accuracy of `{plan.WIDE}`, 110.0 % ± 0.0 of the accuracy of `dense`" in sentence
+        del made["main"]["runs"][-3:]
+
+
 def test_quality_without_results_is_no_verdict():
     assert claims.quality("50 %", 0.99)({}) is None
     assert claims.quality("50 %", 0.99)(results_of(dense=[0.5])) is None
@@ -135,7 +146,7 @@ def test_table_is_markdown():
 
 
 def test_page_has_every_part():
-    made = results_of(dense=[0.5, 0.51], half=[0.5, 0.5], x2=[0.5, 0.52], x3=[0.5, 0.52], x4=[0.5, 0.53])
+    made = results_of(dense=[0.5, 0.51], half=[0.5, 0.5], x2=[0.5, 0.52], x3=[0.5, 0.52], x4=[0.5, 0.53], **{plan.WIDE: [0.5, 0.5]})
     made["ablations"] = {"runs": [run("fusion none", seed, 0.5, 1.1, (16, 6, 2)) for seed in range(2)]}
     made["task"] = {"runs": [run("dense", 0, 0.1)]}
     made["task"]["runs"][0]["model"]["vocab_size"] = 12

@@ -63,6 +63,8 @@ def test_plan_models_are_the_variants():
         active = models[name].hidden_size * models[name].mohd.num_active // models[name].mohd.num_groups
         assert active == {"50 %": scale.width // 2, "75 %": 3 * scale.width // 4}.get(name, scale.width)
     assert {config.head_dim * config.num_attention_heads for config in models.values()} == {scale.width}
+    activated = {name: of.parameters()[1] for name, of in models.items()}
+    assert activated[plan.WIDE] == pytest.approx(activated["x4"], rel=0.01) and activated[plan.WIDE] > max(activated["x2"], activated["x3"])
 
 
 def test_plan_ablations_change_one_thing():
