@@ -231,7 +231,7 @@ class Attention:
     tokens: int
     cached: int = 0
 
-    ours, options, target, peers = {}, [], "", "all"
+    ours, options, target = {}, [], ""
 
     @property
     def name(self):
@@ -262,7 +262,7 @@ class Decode:
     preset: str
     tokens: int
 
-    ours, options, target, peers = {}, ["--weights-dtype=bf16"], "", "all"
+    ours, options, target = {}, ["--weights-dtype=bf16"], ""
     groups = ROUTED[1]
     active = groups[1] + groups[2]
 
