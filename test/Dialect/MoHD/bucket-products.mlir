@@ -51,6 +51,20 @@ func.func @alone(%x: tensor<?x64xf32>, %z: tensor<?x96xf32>, %r: !mohd.routing<1
   return %y, %o : tensor<?x96xf32>, tensor<?x64xf32>
 }
 
+// Weights that are arguments in the order that products read are not copied.
+// CHECK-LABEL: func.func @as_read(
+// CHECK-SAME: %[[W:[^:]*]]: tensor<96x16x4xbf16>, %[[V:[^:]*]]: tensor<16x4x96xbf16>
+func.func @as_read(%w: tensor<96x16x4xbf16>, %v: tensor<16x4x96xbf16>, %x: tensor<?x64xbf16>, %z: tensor<?x96xbf16>, %r: !mohd.routing<16, 6, 2>) -> (tensor<?x96xbf16>, tensor<?x64xbf16>) {
+  // CHECK-NOT: mohd.transpose_weight
+  // CHECK: mohd.bucket_spmm %{{.*}}, %[[W]] order
+  %p = mohd.permute_weight %w [1, 2, 0] : tensor<96x16x4xbf16> -> tensor<16x4x96xbf16>
+  %y = mohd.spmm %x, %r, %p plan <bucket> : tensor<?x64xbf16>, !mohd.routing<16, 6, 2>, tensor<16x4x96xbf16>
+  // CHECK: mohd.bucket_sddmm %{{.*}}, %[[V]] routing
+  %q = mohd.permute_weight %v [0, 2, 1] : tensor<16x4x96xbf16> -> tensor<16x96x4xbf16>
+  %o = mohd.sddmm %z, %r, %q plan <bucket> : tensor<?x96xbf16>, !mohd.routing<16, 6, 2>, tensor<16x96x4xbf16>
+  return %y, %o : tensor<?x96xbf16>, tensor<?x64xbf16>
+}
+
 // All groups active, or none routed: no order, no masks.
 // CHECK-LABEL: func.func @common
 func.func @common(%x: tensor<?x64xf32>, %r: !mohd.routing<16, 4, 0>, %w: tensor<16x4x96xf32>, %q: tensor<64x32xbf16>) -> (tensor<?x96xf32>, tensor<?x32xf32>) {

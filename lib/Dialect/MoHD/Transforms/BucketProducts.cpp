@@ -170,6 +170,8 @@ KMajorWeight BucketProductsPass::layOutWeight(OpBuilder &b, Value weight, ArrayR
     return {permute(b, parts->values, order, getPart(QuantizedPart::KMajorValues)),
             type.getElementType(), scales};
   }
+  if (order == ArrayRef<int64_t>{0, 1, 2} && type.getRank() == 3) // an argument as it is read
+    return {weight, type.getElementType(), Value()};
   return {TransposeWeightOp::create(b, weight.getLoc(),
                                     TransposeWeightOp::getTransposed(type, order), weight,
                                     b.getDenseI64ArrayAttr(order)),
