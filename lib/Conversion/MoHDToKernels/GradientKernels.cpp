@@ -20,19 +20,6 @@ static constexpr int64_t kMixChunk = 32;
 static constexpr int64_t kMixRows = 4;
 static int64_t getMixColumns(int64_t lanes) { return lanes >= 16 ? 4 : 2; }
 
-static Value multiply(KernelEmitter &e, Value lhs, Value rhs) {
-  return arith::MulFOp::create(e.b, lhs, rhs);
-}
-static Value addUp(KernelEmitter &e, Value lhs, Value rhs) {
-  return arith::AddFOp::create(e.b, lhs, rhs);
-}
-static Value subtract(KernelEmitter &e, Value lhs, Value rhs) {
-  return arith::SubFOp::create(e.b, lhs, rhs);
-}
-static Value divide(KernelEmitter &e, Value lhs, Value rhs) {
-  return arith::DivFOp::create(e.b, lhs, rhs);
-}
-
 /// Calls body for each token of a task.
 static void forTokens(KernelEmitter &e, llvm::function_ref<void(Value)> body) {
   e.tasks(kGradientTokens, [&](Value, Value lower, Value upper) { e.loop(lower, upper, 1, body); });

@@ -20,15 +20,6 @@ static constexpr int64_t kScaleTokens = 8;
 
 namespace {
 
-Value multiply(KernelEmitter &e, Value lhs, Value rhs) {
-  return arith::MulFOp::create(e.b, lhs, rhs);
-}
-Value divide(KernelEmitter &e, Value lhs, Value rhs) {
-  return arith::DivFOp::create(e.b, lhs, rhs);
-}
-Value addFloats(KernelEmitter &e, Value lhs, Value rhs) {
-  return arith::AddFOp::create(e.b, lhs, rhs);
-}
 Value compare(KernelEmitter &e, arith::CmpFPredicate predicate, Value lhs, Value rhs) {
   return arith::CmpFOp::create(e.b, predicate, lhs, rhs);
 }
@@ -152,7 +143,7 @@ void RouteEmitter::emitScores(Value row) {
       Value one = e.splat(e.f32(1), width);
       Value negated = arith::NegFOp::create(e.b, e.load(logits, {row, group}, width));
       Value power = math::ExpOp::create(e.b, negated);
-      e.store(divide(e, one, addFloats(e, one, power)), scores, group);
+      e.store(divide(e, one, addUp(e, one, power)), scores, group);
     });
   }
 }
@@ -347,11 +338,11 @@ static void emitTotals(KernelEmitter &e, RoutingType routing, ValueRange operand
   e.loop(e.index(0), e.numTokens, 1, [&](Value token) {
     e.columns(numGroups, e.lanes, [&](Value group, int64_t width) {
       Value scores = e.load(operands[0], {token, group}, width);
-      e.store(addFloats(e, e.load(scoreSums, group, width), scores), scoreSums, group);
+      e.store(addUp(e, e.load(scoreSums, group, width), scores), scoreSums, group);
     });
     e.loop(e.index(numShared), e.index(routing.getNumActive()), 1, [&](Value slot) {
       Value group = e.loadIndex(operands[1], {token, slot});
-      e.store(addFloats(e, e.loadScalar(counts, group), e.f32(1)), counts, group);
+      e.store(addUp(e, e.loadScalar(counts, group), e.f32(1)), counts, group);
     });
   });
 }

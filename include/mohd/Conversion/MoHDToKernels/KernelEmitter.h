@@ -142,6 +142,20 @@ public:
   Value dot(Value lhs, ValueRange lhsIndices, Value rhs, ValueRange rhsIndices, int64_t length);
 };
 
+/// Arithmetic of data, scalars or vectors.
+inline Value addUp(KernelEmitter &e, Value lhs, Value rhs) {
+  return arith::AddFOp::create(e.b, lhs, rhs);
+}
+inline Value subtract(KernelEmitter &e, Value lhs, Value rhs) {
+  return arith::SubFOp::create(e.b, lhs, rhs);
+}
+inline Value multiply(KernelEmitter &e, Value lhs, Value rhs) {
+  return arith::MulFOp::create(e.b, lhs, rhs);
+}
+inline Value divide(KernelEmitter &e, Value lhs, Value rhs) {
+  return arith::DivFOp::create(e.b, lhs, rhs);
+}
+
 /// The expression (docs/formats.md) of the number of tasks of `op`'s kernel, in terms of the token
 /// count `tokens`; empty if the op has no kernel.
 std::string getKernelGrid(Operation *op, int64_t lanes, StringRef tokens);
