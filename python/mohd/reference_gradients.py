@@ -166,3 +166,45 @@ def embed_gradient(ids, grad, rows):
     out = np.zeros((rows, grad.shape[1]))
     np.add.at(out, ids, wide(grad))
     return out
+
+
+def kv_cache_append_gradient(grad, position, sequence=None, layer=0):
+    """(`grad` [layers, B, S, W] with zeros at the tokens' places, in place, and what was there [T, W])."""
+    sequence = np.arange(len(position)) if sequence is None else sequence
+    rows = wide(grad[layer, sequence, position])
+    grad[layer, sequence, position] = 0
+    return grad, rows
+
+
+def attended(query, keys, values, grad, position, sequence, layer, head_dim):
+    """For each token and query head: (token, head, its columns; its rows and columns of a cache; scores and grad . values of these rows)."""
+    for t, seq in enumerate(np.arange(len(query)) if sequence is None else sequence):
+        ratio = query.shape[1] // keys.shape[3]
+        for head in range(query.shape[1] // head_dim):
+            columns, of_kv = (slice(i * head_dim, (i + 1) * head_dim) for i in (head, head // ratio))
+            rows = (layer, seq, slice(position[t] + 1), of_kv)
+            yield t, head, columns, rows, wide(keys[rows]) @ wide(query[t, columns]) / np.sqrt(head_dim), wide(values[rows]) @ wide(grad[t, columns])
+
+
+def attention_gradient(query, keys, values, grad, position, sequence=None, layer=0, head_dim=None):
+    """Gradient of the queries [T, heads*head_dim] of an attention; largest score, mass and delta of each head [T, 3*heads]."""
+    out, statistics = np.zeros(query.shape), np.zeros((len(query), 3 * query.shape[1] // head_dim))
+    for t, head, columns, rows, scores, products in attended(query, keys, values, grad, position, sequence, layer, head_dim):
+        largest = np.fmax.reduce(scores, initial=-np.inf)
+        powers = np.exp(scores - largest)
+        weights = powers / powers.sum()
+        delta = (weights * products).sum()
+        out[t, columns] = (weights * (products - delta)) @ wide(keys[rows]) / np.sqrt(head_dim)
+        statistics[t, 3 * head : 3 * head + 3] = largest, powers.sum(), delta
+    return out, statistics
+
+
+def attention_cache_gradient(into, query, keys, values, grad, statistics, position, sequence=None, layer=0, head_dim=None, of_values=False):
+    """Adds the gradient of the keys of an attention, or of its values, to `into` [layers, B, S, kv_heads*head_dim], in place."""
+    for t, head, columns, rows, scores, products in attended(query, keys, values, grad, position, sequence, layer, head_dim):
+        largest, mass, delta = statistics[t, 3 * head : 3 * head + 3]
+        factors = np.exp(scores - largest) / mass
+        if not of_values:
+            factors = factors * (products - delta) / np.sqrt(head_dim)
+        into[rows] += np.outer(factors, wide((grad if of_values else query)[t, columns]))
+    return into

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Backward functions: each rule of docs/differentiation.md against finite differences, compiled ones against autograd in float64."""
 
+import functools
 import itertools
 import re
 import typing
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import mohd
 from mohd import reference, reference_gradients as gradients, runtime
 from mohd.compiler import compile as compile_model
 from mohd.config import VALUES, Routing
@@ -125,6 +127,21 @@ def norm_rule(g, x, w, gates=None, indices=None):
     return found if gates is None else {**found, "gates": np.zeros(gates.shape)}
 
 
+PLACES = {"position": np.array([2, 3, 0, 1]), "sequence": np.array([1, 1, 0, 1]), "layer": 1}
+OF_HEADS = {**PLACES, "head_dim": 3}
+
+
+def append_rule(g, cache, rows):
+    cache, rows = gradients.kv_cache_append_gradient(g.copy(), **PLACES)
+    return {"cache": cache, "rows": rows}
+
+
+def attention_rule(g, query, keys, values):
+    grad, statistics = gradients.attention_gradient(query, keys, values, g, **OF_HEADS)
+    add = functools.partial(gradients.attention_cache_gradient, query=query, keys=keys, values=values, grad=g, statistics=statistics, **OF_HEADS)
+    return {"query": grad, "keys": add(np.zeros(keys.shape)), "values": add(np.zeros(values.shape), of_values=True)}
+
+
 IDS_MADE = np.array([3, 0, 3, 6])
 RULES = {
     "gate": (lambda x, gates, indices: reference.gate(x, indices, gates, N),
@@ -156,6 +173,9 @@ RULES = {
     "swiglu": (reference.swiglu, lambda g, gate, up: dict(zip(("gate", "up"), gradients.swiglu_gradient(gate, up, g))),
                made(gate=(4, 7), up=(4, 7))),
     "rope": (lambda x: reference.rope(x, np.arange(4), 6), lambda g, x: {"x": reference.rope(g, -np.arange(4), 6)}, made(x=(4, 12))),
+    "kv_cache_append": (lambda cache, rows: reference.kv_cache_append(cache.copy(), rows, **PLACES), append_rule, made(cache=(2, 2, 4, 5), rows=(4, 5))),
+    "attention": (lambda query, keys, values: reference.attention(query, keys, values, **OF_HEADS), attention_rule,
+                  made(query=(4, 12), keys=(2, 2, 4, 6), values=(2, 2, 4, 6))),
     "permute_weight": (lambda w: gradients.permute_weight(w, (2, 0, 1)), lambda g, w: {"w": gradients.permute_weight(g, (1, 2, 0))},
                        made(w=(2, 3, 4))),
 }
@@ -208,10 +228,17 @@ class Function(typing.NamedTuple):
     torch: typing.Callable
     takes: tuple = ()
     """What the backward function takes besides the gradients of the results."""
+    updated: dict = {}
+    """The argument that each result is which is one updated in place."""
+    frozen: tuple = ()
+    """Arguments and results without a gradient."""
 
     def text(self):
-        arguments = ", ".join(f'%{name}: {type} {{mohd.name = "{name}"}}' for name, type in self.arguments.items())
-        results = ", ".join(f'{type} {{mohd.name = "{name}"}}' for name, type in self.results.items())
+        def port(name, type):
+            return f'{type} {{mohd.name = "{name}"{", mohd.frozen" if name in self.frozen else ""}}}'
+
+        arguments = ", ".join(f"%{name}: {port(name, type)}" for name, type in self.arguments.items())
+        results = ", ".join(port(name, type) for name, type in self.results.items())
         return (f'func.func @{self.name}({arguments}) -> ({results}) attributes {{mohd.backward = "{self.name}_backward"}} {{\n{self.body}\n'
                 f"  return {', '.join('%' + name for name in self.results)} : {', '.join(self.results.values())}\n}}\n")
 
@@ -221,6 +248,8 @@ class Function(typing.NamedTuple):
         if "indices" in values:
             values["indices"] = arrays.routing(rng, TOKENS, N, SHARED, ROUTED)[0]
             values["gates"] = np.abs(values["gates"]) + np.float32(0.2)
+        if "mohd.kv_cache_append" in self.body:  # three tokens each of three sequences
+            values["sequence"], values["position"] = (part.astype(np.int32) for part in np.divmod(np.arange(TOKENS), 3))
         return values
 
     @staticmethod
@@ -338,6 +367,33 @@ def single_ops():
                    rope, ("position",))
 
 
+    yield from caches()
+
+
+def attend(q, k, v, position, sequence, layer, head_dim=4):
+    """Attention of q [T, heads*head_dim] over caches [layers, B, S, kv_heads*head_dim]."""
+    k, v = (cache[layer][sequence].unflatten(2, (-1, head_dim)) for cache in (k, v))  # [T, S, kv_heads, head_dim]
+    q = q.unflatten(1, (k.shape[2], -1, head_dim))
+    scores = torch.einsum("tghd,tsgd->tghs", q, k) / head_dim**0.5
+    hidden = torch.arange(k.shape[1]) > position[:, None]
+    weights = scores.masked_fill(hidden[:, None, None], -torch.inf).softmax(-1)
+    return torch.einsum("tghs,tsgd->tghd", weights, v).flatten(1)
+
+
+def caches():
+    """Attention, and what is appended to a cache."""
+    q, cache = "tensor<?x16xf32>", "tensor<2x?x?x8xf32>"
+    for name, ids, place, layer in (("attention", ("position", "sequence"), "%position in %sequence", 1), ("attention_of_own", ("position",), "%position", 0)):
+        body = f"%y = mohd.attention %q, %k, %v, {place} layer {layer} head_dim 4 : {q}, {cache}, {cache}, {', '.join([IDS] * len(ids))}"
+        yield Function(name, {"q": q, "k": cache, "v": cache, **dict.fromkeys(ids, IDS)}, body, {"y": q},
+                       functools.partial(lambda layer, q, k, v, position, sequence=torch.arange(TOKENS): attend(q, k, v, position, sequence, layer), layer),
+                       ("q", "k", "v", *ids))
+    body = f"%after = mohd.kv_cache_append %cache, %rows, %position in %sequence layer 1 : {cache}, tensor<?x8xf32>, {IDS}, {IDS}"
+    yield Function("kv_cache_append", {"cache": cache, "rows": "tensor<?x8xf32>", "position": IDS, "sequence": IDS}, body, {"after": cache},
+                   lambda cache, rows, position, sequence: cache.index_put((torch.tensor(1), sequence, position), rows), ("position", "sequence"),
+                   {"after": "cache"})
+
+
 def rope(x, position):
     angle = (position.double()[:, None] * 1e4 ** (-torch.arange(4) / 4.0))[:, None]  # [T, 1, head_dim / 2]
     low, high = x.view(TOKENS, -1, 2, 4).unbind(2)
@@ -429,12 +485,16 @@ def context(request, tmp_path_factory):
     """Of all functions; of those without a router for the reference lowering, where routers take long to compile; of sub-layers for a GPU."""
     source = tmp_path_factory.mktemp("gradients") / "functions.mlir"
     taken = {"fast": lambda name: True, "reference": lambda name: not name.startswith("router")}
-    names = filter(taken.get(request.param, lambda name: name.startswith("ffn")), FUNCTIONS)
-    source.write_text("".join(FUNCTIONS[name].text() for name in names))
-    lowering = request.param if request.param == "reference" else "fast"
-    target, device = (request.param, "emulate") if request.param.startswith("emulate") else ("cpu:native", "cpu")
-    compiled = compile_model(source, target, source.with_suffix(".mohdb"), options=[f"--lowering={lowering}"])
-    return runtime.Module(compiled).context(2, device=device)
+    names = filter(taken.get(request.param, lambda name: name.startswith(("ffn", "attention", "kv_cache"))), FUNCTIONS)
+    return compiled_context(source, [FUNCTIONS[name] for name in names], request.param)
+
+
+def compiled_context(source, functions, lowering):
+    """A context of functions, whose text goes to `source`, compiled for the CPU by the lowering `reference` or `fast`, or for `emulate:CHIP`."""
+    source.write_text("".join(function.text() for function in functions))
+    target, device = (lowering, "emulate") if lowering.startswith("emulate") else ("cpu:native", "cpu")
+    options = ["--lowering=reference"] if lowering == "reference" else []
+    return runtime.Module(compile_model(source, target, source.with_suffix(".mohdb"), options=options)).context(2, device=device)
 
 
 def expect_close(found, want, name):
@@ -450,11 +510,19 @@ def test_compiled_functions_and_gradients_agree_with_autograd(context):
             expect_gradients(context, function)
 
 
+def updatable(values):
+    """A copy that a kernel may update in place."""
+    copy = mohd.empty(values.shape, values.dtype)
+    copy[...] = values
+    return copy
+
+
 def expect_gradients(context, function):
     """The function's results and its gradients are those of torch."""
     name = function.name
     inputs = function.inputs()
-    outputs = context.run(name, inputs)
+    given = {key: updatable(value) for key, value in inputs.items()}
+    outputs = context.run(name, given) | {key: given[argument] for key, argument in function.updated.items()}
     wide = {key: torch.tensor(value, dtype=torch.float64 if value.dtype == np.float32 else torch.int64) for key, value in inputs.items()}
     floats = [tensor.requires_grad_() for tensor in wide.values() if tensor.is_floating_point()]
     values = function.torch(**wide)
@@ -463,16 +531,21 @@ def expect_gradients(context, function):
         expect_close(outputs[key], value, f"{name}: {key}")
 
     rng = np.random.default_rng(5)
-    grads = {key: rng.standard_normal(value.shape).astype(np.float32) for key, value in values.items() if value.is_floating_point()}
+    grads = {key: rng.standard_normal(value.shape).astype(np.float32) for key, value in values.items()
+             if value.is_floating_point() and key not in function.frozen}
     loss = sum((torch.tensor(grads[key], dtype=torch.float64) * values[key]).sum() for key in grads)
     loss.backward()
 
-    given = {**inputs, **outputs, **{f"grad_{key}": value for key, value in grads.items()}}
+    given |= outputs | {f"grad_{key}": updatable(value) for key, value in grads.items()}
     entry = context.module.entry_points[f"{name}_backward"]
     found = context.run(entry.name, {tensor.name: given[tensor.name] for tensor in entry.inputs})
     assert floats and found
+    # The gradient of a cache that is updated in place is so, too.
+    found |= {f"grad_{argument}": given[f"grad_{key}"] for key, argument in function.updated.items() if key in grads}
     for key, tensor in wide.items():
-        if f"grad_{key}" in found:
+        if key in function.frozen:
+            assert f"grad_{key}" not in found
+        elif f"grad_{key}" in found:
             expect_close(found[f"grad_{key}"], tensor.grad, f"{name}: grad_{key}")
         else:  # nothing goes there
             assert not tensor.is_floating_point() or tensor.grad is None or not tensor.grad.any(), (name, key)

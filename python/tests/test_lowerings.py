@@ -74,7 +74,8 @@ def test_every_op_of_the_dialect_is_covered():
     for op in ("route", "make_routing", "unpack_routing", "gate", "scale", "spmm", "sddmm", "dequantize", "group_fusion", "balance_loss", "embed",
                "rms_norm", "linear", "add", "silu", "swiglu", "rope", "kv_cache_append", "attention", "sample", "permute_weight",
                "weight_gradient", "unit_gates", "gather_groups", "scatter_groups", "gate_gradient", "scale_gradient", "route_gradient", "balance_loss_gradient", "rms_norm_gradient",
-               "column_sums", "copy", "silu_gradient", "swiglu_gradient", "fusion_mix", "fusion_mix_gradient", "embed_gradient"):
+               "column_sums", "copy", "silu_gradient", "swiglu_gradient", "fusion_mix", "fusion_mix_gradient", "embed_gradient", "zero_cache",
+               "kv_cache_append_gradient", "attention_gradient", "attention_cache_gradient"):
         assert f"mohd.{op} " in text, op
 
 

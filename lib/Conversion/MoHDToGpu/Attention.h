@@ -9,9 +9,17 @@
 
 namespace mlir::mohd {
 
-/// An attention in the kernel that is being written. Places outside of the cache count as the nearest ones inside.
+/// An attention, or a gradient of it, in the kernel that is being written. Places outside of the cache count as the nearest ones inside.
 struct AttentionBody {
-  AttentionBody(GpuKernelSet &kernels, AttentionOp op);
+  template <typename OpTy>
+  AttentionBody(GpuKernelSet &kernels, OpTy op)
+      : e(kernels.e()), numTokens(kernels.numTokens()), query(kernels.buffer(op.getQuery())),
+        keys(kernels.buffer(op.getKeys())), values(kernels.buffer(op.getValues())),
+        position(kernels.buffer(op.getPosition())), result(kernels.buffer(op.getResult())),
+        headDim(op.getHeadDim()), numHeads(op.getNumHeads()), numKvHeads(op.getNumKvHeads()) {
+    if (op.getSequence())
+      sequence = kernels.buffer(op.getSequence());
+  }
 
   GpuEmitter &e;
   Term numTokens;

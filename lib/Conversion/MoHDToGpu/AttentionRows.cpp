@@ -14,15 +14,6 @@ using namespace mlir::mohd;
 
 static constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-AttentionBody::AttentionBody(GpuKernelSet &kernels, AttentionOp op)
-    : e(kernels.e()), numTokens(kernels.numTokens()), query(kernels.buffer(op.getQuery())),
-      keys(kernels.buffer(op.getKeys())), values(kernels.buffer(op.getValues())),
-      position(kernels.buffer(op.getPosition())), result(kernels.buffer(op.getResult())),
-      headDim(op.getHeadDim()), numHeads(op.getNumHeads()), numKvHeads(op.getNumKvHeads()) {
-  if (op.getSequence())
-    sequence = kernels.buffer(op.getSequence());
-}
-
 Term AttentionBody::sequenceOf(const Term &token) {
   Term index = sequence ? e.loadI32(*sequence, {token}) : token;
   return max(min(index, keys.extents[1] - 1), e.i32(0));

@@ -59,6 +59,10 @@ std::string mlir::mohd::getKernelGrid(Operation *op, int64_t lanes, StringRef to
       .Case([&](EmbedGradientOp op) { return gridOfEmbedGradient(op); })
       .Case([&](SwigluGradientOp) { return gridOfSwigluGradient(tokens); })
       .Case([&](FusionMixGradientOp op) { return gridOfFusionMixGradient(op, lanes); })
+      .Case([&](ZeroCacheOp) { return gridOfZeroCache(); })
+      .Case([&](KvCacheAppendGradientOp) { return gridOfKvCacheAppendGradient(tokens); })
+      .Case([&](AttentionGradientOp op) { return gridOfAttentionGradient(op, tokens); })
+      .Case([&](AttentionCacheGradientOp op) { return gridOfAttentionCacheGradient(op, tokens); })
       .Default([](Operation *) { return std::string(); });
 }
 
@@ -104,6 +108,13 @@ LogicalResult mlir::mohd::emitKernel(KernelEmitter &e, Operation *op, ValueRange
       .Case([&](EmbedGradientOp op) { emitEmbedGradient(e, op, operands, results); })
       .Case([&](SwigluGradientOp op) { emitSwigluGradient(e, op, operands, results); })
       .Case([&](FusionMixGradientOp op) { emitFusionMixGradient(e, op, operands, results); })
+      .Case([&](ZeroCacheOp op) { emitZeroCache(e, op, operands, results); })
+      .Case(
+          [&](KvCacheAppendGradientOp op) { emitKvCacheAppendGradient(e, op, operands, results); })
+      .Case([&](AttentionGradientOp op) { emitAttentionGradient(e, op, operands, results); })
+      .Case([&](AttentionCacheGradientOp op) {
+        emitAttentionCacheGradient(e, op, operands, results);
+      })
       .Default([&](Operation *) { known = false; });
   if (!known)
     return op->emitOpError("expects an op with a CPU kernel");

@@ -131,6 +131,12 @@ Value emitScaling(LoopEmitter &e, Value gates, RoutingType type, Scaling scaling
 template <typename OpTy>
 using ConvertedOperands = typename OpConversionPattern<OpTy>::OneToNOpAdaptor;
 
+/// The sequence of token `t`: sequence[t], or t itself.
+template <typename OpTy>
+Value emitSequence(LoopEmitter &e, OpTy op, ConvertedOperands<OpTy> operands, Value t) {
+  return op.getSequence() ? e.readIndex(operands.getSequence().front(), {t}) : t;
+}
+
 /// Lowers an op with one tensor result by the function that writes it.
 template <typename OpTy, Value (*emit)(LoopEmitter &, OpTy, ConvertedOperands<OpTy>)>
 struct LowerToLoops : OpConversionPattern<OpTy> {

@@ -46,6 +46,7 @@ struct ConvertMohdToLinalgPass : impl::ConvertMohdToLinalgPassBase<ConvertMohdTo
     populateSparseToLinalgPatterns(converter, patterns);
     populateTransformerToLinalgPatterns(converter, patterns);
     populateGradientsToLinalgPatterns(converter, patterns);
+    populateCacheGradientsToLinalgPatterns(converter, patterns);
 
     ConversionTarget target(getContext());
     target.addIllegalDialect<MohdDialect>();

@@ -120,12 +120,6 @@ static Value emitRope(LoopEmitter &e, RopeOp op, ConvertedOperands<RopeOp> opera
   });
 }
 
-/// The sequence of token `t`: sequence[t], or t itself.
-template <typename OpTy>
-static Value emitSequence(LoopEmitter &e, OpTy op, ConvertedOperands<OpTy> operands, Value t) {
-  return op.getSequence() ? e.readIndex(operands.getSequence().front(), {t}) : t;
-}
-
 static Value emitKvCacheAppend(LoopEmitter &e, KvCacheAppendOp op,
                                ConvertedOperands<KvCacheAppendOp> operands) {
   Value cache = operands.getCache().front(), rows = operands.getRows().front();

@@ -236,6 +236,21 @@ def prompts(layer, inputs_at):
         "interleaved": prompt(*((t % 3, np.array([t // 3])) for t in range(80))), "bad_rows": bad_rows, "no_scores": no_scores}
 
 
+def attention_inputs(where, sequences, length, rng, width, kv_width, layer, element, cache_element):
+    """Queries and caches for tokens at places `where`; rows that no token may see are NaN."""
+    tokens = len(where["position"])
+    sequence = where.get("sequence", np.arange(tokens))
+    last = np.full(sequences, -1)
+    np.maximum.at(last, sequence, where["position"])
+    unseen = np.arange(length) > last[:, None]
+    made = {"q": normal(rng, (tokens, width), element)}
+    for name in "kv":
+        made[name] = normal(rng, (2, sequences, length, kv_width), cache_element)
+        made[name][1 - layer] = np.nan
+        made[name][layer][unseen] = np.nan
+    return {**made, **where}
+
+
 def attention(heads, kv_heads, head_dim, layer, with_sequence, element="f32", cache_element="f32"):
     """mohd.attention; rows that no token may see are NaN."""
     width, kv_width = heads * head_dim, kv_heads * head_dim
@@ -246,18 +261,7 @@ def attention(heads, kv_heads, head_dim, layer, with_sequence, element="f32", ca
         arguments["sequence"] = "tensor<?xi32>"
         operands, types = operands + " in %sequence", types + ", tensor<?xi32>"
 
-    def inputs_at(where, sequences, length, rng):
-        tokens = len(where["position"])
-        sequence = where.get("sequence", np.arange(tokens))
-        last = np.full(sequences, -1)
-        np.maximum.at(last, sequence, where["position"])
-        unseen = np.arange(length) > last[:, None]
-        made = {"q": normal(rng, (tokens, width), element)}
-        for name in "kv":
-            made[name] = normal(rng, (2, sequences, length, kv_width), cache_element)
-            made[name][1 - layer] = np.nan
-            made[name][layer][unseen] = np.nan
-        return {**made, **where}
+    inputs_at = functools.partial(attention_inputs, width=width, kv_width=kv_width, layer=layer, element=element, cache_element=cache_element)
 
     def inputs(tokens, rng):
         sequences, length = cache_sizes(tokens, with_sequence)

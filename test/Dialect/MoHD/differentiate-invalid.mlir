@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // RUN: mohd-opt %s --mohd-differentiate -split-input-file -verify-diagnostics
 
-func.func @attention(%q: tensor<?x8xf32>, %k: tensor<1x?x?x8xf32>, %position: tensor<?xi32>) -> tensor<?x8xf32> attributes {mohd.backward = "b"} {
-  // expected-error @below {{'mohd.attention' op expects an op that has a gradient, as 'attention' has a backward function}}
-  %y = mohd.attention %q, %k, %k, %position layer 0 head_dim 8 : tensor<?x8xf32>, tensor<1x?x?x8xf32>, tensor<1x?x?x8xf32>, tensor<?xi32>
-  return %y : tensor<?x8xf32>
+func.func @quantized(%x: tensor<?x8xf32>, %v: tensor<8x6xi8>, %s: tensor<6xf32>) -> tensor<?x6xf32> attributes {mohd.backward = "b"} {
+  // expected-error @below {{'mohd.dequantize' op expects an op that has a gradient, as 'quantized' has a backward function; constants, such as quantized weights, are marked 'mohd.frozen'}}
+  %w = mohd.dequantize %v, %s : tensor<8x6xi8>, tensor<6xf32> -> tensor<8x6xf32>
+  %y = mohd.linear %x, %w : tensor<?x8xf32>, tensor<8x6xf32> -> tensor<?x6xf32>
+  return %y : tensor<?x6xf32>
 }
 
 // -----

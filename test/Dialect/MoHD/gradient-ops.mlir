@@ -88,3 +88,23 @@ func.func @rest(%x: tensor<?x64xf32>, %w: tensor<64xbf16>, %r: !mohd.routing<16,
   %12 = mohd.rope %x, %ids head_dim 16 theta 1.0e+04 inverse : tensor<?x64xf32>, tensor<?xi32>
   return %8 : tensor<?x12xf32>
 }
+
+// CHECK-LABEL: @caches(
+// CHECK: mohd.zero_cache %{{.*}} : tensor<2x?x?x64xf32>
+// CHECK: mohd.attention_gradient %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} in %{{.*}} layer 1 head_dim 32 : tensor<?x128xf32>, tensor<2x?x?x64xf32>, tensor<2x?x?x64xf32>, tensor<?xi32>, tensor<?xi32> -> tensor<?x12xf32>
+// CHECK: mohd.attention_cache_gradient %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} in %{{.*}} layer 1 head_dim 32 : tensor<2x?x?x64xf32>, tensor<?x128xf32>, tensor<?x12xf32>, tensor<?xi32>, tensor<?xi32>
+// CHECK: mohd.attention_cache_gradient %{{.*}} layer 1 head_dim 32 of_values : tensor<2x?x?x64xf32>, tensor<?x128xf32>, tensor<?x12xf32>, tensor<?xi32>
+// CHECK: mohd.kv_cache_append_gradient %{{.*}}, %{{.*}} in %{{.*}} layer 1 : tensor<2x?x?x64xf32>, tensor<?xi32>, tensor<?xi32> -> tensor<?x64xbf16>
+// CHECK: mohd.kv_cache_append_gradient %{{.*}}, %{{[a-z0-9]*}} layer 0 : tensor<2x?x?x64xf32>, tensor<?xi32> -> tensor<?x64xf32>
+func.func @caches(%q: tensor<?x128xf32>, %k: tensor<2x?x?x64xf32>, %pos: tensor<?xi32>, %seq: tensor<?xi32>) {
+  %z = mohd.zero_cache %k : tensor<2x?x?x64xf32>
+  %dq, %s = mohd.attention_gradient %q, %k, %k, %q, %pos in %seq layer 1 head_dim 32
+    : tensor<?x128xf32>, tensor<2x?x?x64xf32>, tensor<2x?x?x64xf32>, tensor<?xi32>, tensor<?xi32> -> tensor<?x12xf32>
+  %0 = mohd.attention_cache_gradient %z, %q, %k, %k, %q, %s, %pos in %seq layer 1 head_dim 32
+    : tensor<2x?x?x64xf32>, tensor<?x128xf32>, tensor<?x12xf32>, tensor<?xi32>, tensor<?xi32>
+  %1 = mohd.attention_cache_gradient %0, %q, %k, %k, %q, %s, %pos layer 1 head_dim 32 of_values
+    : tensor<2x?x?x64xf32>, tensor<?x128xf32>, tensor<?x12xf32>, tensor<?xi32>
+  %2, %rows = mohd.kv_cache_append_gradient %1, %pos in %seq layer 1 : tensor<2x?x?x64xf32>, tensor<?xi32>, tensor<?xi32> -> tensor<?x64xbf16>
+  %3, %more = mohd.kv_cache_append_gradient %2, %pos layer 0 : tensor<2x?x?x64xf32>, tensor<?xi32> -> tensor<?x64xf32>
+  return
+}

@@ -37,7 +37,7 @@ func.func @old_cache_used(%k: tensor<?x4xf32>, %c: tensor<1x?x?x4xf32>, %p: tens
 
 func.func @weight_as_cache(%k: tensor<2x4xf32>, %p: tensor<2xi32>) -> tensor<2x4xf32> {
   %c = mohd.weight "cache" : tensor<1x2x3x4xf32>
-  // expected-error @+1 {{expects a cache that is an argument of the entry point}}
+  // expected-error @+1 {{expects a value that is updated in place not to be a weight}}
   %1 = mohd.kv_cache_append %c, %k, %p layer 0 : tensor<1x2x3x4xf32>, tensor<2x4xf32>, tensor<2xi32>
   %y = mohd.silu %k : tensor<2x4xf32>
   return %y : tensor<2x4xf32>

@@ -169,7 +169,7 @@ LogicalResult emitKernel(KernelEmitter &emitter, Operation *op, ValueRange opera
 
 //===----------------------------------------------------------------------===//
 // One pair of functions for each op, in RouteKernel.cpp, GateKernel.cpp, PackKernels.cpp, SpmmKernel.cpp, SddmmKernel.cpp, FusionKernel.cpp,
-// TransformerKernels.cpp, SequenceKernels.cpp, AttentionKernels.cpp, SampleKernel.cpp, GradientKernels.cpp, WeightGradientKernel.cpp: the grid and the body
+// TransformerKernels.cpp, SequenceKernels.cpp, AttentionKernels.cpp, SampleKernel.cpp, GradientKernels.cpp, WeightGradientKernel.cpp, CacheGradientKernels.cpp: the grid and the body
 //===----------------------------------------------------------------------===//
 
 std::string gridOfRoute(RouteOp op, StringRef tokens);
@@ -253,6 +253,17 @@ void emitSwigluGradient(KernelEmitter &e, SwigluGradientOp op, ValueRange operan
 std::string gridOfFusionMixGradient(FusionMixGradientOp op, int64_t lanes);
 void emitFusionMixGradient(KernelEmitter &e, FusionMixGradientOp op, ValueRange operands,
                            ValueRange results);
+std::string gridOfZeroCache();
+void emitZeroCache(KernelEmitter &e, ZeroCacheOp op, ValueRange operands, ValueRange results);
+std::string gridOfKvCacheAppendGradient(StringRef tokens);
+void emitKvCacheAppendGradient(KernelEmitter &e, KvCacheAppendGradientOp op, ValueRange operands,
+                               ValueRange results);
+std::string gridOfAttentionGradient(AttentionGradientOp op, StringRef tokens);
+void emitAttentionGradient(KernelEmitter &e, AttentionGradientOp op, ValueRange operands,
+                           ValueRange results);
+std::string gridOfAttentionCacheGradient(AttentionCacheGradientOp op, StringRef tokens);
+void emitAttentionCacheGradient(KernelEmitter &e, AttentionCacheGradientOp op, ValueRange operands,
+                                ValueRange results);
 /// The slope of silu at each lane of a vector.
 Value emitSiluSlope(KernelEmitter &e, Value x);
 

@@ -27,6 +27,9 @@ void populateTransformerToLinalgPatterns(TypeConverter &converter, RewritePatter
 /// Adds the patterns of the ops of backward functions (GradientOps.td).
 void populateGradientsToLinalgPatterns(TypeConverter &converter, RewritePatternSet &patterns);
 
+/// Adds the patterns of the gradients of attention and of KV caches (CacheGradientOps.td).
+void populateCacheGradientsToLinalgPatterns(TypeConverter &converter, RewritePatternSet &patterns);
+
 } // namespace mlir::mohd
 
 #endif // MOHD_CONVERSION_MOHDTOLINALG_MOHDTOLINALG_H

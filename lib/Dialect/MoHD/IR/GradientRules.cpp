@@ -286,6 +286,12 @@ LogicalResult AddOp::buildGradient(OpBuilder &b, GradientMap &gradients) {
   return add.result;
 }
 
+LogicalResult CopyOp::buildGradient(OpBuilder &b, GradientMap &gradients) {
+  Adder add(b, gradients);
+  add(getInput(), [&] { return gradients.get(getResult()); });
+  return add.result;
+}
+
 LogicalResult SiluOp::buildGradient(OpBuilder &b, GradientMap &gradients) {
   Adder add(b, gradients);
   add(getInput(), [&] {
@@ -302,6 +308,54 @@ LogicalResult SwigluOp::buildGradient(OpBuilder &b, GradientMap &gradients) {
   Adder add(b, gradients);
   add(getGate(), [&] { return gradient.getGateGrad(); });
   add(getUp(), [&] { return gradient.getUpGrad(); });
+  return add.result;
+}
+
+// d(rows) = d(y) at the places of the rows;   d(cache) = d(y) elsewhere
+LogicalResult KvCacheAppendOp::buildGradient(OpBuilder &b, GradientMap &gradients) {
+  auto gradient = KvCacheAppendGradientOp::create(b, getLoc(), getType(), getRows().getType(),
+                                                  gradients.get(getResult()), getPosition(),
+                                                  getSequence(), getLayer());
+  Adder add(b, gradients);
+  add(getRows(), [&] { return gradient.getRows(); });
+  add(getCache(), [&] { return gradient.getResult(); });
+  return add.result;
+}
+
+/// `cache`, or what it was appended to in other layers since, as that is in the same place: a cache may not be used once it was appended to.
+static Value getLatest(Value cache, uint64_t layer) {
+  for (Operation *user : cache.getUsers())
+    if (auto append = dyn_cast<KvCacheAppendOp>(user);
+        append && append.getCache() == cache && append.getLayer() != layer)
+      return getLatest(append.getResult(), layer);
+  return cache;
+}
+
+// d(q), statistics = attention_gradient;   d(keys), d(values) += attention_cache_gradient
+LogicalResult AttentionOp::buildGradient(OpBuilder &b, GradientMap &gradients) {
+  Value grad = gradients.get(getResult());
+  Value keys = getLatest(getKeys(), getLayer()), values = getLatest(getValues(), getLayer());
+  auto statistics =
+      RankedTensorType::get({getType().getDimSize(0), 3 * getNumHeads()}, b.getF32Type());
+  auto gradient =
+      AttentionGradientOp::create(b, getLoc(), getType(), statistics, getQuery(), keys, values,
+                                  grad, getPosition(), getSequence(), getLayer(), getHeadDim());
+  // A cache is too large for a sum of its layers' gradients: each adds what is its own.
+  auto addToCache = [&](Value cache, Value like, bool ofValues) {
+    if (!gradients.isWanted(cache))
+      return;
+    Value into = gradients.get(cache);
+    if (!into)
+      into = ZeroCacheOp::create(b, getLoc(), cache.getType(), like);
+    gradients.replace(cache, AttentionCacheGradientOp::create(
+                                 b, getLoc(), cache.getType(), into, getQuery(), keys, values, grad,
+                                 gradient.getStatistics(), getPosition(), getSequence(), getLayer(),
+                                 getHeadDim(), ofValues));
+  };
+  addToCache(getKeys(), keys, false);
+  addToCache(getValues(), values, true);
+  Adder add(b, gradients);
+  add(getQuery(), [&] { return gradient.getResult(); });
   return add.result;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Verifiers and token interfaces of the unrouted ops of a LLaMA-style block.
+// Verifiers and token interfaces of the unrouted ops of a LLaMA-style block, and of the gradients of those on KV caches.
 #include "mohd/Dialect/MoHD/IR/MoHD.h"
 
 #include "mlir/IR/PatternMatch.h"
@@ -63,7 +63,7 @@ LogicalResult RopeOp::verify() {
 }
 
 //===----------------------------------------------------------------------===//
-// KvCacheAppendOp
+// KvCacheAppendOp, KvCacheAppendGradientOp
 //===----------------------------------------------------------------------===//
 
 /// The operands [first, end) that are given, for ops whose optional `sequence` comes last.
@@ -93,11 +93,17 @@ static LogicalResult verifyLayer(Operation *op, RankedTensorType cache, int64_t 
   return success();
 }
 
-LogicalResult KvCacheAppendOp::verify() {
-  if (getRows().getType().getDimSize(1) != getCache().getType().getDimSize(3)) // kv_cache_append_c1
-    return emitOpError("expects 'rows' to have the cache's width ")
-           << getCache().getType().getDimSize(3) << ", got " << getRows().getType().getDimSize(1);
-  return verifyLayer(*this, getCache().getType(), getLayer()); // kv_cache_append_c2
+/// Checks that `rows` are of the cache's width, and `layer` is one of it.
+static LogicalResult verifyRows(Operation *op, RankedTensorType cache, RankedTensorType rows,
+                                int64_t layer) {
+  if (rows.getDimSize(1) != cache.getDimSize(3))
+    return op->emitOpError("expects 'rows' to have the cache's width ")
+           << cache.getDimSize(3) << ", got " << rows.getDimSize(1);
+  return verifyLayer(op, cache, layer);
+}
+
+LogicalResult KvCacheAppendOp::verify() { // kv_cache_append_c1, kv_cache_append_c2
+  return verifyRows(*this, getCache().getType(), getRows().getType(), getLayer());
 }
 
 SmallVector<unsigned> KvCacheAppendOp::getTokenOperands() {
@@ -114,41 +120,113 @@ SmallVector<IndexOperand> KvCacheAppendOp::getIndexOperands() {
   return cacheIndexOperands(0, 2, getSequence());
 }
 
+// kv_cache_append_gradient_c1, kv_cache_append_gradient_c2
+LogicalResult KvCacheAppendGradientOp::verify() {
+  return verifyRows(*this, getGrad().getType(), getRows().getType(), getLayer());
+}
+
+SmallVector<unsigned> KvCacheAppendGradientOp::getTokenOperands() {
+  return withSequence({1}, getSequence(), 2);
+}
+
+SmallVector<EqualDims> KvCacheAppendGradientOp::getEqualDims() {
+  if (getSequence())
+    return {};
+  return {{1, 0, 0, 1}};
+}
+
+SmallVector<IndexOperand> KvCacheAppendGradientOp::getIndexOperands() {
+  return cacheIndexOperands(0, 1, getSequence());
+}
+
 //===----------------------------------------------------------------------===//
-// AttentionOp
+// AttentionOp, AttentionGradientOp, AttentionCacheGradientOp
 //===----------------------------------------------------------------------===//
 
-LogicalResult AttentionOp::verify() {
-  int64_t headDim = getHeadDim();
-  int64_t query = getQuery().getType().getDimSize(1), keys = getKeys().getType().getDimSize(3);
+/// Checks what an attention has in common with its gradients.
+template <typename OpTy> static LogicalResult verifyAttention(OpTy op) {
+  int64_t headDim = op.getHeadDim();
+  RankedTensorType keys = op.getKeys().getType(), values = op.getValues().getType();
+  int64_t query = op.getQuery().getType().getDimSize(1), width = keys.getDimSize(3);
   if (headDim < 1 || headDim > kMaxHeadDim) // attention_c4
-    return emitOpError("expects 'head_dim' in 1..") << kMaxHeadDim << ", got " << headDim;
-  if (query % headDim != 0 || keys % headDim != 0) // attention_c1
-    return emitOpError("expects the widths of 'query' and 'keys' to be multiples of 'head_dim' ")
-           << headDim << ", got " << query << " and " << keys;
-  if (keys == 0 || query % keys != 0) // attention_c2
-    return emitOpError("expects the number of query heads to be a multiple of the number of key "
-                       "heads, got ")
-           << query / headDim << " and " << keys / headDim;
-  if (getKeys().getType() != getValues().getType()) // attention_c3
-    return emitOpError("expects 'keys' and 'values' of one type, got ")
-           << getKeys().getType() << " and " << getValues().getType();
-  return verifyLayer(*this, getKeys().getType(), getLayer()); // attention_c3
+    return op.emitOpError("expects 'head_dim' in 1..") << kMaxHeadDim << ", got " << headDim;
+  if (query % headDim != 0 || width % headDim != 0) // attention_c1
+    return op.emitOpError("expects the widths of 'query' and 'keys' to be multiples of 'head_dim' ")
+           << headDim << ", got " << query << " and " << width;
+  if (width == 0 || query % width != 0) // attention_c2
+    return op.emitOpError("expects the number of query heads to be a multiple of the number of key "
+                          "heads, got ")
+           << query / headDim << " and " << width / headDim;
+  if (keys != values) // attention_c3
+    return op.emitOpError("expects 'keys' and 'values' of one type, got ")
+           << keys << " and " << values;
+  return verifyLayer(op, keys, op.getLayer()); // attention_c3
 }
+
+/// The same of a gradient, whose statistics have a column for each head.
+template <typename OpTy> static LogicalResult verifyAttentionGradient(OpTy op) {
+  if (failed(verifyAttention(op))) // attention_gradient_c1, attention_cache_gradient_c1
+    return failure();
+  int64_t columns = op.getStatistics().getType().getDimSize(1), expected = 3 * op.getNumHeads();
+  if (columns != expected) // attention_gradient_c2, attention_cache_gradient_c2
+    return op.emitOpError("expects 'statistics' to have ")
+           << expected << " columns, three for each query head, got " << columns;
+  return success();
+}
+
+/// The dims that the operands `caches` have in common; without `sequence` each of the tokens, operand `tokens`, has a sequence.
+static SmallVector<EqualDims> getCacheDims(ArrayRef<unsigned> caches, unsigned tokens,
+                                           Value sequence) {
+  SmallVector<EqualDims> equal;
+  for (unsigned cache : caches.drop_front()) {
+    equal.push_back({caches.front(), 1, cache, 1});
+    equal.push_back({caches.front(), 2, cache, 2});
+  }
+  if (!sequence)
+    equal.push_back({tokens, 0, caches.front(), 1});
+  return equal;
+}
+
+LogicalResult AttentionOp::verify() { return verifyAttention(*this); }
 
 SmallVector<unsigned> AttentionOp::getTokenOperands() {
   return withSequence({0, 3}, getSequence(), 4);
 }
 
 SmallVector<EqualDims> AttentionOp::getEqualDims() {
-  SmallVector<EqualDims> equal = {{1, 1, 2, 1}, {1, 2, 2, 2}};
-  if (!getSequence())
-    equal.push_back({0, 0, 1, 1});
-  return equal;
+  return getCacheDims({1, 2}, 0, getSequence());
 }
 
 SmallVector<IndexOperand> AttentionOp::getIndexOperands() {
   return cacheIndexOperands(1, 3, getSequence());
+}
+
+LogicalResult AttentionGradientOp::verify() { return verifyAttentionGradient(*this); }
+
+SmallVector<unsigned> AttentionGradientOp::getTokenOperands() {
+  return withSequence({0, 3, 4}, getSequence(), 5);
+}
+
+SmallVector<EqualDims> AttentionGradientOp::getEqualDims() {
+  return getCacheDims({1, 2}, 0, getSequence());
+}
+
+SmallVector<IndexOperand> AttentionGradientOp::getIndexOperands() {
+  return cacheIndexOperands(1, 4, getSequence());
+}
+
+LogicalResult AttentionCacheGradientOp::verify() { return verifyAttentionGradient(*this); }
+
+SmallVector<unsigned> AttentionCacheGradientOp::getTokenOperands() {
+  return withSequence({1, 4, 5, 6}, getSequence(), 7);
+}
+
+SmallVector<EqualDims> AttentionCacheGradientOp::getEqualDims() {
+  return getCacheDims({0, 2, 3}, 1, getSequence());
+}
+
+SmallVector<IndexOperand> AttentionCacheGradientOp::getIndexOperands() {
+  return cacheIndexOperands(0, 6, getSequence());
 }
 
 //===----------------------------------------------------------------------===//

@@ -137,7 +137,9 @@ LogicalResult Differentiator::addGradients() {
     auto differentiable = dyn_cast<DifferentiableOpInterface>(op);
     if (!differentiable)
       return op->emitOpError("expects an op that has a gradient, as '")
-             << function.getSymName() << "' has a backward function";
+             << function.getSymName()
+             << "' has a backward function; constants, such as quantized weights, are marked '"
+             << kFrozenAttr << "'";
     if (failed(differentiable.buildGradient(b, gradients)))
       return failure();
   }

@@ -205,10 +205,11 @@ LogicalResult ProgramBuilder::checkInPlace(TokenOpInterface op) {
     if (user != op && op->isBeforeInBlock(user))
       return op->emitError("expects a value that is updated in place not to be used later, but '")
              << user->getName() << "' uses it";
-  if (auto argument = dyn_cast<BlockArgument>(resolve({operand, 0}).first))
+  Value root = resolve({operand, 0}).first;
+  if (isa_and_nonnull<WeightOp>(root.getDefiningOp()))
+    return op->emitError("expects a value that is updated in place not to be a weight");
+  if (auto argument = dyn_cast<BlockArgument>(root))
     mutableInputs.insert(argument.getArgNumber());
-  else
-    return op->emitError("expects a cache that is an argument of the entry point");
   return success();
 }
 

@@ -150,10 +150,10 @@ LogicalResult DimTable::addOp(Operation *op) {
                      classes[op->getOperand(equal.rhs)][equal.rhsDim])))
       return failure();
   for (OpResult result : op->getResults()) {
-    std::optional<unsigned> tied = tokenOp.getTiedOperand();
+    std::optional<unsigned> like = tokenOp.getShapeOperand();
     LogicalResult added =
-        tied && result.getResultNumber() == 0
-            ? addResult(result, std::nullopt, SmallVector<int>(classes[op->getOperand(*tied)]))
+        like && result.getResultNumber() == 0
+            ? addResult(result, std::nullopt, SmallVector<int>(classes[op->getOperand(*like)]))
         : tokenOp.resultsHaveTokens() ? addResult(result, tokens, {})
                                       : addResult(result, std::nullopt, {});
     if (failed(added))

@@ -18,6 +18,9 @@ public:
   /// Adds `gradient` to that of `value`. A second one for a value that is no [rows, columns] tensor is an error.
   LogicalResult add(OpBuilder &b, Value value, Value gradient);
 
+  /// Makes `gradient`, in which the one known so far went, that of `value`.
+  void replace(Value value, Value gradient) { gradients[value] = gradient; }
+
   /// Whether gradients of `value` are asked for: it depends on an argument of floats.
   bool isWanted(Value value) const { return wanted.contains(value); }
   void want(Value value) { wanted.insert(value); }

@@ -312,7 +312,7 @@ def Mohd_ColumnSumsOp : Mohd_TokenOp<"column_sums", "", [AttrSizedOperandSegment
   }];
 }
 
-def Mohd_CopyOp : Mohd_TokenOp<"copy", "0", [AllTypesMatch<["input", "result"]>]> {
+def Mohd_CopyOp : Mohd_TokenOp<"copy", "0", [Mohd_Differentiable, AllTypesMatch<["input", "result"]>]> {
   let summary = "the input as a value of its own";
   let description = [{
     result = input. An entry point returns nothing but values of its own; the gradient of a side of a `mohd.add` is that of the sum.

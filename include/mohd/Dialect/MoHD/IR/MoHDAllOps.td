@@ -4,6 +4,7 @@
 #define MOHD_DIALECT_MOHD_IR_MOHDALLOPS_TD
 
 include "mohd/Dialect/MoHD/IR/BucketOps.td"
+include "mohd/Dialect/MoHD/IR/CacheGradientOps.td"
 include "mohd/Dialect/MoHD/IR/GradientOps.td"
 include "mohd/Dialect/MoHD/IR/ProgramOps.td"
 include "mohd/Dialect/MoHD/IR/TiledOps.td"

@@ -14,8 +14,10 @@ def Mohd_TokenOpInterface : OpInterface<"TokenOpInterface"> {
   let methods = [
     InterfaceMethod<"Operand numbers whose dimension 0 (a routing: whose token count) is the op's token count.",
         "::llvm::SmallVector<unsigned>", "getTokenOperands">,
-    InterfaceMethod<"Operand number that result 0 overwrites, if any; its dynamic dimensions are the result's.",
+    InterfaceMethod<"Operand number that result 0 overwrites, if any.",
         "::std::optional<unsigned>", "getTiedOperand", (ins), "", "return std::nullopt;">,
+    InterfaceMethod<"Operand number whose dynamic dimensions are those of result 0, if any.",
+        "::std::optional<unsigned>", "getShapeOperand", (ins), "", "return $_op.getTiedOperand();">,
     InterfaceMethod<"Operands that hold indices, each with the operand and dimension that bounds it.",
         "::llvm::SmallVector<::mlir::mohd::IndexOperand>", "getIndexOperands", (ins), "", "return {};">,
     InterfaceMethod<"Pairs of dimensions of operands that are equal, besides the token counts.",

@@ -154,7 +154,7 @@ def Mohd_RopeOp : Mohd_TokenOp<"rope", "0, 1", [Mohd_Differentiable, AllTypesMat
   let hasVerifier = 1;
 }
 
-def Mohd_KvCacheAppendOp : Mohd_TokenOp<"kv_cache_append", "", [AllTypesMatch<["cache", "result"]>]> {
+def Mohd_KvCacheAppendOp : Mohd_TokenOp<"kv_cache_append", "", [Mohd_Differentiable, AllTypesMatch<["cache", "result"]>]> {
   let summary = "write each token's keys or values into a layer of a KV cache";
   let description = [{
     result is `cache` with result[layer, sequence[t], position[t]] = rows[t]; without `sequence`, token t belongs to sequence t, and there are as
@@ -188,7 +188,7 @@ def Mohd_KvCacheAppendOp : Mohd_TokenOp<"kv_cache_append", "", [AllTypesMatch<["
   }];
 }
 
-def Mohd_AttentionOp : Mohd_TokenOp<"attention", "", [AllTypesMatch<["query", "result"]>]> {
+def Mohd_AttentionOp : Mohd_TokenOp<"attention", "", [Mohd_Differentiable, AllTypesMatch<["query", "result"]>]> {
   let summary = "causal attention of each token over its sequence in a KV cache";
   let description = [{
     Token t attends to rows 0..position[t] of sequence[t] (without `sequence`: of sequence t, with as many tokens as sequences) in `layer` of the caches. With
