@@ -89,8 +89,8 @@ class DecoderFunction(Function):
         return {name: values * np.float32(0.3) if name.endswith(("proj_weight", "router_weight", "right", "left")) else values for name, values in super().inputs().items()}
 
 
-def decoder_layer():
-    """A layer that returns its caches, for its backward function alone."""
+def decoder_layer(is_frozen=True):
+    """A layer that returns its caches, for its backward function alone if they are frozen."""
     body, y, _, _ = layer_text(0, "", "%x", "%k", "%v")
     body = body.replace(y, "%y")
 
@@ -103,8 +103,8 @@ def decoder_layer():
     arguments = {"x": X, **dict(weights("")), "k": cache_type(1), "v": cache_type(1), **PLACES}
     after = ("k0_after", "v0_after")
     takes = (*(name for name in arguments if name not in "kv"), *after)
-    return DecoderFunction("decoder_layer", arguments, body, {"y": X, **dict.fromkeys(after, cache_type(1))}, run, takes,
-                    dict(zip(after, "kv")), ("k", "v", *after))
+    return DecoderFunction("decoder_layer" if is_frozen else "decoder_layer_and_caches", arguments, body, {"y": X, **dict.fromkeys(after, cache_type(1))}, run, takes,
+                    dict(zip(after, "kv")), ("k", "v", *after) if is_frozen else ())
 
 
 def decoder():
@@ -132,10 +132,11 @@ def decoder():
 
 
 @pytest.mark.parametrize("lowering,function", [
-    *((lowering, decoder_layer()) for lowering in ("fast", "reference", "emulate:sm_80", "emulate:sm_90a")), ("fast", decoder())],
+    *((lowering, decoder_layer()) for lowering in ("fast", "reference", "emulate:sm_80", "emulate:sm_90a")),
+    *((lowering, function) for lowering in ("fast", "emulate:sm_80") for function in (decoder_layer(is_frozen=False), decoder()))],
     ids=lambda value: value if isinstance(value, str) else value.name)
 def test_backward_function_of_a_decoder_agrees_with_autograd(lowering, function, tmp_path):
     context = compiled_context(tmp_path / "decoder.mlir", [function], lowering)
     expect_gradients(context, function)
     taken = {tensor.name for tensor in context.module.entry_points[f"{function.name}_backward"].inputs}
-    assert taken == {*function.takes, "grad_y"}
+    assert taken == {*function.takes, *(f"grad_{name}" for name in function.results if name not in function.frozen)}
