@@ -56,13 +56,23 @@ def trained_table(runs, base):
     return table(["model", "D", "N, K_s, K_r", "parameters", "activated", "loss", "accuracy, %", "loss over base"], rows) + note
 
 
+def ablation_sentence(runs, base):
+    """Which changes make the loss worse or better by its interval."""
+    found = {"Worse": [], "Better": [], "Not to be told apart": []}
+    for name, seeds in by_name(runs).items():
+        mean, half = paired(seeds, base, lambda run, other: run["loss"] - other["loss"])
+        found["Worse" if mean - half > 0 else "Better" if mean + half < 0 else "Not to be told apart"].append(name)
+    return " ".join(f"{text}: {names(changed)}." for text, changed in found.items() if changed)
+
+
 def ablation_tables(results):
-    """A table for each thing that is changed."""
+    """A table for each thing that is changed, with a sentence."""
     main, runs = by_name(results["main"]["runs"]), results["ablations"]["runs"]
     base, out = main[BASE], []
     for what, changes in plan.ABLATIONS.items():
         chosen = [run for run in runs if run["name"] in changes]
-        out.append(f"### {what[0].upper()}{what[1:]}\n\n" + trained_table(list(base.values()) + chosen, base))
+        if chosen:
+            out.append(f"### {what[0].upper()}{what[1:]}\n\n{ablation_sentence(chosen, base)}\n\n" + trained_table(list(base.values()) + chosen, base))
     return "\n\n".join(out)
 
 
@@ -216,7 +226,8 @@ These widths are small: what routing and fusion cost is not yet small beside the
     if results.get("ablations", {}).get("runs"):
         parts.append(f"""## Ablations
 
-One thing changed at a time (with N = 4 also the share of shared groups, 1/2) in {BASE} = ({groups_of(by_name(results['main']['runs'])[BASE][0]['model'])}) with the default attributes, which is the first row and the base of each table.
+One thing changed at a time (with N = 4 also the share of shared groups, 1/2) in {BASE} = ({groups_of(by_name(results['main']['runs'])[BASE][0]['model'])}) with the default attributes, which is the first row and the base of each table. The sentences
+say what the interval of the difference says.
 
 {ablation_tables(results)}""" + shown("study/ablations.svg", "Loss of each ablation over x2's"))
     if results.get("task", {}).get("runs"):

@@ -156,7 +156,7 @@ def test_page_has_every_part():
     drawn = plots(made)
     assert set(drawn) == {"study/main.svg", "study/ablations.svg"} and drawn == plots(made)
     text = page(made, drawn)
-    for part in ("holds", "## Ablations", "fusion none", "**+0.100 ± 0.000**", "rate 0.006", "**1.250**", "Example CPU", "## Conversion", "for 100 steps", "2.500", "not better than it: 50 %.", "chance level is\n25.0 %", "plots/study/main.svg"):
+    for part in ("holds", "## Ablations", "fusion none", "### Group fusion\n\nWorse: fusion none.", "**+0.100 ± 0.000**", "rate 0.006", "**1.250**", "Example CPU", "## Conversion", "for 100 steps", "2.500", "not better than it: 50 %.", "chance level is\n25.0 %", "plots/study/main.svg"):
         assert part in text, part
     assert "no results" not in text
 
