@@ -21,7 +21,6 @@ ROOT = HERE.parents[2]
 CUDA, MORE, EMULATED = "cuda:sm_90a,ptx", "cuda:sm_80,sm_90a,ptx", "emulate:sm_90a"
 """PTX serves every GPU; where every kernel counts there is code for sm_80 and for the emulator as well."""
 LARGEST = 60 * 2**20
-PYTHON = ("__init__", "arrays", "binding", "compiler", "config", "dlpack", "find", "generate", "reference", "reference_gradients", "reference_model", "runtime", "weights")
 
 
 def compile_one(source, output, options):
@@ -92,9 +91,9 @@ class Packer:
         """Everything but bundles."""
         shutil.copytree(HERE, self.folder / "gpu_check", ignore=shutil.ignore_patterns("pack.py", "__pycache__"))
         shutil.copy(HERE.parent / "check.py", self.folder)
-        for name in PYTHON:
-            (self.folder / "mohd").mkdir(exist_ok=True)
-            shutil.copy(ROOT / f"python/mohd/{name}.py", self.folder / "mohd")
+        (self.folder / "mohd").mkdir()
+        for module in (ROOT / "python/mohd").glob("*.py"):
+            shutil.copy(module, self.folder / "mohd")
         shutil.copytree(ROOT / "python/mohd/testing", self.folder / "mohd/testing", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(find.runtime().resolve(), self.folder / "mohd/libmohd_rt.so")
 
