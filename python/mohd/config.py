@@ -95,7 +95,7 @@ class Config:
     rms_norm_eps: float = field(1e-5, float, lambda value: 0 < value <= 1, "a number above 0 and at most 1")
     rope_theta: float = number(10000.0, 0, open_low=True)
     tie_word_embeddings: bool = flag(False)
-    torch_dtype: str = choice("float32", "float32", "bfloat16", "float16")
+    torch_dtype: str = choice("float32", "float32", "bfloat16", "float16", "float64")
     tokenizer: str | None = choice(None, "bytes")
     mohd: Routing | None = None
 

@@ -52,7 +52,7 @@ def test_defaults_of_llama_keys():
     ({"rope_theta": float("nan")}, "got NaN$"),
     ({"rope_theta": 10**400}, r"got 10*\.\.\.$"),
     ({"tie_word_embeddings": 1}, "expects tie_word_embeddings to be true or false, got 1$"),
-    ({"torch_dtype": "int8"}, 'expects torch_dtype to be one of float32, bfloat16, float16, got "int8"$'),
+    ({"torch_dtype": "int8"}, 'expects torch_dtype to be one of float32, bfloat16, float16, float64, got "int8"$'),
     ({"tokenizer": "words"}, 'expects tokenizer to be one of bytes, got "words"$'),
     ({"mohd": 3}, "expects mohd to be an object, got 3$"),
     ({"mohd": []}, r"expects mohd to be an object, got \[\]$"),
