@@ -33,9 +33,9 @@ def at_least(mean, half, bound):
 
 
 def relative_accuracy(results, name, base="dense", table="main"):
-    """(mean, half) of a model's accuracy over the base's of the same seed, or None."""
+    """(mean, half) of a model's accuracy over the base's of the same seed, or None, as where a base gets nothing right."""
     runs = by_name(results.get(table, {}).get("runs", []))
-    if name not in runs or base not in runs:
+    if name not in runs or base not in runs or not all(run["accuracy"] for run in runs[base].values()):
         return None
     return paired(runs[name], runs[base], lambda run, other: run["accuracy"] / other["accuracy"])
 

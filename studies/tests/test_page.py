@@ -53,6 +53,7 @@ def test_expansions_are_judged_beside_the_dense_model_of_as_many_activated_param
 def test_quality_without_results_is_no_verdict():
     assert claims.quality("50 %", 0.99)({}) is None
     assert claims.quality("50 %", 0.99)(results_of(dense=[0.5])) is None
+    assert claims.quality("50 %", 0.99)(results_of(dense=[0.5, 0.0], half=[0.5, 0.5])) is None, "nothing to be relative to"
     assert all(found is None for _, found in claims.verdicts({}))
 
 
