@@ -58,11 +58,11 @@ def trained_table(runs, base):
 
 def ablation_sentence(runs, base):
     """Which changes make the loss worse or better by its interval."""
-    found = {"Worse": [], "Better": [], "Not to be told apart": []}
+    signs = []
     for name, seeds in by_name(runs).items():
         mean, half = paired(seeds, base, lambda run, other: run["loss"] - other["loss"])
-        found["Worse" if mean - half > 0 else "Better" if mean + half < 0 else "Not to be told apart"].append(name)
-    return " ".join(f"{text}: {names(changed)}." for text, changed in found.items() if changed)
+        signs.append((name, (mean - half > 0) - (mean + half < 0)))
+    return " ".join(f"{part}." for part in told(signs, {1: "Worse", -1: "Better", 0: "Not to be told apart"}))
 
 
 def ablation_tables(results):
@@ -135,13 +135,16 @@ def names(values):
     return " and ".join(filter(None, [", ".join(values[:-1]), values[-1]]))
 
 
+def told(verdicts, words):
+    """For each verdict of `words` {verdict: text} that is among the (name, verdict), its text and the names."""
+    found = {word: [name for name, verdict in verdicts if verdict == word] for word in words}
+    return [f"{text}: {names(found[word])}" for word, text in words.items() if found[word]]
+
+
 def conversion_sentences(rows):
     """Which converted models are better than the dense one after the same training, by the rule of the claims."""
-    by_verdict = {}
-    for name, verdict, _ in recovered(rows):
-        by_verdict.setdefault(verdict, []).append(name)
     words = {HOLDS: "better than the dense model that was trained on as long", FAILS: "not better than it", OPEN: "not decidable at this scale"}
-    parts = [f"{text}: {names(by_verdict[verdict])}" for verdict, text in words.items() if verdict in by_verdict]
+    parts = told([(name, verdict) for name, verdict, _ in recovered(rows)], words)
     return f" After recovery, by the interval of the difference over seeds, {'; '.join(parts)}." if parts else ""
 
 

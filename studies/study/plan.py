@@ -132,7 +132,9 @@ def _variants(scale):
 
 def tried(name):
     """The factors of the scale's learning rate that `rates` tries: lower ones for models of three or four times the width."""
-    return {"x3": (1, 0.5, 0.25)}.get(name, (1, 0.5, 0.25, 0.125) if name.endswith(("x3", "x4")) else (1, 0.5, 2))
+    if name == "x3":
+        return 1, 0.5, 0.25
+    return (1, 0.5, 0.25, 0.125) if name in ("x4", "dense x3", "dense x4") else (1, 0.5, 2)
 
 
 BEST = {"x2": 0.5, "x3": 0.5, "x4": 0.25, "dense x2": 0.5, "dense x3": 0.25, "dense x4": 0.25}

@@ -37,8 +37,8 @@ def over_dense(row, variant="mohd"):
 
 
 def share(row):
-    """The share of active groups."""
-    n, shared, routed = row["groups"]
+    """The share of active groups; all of what has none."""
+    n, shared, routed = row.get("groups", (1, 1, 0))
     return (shared + routed) / n
 
 

@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from gpu_check import around, attention, bundles, model, products, rows, timing, training
+from gpu_check import around, attention, bundles, goals, model, products, rows, timing, training
 
 SECONDS = 2.5
 """What the samples of a row may take, beyond the fewest."""
@@ -111,14 +111,12 @@ def compare(result):
     """Speeds of a row over its dense peers, its useful rate over theirs, its speed over our own dense product, and a line for people."""
     ours, variants = result["variants"]["mohd"], result["variants"]
     peers = {name: timed["median_s"] for name, timed in variants.items() if not name.startswith("mohd")}
-    dense = [peers[name] for name in peers if variants[name]["dense"]]
     words, more = [f"{ours['median_s'] * 1e6:.1f} us"], {}
     if result["floor_s"]:
         words.append(f"{ours['share_of_floor']:.2f} of the floor")
-    if dense:
-        n, shared, routed = result.get("groups", (1, 1, 0))
-        more["over_dense"] = min(dense) / ours["median_s"]
-        more["useful_rate_over_dense"] = more["over_dense"] * (shared + routed) / n
+    over_dense = goals.over_dense(result)
+    if over_dense:
+        more["over_dense"], more["useful_rate_over_dense"] = over_dense, over_dense * goals.share(result)
         words.append(f"{more['over_dense']:.2f}x the best dense peer, {more['useful_rate_over_dense']:.2f} of its rate")
     for name, key in (("mohd dense", "over_own_dense"), ("mohd bf16", "over_own_bf16")):
         if name in variants:

@@ -6,7 +6,6 @@ import dataclasses
 import torch
 
 
-
 @dataclasses.dataclass
 class Variant:
     """A way to do a row's work: calls on buffers of their own, the relative error of the first, and whether it is dense."""
